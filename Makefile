@@ -1,0 +1,44 @@
+# Needs Python 3.11 or later with pip, git and make. Everything goes into .venv.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.PHONY: install demo test test-slow lint format bench clean
+
+install: $(STAMP)
+
+# The exact versions of constraints.txt are known to work together on Python 3.11; other Pythons resolve their own.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or later is needed; say which: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	if $(BIN)/python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))'; \
+	  then $(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'; \
+	  else $(BIN)/python -m pip install --quiet -e '.[dev]'; fi
+	@touch $(STAMP)
+
+demo: install
+	$(BIN)/rlopt compare ppo --env CartPole-v1 --optimizers celo2 adam --seeds 8
+
+test: install
+	$(BIN)/python -m pytest
+
+test-slow: install
+	$(BIN)/python -m pytest -m slow
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: install
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: install
+	$(BIN)/python benchmarks/metatrain_speed.py
+	$(BIN)/python benchmarks/train_speed.py
+
+clean:
+	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache

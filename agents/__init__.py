@@ -1,0 +1,28 @@
+"""Reinforcement-learning agents as bundles of pure functions that take any optax optimizer.
+
+Names load on first use: `agents.config` can be read without importing jax.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from agents.base import Agent, OptimizerFactory
+    from agents.config import PPOConfig
+    from agents.ppo_agent import PPOHyperparams, hyperparams, ppo
+
+_WHERE = {
+    "Agent": "agents.base",
+    "OptimizerFactory": "agents.base",
+    "PPOConfig": "agents.config",
+    "PPOHyperparams": "agents.ppo_agent",
+    "hyperparams": "agents.ppo_agent",
+    "ppo": "agents.ppo_agent",
+}
+__all__ = ["Agent", "OptimizerFactory", "PPOConfig", "PPOHyperparams", "hyperparams", "ppo"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'agents' has no attribute {name!r}")
+    return getattr(import_module(_WHERE[name]), name)

@@ -1,0 +1,97 @@
+"""Settings of the agents. Nothing here imports jax, so that a command line can read it at once."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class PPOConfig:
+    """PPO with the settings that are usual for classic control (separate 64-64 tanh networks)."""
+
+    total_steps: int = 500_000
+    """Environment steps per seed, over all environments; rounded down to whole iterations."""
+    num_envs: int = 4
+    """Environments stepped together."""
+    rollout_length: int = 128
+    """Steps per environment and iteration."""
+    epochs: int = 4
+    """Passes over each rollout."""
+    minibatches: int = 4
+    """Parts into which each pass is split."""
+    gamma: float = 0.99
+    """Discount factor."""
+    gae_lambda: float = 0.95
+    """Decay of the advantage estimate (generalised advantage estimation)."""
+    clip_epsilon: float = 0.2
+    """The probability ratio is clipped to 1 +- this."""
+    clip_value: bool = False
+    """Clip the value loss around the old values as well (by clip_epsilon)."""
+    entropy_coef: float = 0.01
+    """Weight of the entropy bonus."""
+    value_coef: float = 0.5
+    """Weight of the value loss."""
+    max_grad_norm: float | None = 0.5
+    """Clip the gradient's global norm to this; None: no clipping. (Rules that normalise their own update ignore it
+    in the main; Adam does not.)"""
+    normalize_advantages: bool = True
+    """Standardise the advantages within each minibatch."""
+    anneal: bool = True
+    """Reduce the learning rate linearly to 0, once per iteration."""
+    bootstrap_on_truncation: bool = True
+    """Value the state after a time limit; False treats it as an end, as older code and results do."""
+    network: Literal["mlp", "minatar"] = "mlp"
+    """mlp: separate actor and critic of dense layers; minatar: one 3x3 convolution and a dense layer, shared."""
+    hidden: tuple[int, ...] = (64, 64)
+    """Widths of the dense layers."""
+    activation: Literal["tanh", "relu"] = "tanh"
+    """Activation between the layers."""
+
+    @property
+    def batch_size(self) -> int:
+        """Transitions per iteration."""
+        return self.num_envs * self.rollout_length
+
+    @property
+    def num_iterations(self) -> int:
+        """Iterations of rollout and learning."""
+        return self.total_steps // self.batch_size
+
+    @property
+    def num_updates(self) -> int:
+        """Optimizer updates over the whole training."""
+        return self.num_iterations * self.epochs * self.minibatches
+
+    def check(self) -> None:
+        """Refuses impossible settings before anything is compiled.
+
+        Raises:
+          ValueError: naming the setting, its value and what is allowed.
+
+        """
+        for name in ("total_steps", "num_envs", "rollout_length", "epochs", "minibatches"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.batch_size % self.minibatches:
+            raise ValueError(
+                f"a batch of {self.batch_size} (num_envs {self.num_envs} x rollout_length {self.rollout_length}) "
+                f"does not divide into {self.minibatches} minibatches"
+            )
+        if self.num_iterations < 1:
+            raise ValueError(
+                f"total_steps ({self.total_steps}) must cover one rollout of {self.batch_size} "
+                f"(num_envs {self.num_envs} x rollout_length {self.rollout_length})"
+            )
+        for name in ("gamma", "gae_lambda"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
+        for name in ("clip_epsilon", "max_grad_norm"):
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and value > 0):
+                raise ValueError(f"{name} must be positive and finite, got {value}")
+        for name in ("entropy_coef", "value_coef"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value >= 0):
+                raise ValueError(f"{name} must be finite and >= 0, got {value}")
+        if not self.hidden or min(self.hidden) < 1:
+            raise ValueError(f"hidden must name at least one width >= 1, got {self.hidden}")

@@ -1,0 +1,43 @@
+"""Losses per transition; the caller averages."""
+
+import jax
+import jax.numpy as jnp
+
+
+def clipped_surrogate(log_ratio: jax.Array, advantages: jax.Array, epsilon: jax.Array | float) -> jax.Array:
+    """PPO's policy loss, max(-A r, -A clip(r, 1 - epsilon, 1 + epsilon)) with r = exp(log_ratio); any shape.
+
+    Reference: Schulman et al., arXiv 1707.06347, equation 7 (negated).
+    """
+    ratio = jnp.exp(log_ratio)
+    return jnp.maximum(-advantages * ratio, -advantages * jnp.clip(ratio, 1 - epsilon, 1 + epsilon))
+
+
+def squared_value_loss(values: jax.Array, targets: jax.Array) -> jax.Array:
+    """(V - target)^2 / 2."""
+    return 0.5 * jnp.square(values - targets)
+
+
+def clipped_value_loss(
+    values: jax.Array, old_values: jax.Array, targets: jax.Array, epsilon: jax.Array | float
+) -> jax.Array:
+    """The larger of the squared losses of V and of V clipped to old V +- epsilon, each halved."""
+    clipped = old_values + jnp.clip(values - old_values, -epsilon, epsilon)
+    return jnp.maximum(squared_value_loss(values, targets), squared_value_loss(clipped, targets))
+
+
+def approximate_kl(log_ratio: jax.Array) -> jax.Array:
+    """(r - 1) - log r, an unbiased and non-negative estimate of KL(old || new) per sample (Schulman, 2020)."""
+    return jnp.exp(log_ratio) - 1 - log_ratio
+
+
+def masked_mean(x: jax.Array, mask: jax.Array) -> jax.Array:
+    """Mean of x where mask is true; 0 if it is nowhere."""
+    mask = mask.astype(x.dtype)
+    return jnp.sum(x * mask) / jnp.maximum(jnp.sum(mask), 1)
+
+
+def standardize(x: jax.Array, mask: jax.Array, eps: float = 1e-8) -> jax.Array:
+    """(x - mean) / (std + eps) with mean and std over the masked entries."""
+    mean = masked_mean(x, mask)
+    return (x - mean) / (jnp.sqrt(masked_mean(jnp.square(x - mean), mask)) + eps)

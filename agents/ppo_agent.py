@@ -1,0 +1,250 @@
+"""Proximal Policy Optimization for discrete actions (Schulman et al., arXiv 1707.06347)."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from agents import losses, networks
+from agents.base import Agent, OptimizerFactory
+from agents.config import PPOConfig
+from agents.distributions import categorical
+from agents.returns import generalized_advantages
+from envs import Discrete, VectorEnv
+
+
+class PPOHyperparams(NamedTuple):
+    """Scalars that may differ between the members of a population; float32, traced."""
+
+    learning_rate: Any
+    gamma: Any
+    gae_lambda: Any
+    clip_epsilon: Any
+    entropy_coef: Any
+    value_coef: Any
+    max_grad_norm: Any
+
+
+class PPOState(NamedTuple):
+    """Everything an agent carries between iterations.
+
+    iteration: int32, iterations done. params, opt_state: trees. env_state: of the environment.
+    obs: [N, *shape], what the agent sees next. key: PRNG key. hyperparams: PPOHyperparams.
+    """
+
+    iteration: jax.Array
+    params: Any
+    opt_state: Any
+    env_state: Any
+    obs: jax.Array
+    key: jax.Array
+    hyperparams: PPOHyperparams
+
+
+class PPOMetrics(NamedTuple):
+    """One iteration; scalars. Returns are raw, of the training episodes that ended in this iteration.
+
+    return_sum, length_sum: float32 sums over those episodes; num_episodes: int32.
+    loss, policy_loss, value_loss, entropy, approx_kl, clip_fraction, grad_norm, update_rms: float32 means over the
+    updates; explained_variance: of the critic on this rollout, before learning.
+    """
+
+    return_sum: jax.Array
+    length_sum: jax.Array
+    num_episodes: jax.Array
+    loss: jax.Array
+    policy_loss: jax.Array
+    value_loss: jax.Array
+    entropy: jax.Array
+    approx_kl: jax.Array
+    clip_fraction: jax.Array
+    grad_norm: jax.Array
+    update_rms: jax.Array
+    explained_variance: jax.Array
+
+
+class _UpdateStats(NamedTuple):
+    """Of one update; float32 scalars, see `PPOMetrics`."""
+
+    loss: jax.Array
+    policy_loss: jax.Array
+    value_loss: jax.Array
+    entropy: jax.Array
+    approx_kl: jax.Array
+    clip_fraction: jax.Array
+    grad_norm: jax.Array
+    update_rms: jax.Array
+
+
+class _Batch(NamedTuple):
+    """Transitions, leaves [T, N, ...] or [B, ...]."""
+
+    obs: jax.Array
+    action: jax.Array
+    log_prob: jax.Array
+    value: jax.Array
+    advantage: jax.Array
+    valid: jax.Array
+
+
+def hyperparams(config: PPOConfig, learning_rate: Any) -> PPOHyperparams:
+    """The traced scalars of a configuration."""
+    return PPOHyperparams(
+        learning_rate=learning_rate,
+        gamma=config.gamma,
+        gae_lambda=config.gae_lambda,
+        clip_epsilon=config.clip_epsilon,
+        entropy_coef=config.entropy_coef,
+        value_coef=config.value_coef,
+        max_grad_norm=jnp.inf if config.max_grad_norm is None else config.max_grad_norm,
+    )
+
+
+def ppo(env: VectorEnv, config: PPOConfig, optimizer: OptimizerFactory) -> Agent:
+    """PPO with any optimizer.
+
+    The minibatch's total loss is handed to the optimizer as `value`, and num_updates to its factory, so rules
+    that look at the loss or at progress work.
+
+    Args:
+      env: where to act; its num_envs must equal the configuration's.
+      config: sizes and switches; its scalars are defaults for `hyperparams`.
+      optimizer: (learning_rate, num_updates) -> optax optimizer.
+
+    Returns:
+      An `Agent`; `init` takes `PPOHyperparams`.
+
+    Raises:
+      ValueError: for impossible settings, or an environment that this agent cannot act in.
+
+    """
+    config.check()
+    spec = env.spec
+    if not isinstance(spec.action_space, Discrete):
+        raise ValueError(f"ppo acts in discrete action spaces so far; {spec.id} has {spec.action_space}")
+    if spec.num_envs != config.num_envs:
+        raise ValueError(f"the environment has num_envs {spec.num_envs}, the configuration {config.num_envs}")
+    network = networks.actor_critic(
+        config.network, spec.observation_shape, spec.action_space.n, config.hidden, config.activation
+    )
+    updates_per_iteration = config.epochs * config.minibatches
+
+    def policy(params: Any, obs: jax.Array) -> Any:
+        return network.apply(params, obs, method="policy")
+
+    def value(params: Any, obs: jax.Array) -> Any:
+        return network.apply(params, obs, method="value")
+
+    def make_optimizer(hyper: PPOHyperparams) -> optax.GradientTransformationExtraArgs:
+        def schedule(count: jax.Array) -> jax.Array:
+            progress = (count // updates_per_iteration) / config.num_iterations
+            return hyper.learning_rate * jnp.maximum(1 - progress, 0.0)
+
+        rate = schedule if config.anneal else hyper.learning_rate
+        return optax.with_extra_args_support(
+            optax.chain(optax.clip_by_global_norm(hyper.max_grad_norm), optimizer(rate, config.num_updates))
+        )
+
+    def init(key: jax.Array, hyper: PPOHyperparams) -> PPOState:
+        hyper = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), hyper)
+        key, params_key, env_key = jax.random.split(key, 3)
+        env_state, obs = env.reset(env_key)
+        params = network.init(params_key, obs)
+        return PPOState(
+            jnp.zeros([], jnp.int32), params, make_optimizer(hyper).init(params), env_state, obs, key, hyper
+        )
+
+    def step(state: PPOState) -> tuple[PPOState, PPOMetrics]:
+        hyper, params = state.hyperparams, state.params
+        key, rollout_key, shuffle_key = jax.random.split(state.key, 3)
+
+        def act_and_step(carry: tuple[Any, jax.Array], step_key: jax.Array) -> tuple[tuple[Any, jax.Array], Any]:
+            env_state, obs = carry
+            action_key, env_key = jax.random.split(step_key)
+            distribution = categorical(policy(params, obs))
+            action = distribution.sample(seed=action_key)
+            env_state, timestep = env.step(env_key, env_state, action)
+            # The next observation is in the carry; keeping it in the rollout too would only cost memory.
+            kept = timestep._replace(obs=obs)
+            return (env_state, timestep.obs), (kept, action, distribution.log_prob(action))
+
+        (env_state, obs), (rollout, action, log_prob) = jax.lax.scan(
+            act_and_step, (state.env_state, state.obs), jax.random.split(rollout_key, config.rollout_length)
+        )
+
+        def values_of(observations: jax.Array) -> jax.Array:  # [T, N, ...] -> [T, N]
+            flat = observations.reshape(-1, *spec.observation_shape)
+            return value(params, flat).reshape(observations.shape[:2])
+
+        # V of the state that each action led to: right at time limits, and one large product instead of T small ones.
+        values, next_values = values_of(rollout.obs), values_of(rollout.final_obs)
+        terminated = rollout.terminated if config.bootstrap_on_truncation else rollout.done
+        advantages = generalized_advantages(
+            rollout.reward, values, next_values, terminated, rollout.truncated, hyper.gamma, hyper.gae_lambda
+        )
+        batch = _Batch(rollout.obs, action, log_prob, values, advantages, rollout.valid)
+        flat_batch = jax.tree.map(lambda x: x.reshape(config.batch_size, *x.shape[2:]), batch)
+
+        def loss_fn(params: Any, minibatch: _Batch) -> tuple[jax.Array, Any]:
+            outputs: Any = network.apply(params, minibatch.obs)
+            logits, new_value = outputs
+            distribution = categorical(logits)
+            log_ratio = distribution.log_prob(minibatch.action) - minibatch.log_prob
+            advantage = minibatch.advantage
+            if config.normalize_advantages:
+                advantage = losses.standardize(advantage, minibatch.valid)
+            target = minibatch.advantage + minibatch.value
+            if config.clip_value:
+                value_losses = losses.clipped_value_loss(new_value, minibatch.value, target, hyper.clip_epsilon)
+            else:
+                value_losses = losses.squared_value_loss(new_value, target)
+
+            def mean(x: jax.Array) -> jax.Array:
+                return losses.masked_mean(x, minibatch.valid)
+
+            policy_loss = mean(losses.clipped_surrogate(log_ratio, advantage, hyper.clip_epsilon))
+            value_loss = mean(value_losses)
+            entropy = mean(distribution.entropy())
+            total = policy_loss - hyper.entropy_coef * entropy + hyper.value_coef * value_loss
+            clipped = jnp.abs(jnp.exp(log_ratio) - 1) > hyper.clip_epsilon
+            kl = mean(losses.approximate_kl(log_ratio))
+            return total, (policy_loss, value_loss, entropy, kl, mean(clipped.astype(jnp.float32)))
+
+        tx = make_optimizer(hyper)
+
+        def update(carry: tuple[Any, Any], rows: jax.Array) -> tuple[tuple[Any, Any], _UpdateStats]:
+            params, opt_state = carry
+            minibatch = jax.tree.map(lambda x: x[rows], flat_batch)
+            (loss, parts), grads = jax.value_and_grad(loss_fn, has_aux=True)(params, minibatch)
+            updates, opt_state = tx.update(grads, opt_state, params, value=loss)
+            update_rms = optax.global_norm(updates) / jnp.sqrt(sum(x.size for x in jax.tree.leaves(updates)))
+            policy_loss, value_loss, entropy, kl, clipped = parts
+            grad_norm = optax.global_norm(grads)
+            stats = _UpdateStats(loss, policy_loss, value_loss, entropy, kl, clipped, grad_norm, update_rms)
+            return (optax.apply_updates(params, updates), opt_state), stats
+
+        # One permutation per epoch, cut into minibatches without replacement.
+        order = jax.vmap(lambda k: jax.random.permutation(k, config.batch_size))(
+            jax.random.split(shuffle_key, config.epochs)
+        )
+        rows = order.reshape(updates_per_iteration, config.batch_size // config.minibatches)
+        (params, opt_state), history = jax.lax.scan(update, (params, state.opt_state), rows)
+
+        residual = losses.masked_mean(jnp.square(advantages - losses.masked_mean(advantages, batch.valid)), batch.valid)
+        targets = advantages + values
+        spread = losses.masked_mean(jnp.square(targets - losses.masked_mean(targets, batch.valid)), batch.valid)
+        metrics = PPOMetrics(
+            jnp.sum(rollout.episode_return),
+            jnp.sum(rollout.episode_length).astype(jnp.float32),
+            jnp.sum(rollout.episode_length > 0).astype(jnp.int32),
+            **jax.tree.map(jnp.mean, history)._asdict(),
+            explained_variance=1 - residual / jnp.maximum(spread, 1e-8),
+        )
+        return PPOState(state.iteration + 1, params, opt_state, env_state, obs, key, hyper), metrics
+
+    def act(params: Any, obs: jax.Array, key: jax.Array, greedy: bool = True) -> jax.Array:
+        distribution = categorical(policy(params, obs))
+        return distribution.mode() if greedy else distribution.sample(seed=key)
+
+    return Agent(init, step, act)

@@ -1,0 +1,149 @@
+"""Running gradient statistics that the learned rules read (Celo2, arXiv 2602.19142).
+
+Every statistic keeps its decay index as the FIRST axis: a trailing axis of length 3 would stop the
+compiler from vectorising over the parameters. Published checkpoints of *theta* are unaffected, since
+theta holds no statistics.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+class Accumulators(NamedTuple):
+    """Statistics of one tensor of shape S, all float32.
+
+    m: momenta, [n_decays, *S].
+    v: second moment, S.
+    row: mean of squares over axis d0, [n_decays, *S with d0 -> 1]; size 0 below rank 2.
+    col: mean of squares over axis d1, [n_decays, *S with d1 -> 1]; size 0 below rank 2.
+    diag: unfactored squares, [n_decays, *S]; size 0 from rank 2 on.
+    """
+
+    m: jax.Array
+    v: jax.Array
+    row: jax.Array
+    col: jax.Array
+    diag: jax.Array
+
+
+class Factors(NamedTuple):
+    """Inverse-root factors of the factored second moment, one slice per decay; `fac_g = g * row * col`."""
+
+    row: jax.Array
+    col: jax.Array
+
+
+def factored_axes(shape: Sequence[int]) -> tuple[int, int] | None:
+    """Returns (d1, d0), the second-largest and the largest axis, or None below rank 2.
+
+    The sort is stable, so of two equally long axes the later one counts as larger.
+    """
+    if len(shape) < 2:
+        return None
+    order = np.argsort(np.asarray(shape), kind="stable")
+    return int(order[-2]), int(order[-1])
+
+
+def _with_axis_one(shape: Sequence[int], axis: int) -> tuple[int, ...]:
+    return tuple(1 if i == axis else n for i, n in enumerate(shape))
+
+
+def init(shape: Sequence[int], num_momenta: int, num_factored: int) -> Accumulators:
+    """Zero statistics for a tensor of the given shape."""
+    shape = tuple(shape)
+    axes = factored_axes(shape)
+    zeros = jnp.zeros
+    if axes is None:
+        empty = zeros((num_factored, 0), jnp.float32)
+        row, col, diag = empty, empty, zeros((num_factored, *shape), jnp.float32)
+    else:
+        d1, d0 = axes
+        row = zeros((num_factored, *_with_axis_one(shape, d0)), jnp.float32)
+        col = zeros((num_factored, *_with_axis_one(shape, d1)), jnp.float32)
+        diag = zeros((num_factored, 0), jnp.float32)
+    return Accumulators(
+        m=zeros((num_momenta, *shape), jnp.float32), v=zeros(shape, jnp.float32), row=row, col=col, diag=diag
+    )
+
+
+def _ema(decays: Sequence[float], old: jax.Array, new: jax.Array) -> jax.Array:
+    """`decay * old + (1 - decay) * new` for every decay; old is [n_decays, ...], new is [...]."""
+    beta = jnp.asarray(decays, jnp.float32).reshape((-1,) + (1,) * new.ndim)
+    return beta * old + (1 - beta) * new
+
+
+def update(
+    acc: Accumulators,
+    g: jax.Array,
+    momentum_decays: Sequence[float],
+    rms_decay: float,
+    factored_decays: Sequence[float],
+) -> Accumulators:
+    """Folds one gradient g (float32, already clipped) into the statistics.
+
+    m <- b m + (1-b) g;  v <- b v + (1-b) g^2;  row, col <- b . + (1-b) mean(g^2 + 1e-30) over d0, d1.
+    """
+    squares = jnp.square(g)
+    axes = factored_axes(g.shape)
+    floored = squares + 1e-30
+    if axes is None:
+        row, col = acc.row, acc.col
+        diag = _ema(factored_decays, acc.diag, floored)
+    else:
+        d1, d0 = axes
+        row = _ema(factored_decays, acc.row, jnp.mean(floored, axis=d0, keepdims=True))
+        col = _ema(factored_decays, acc.col, jnp.mean(floored, axis=d1, keepdims=True))
+        diag = acc.diag
+    return Accumulators(
+        m=_ema(momentum_decays, acc.m, g),
+        v=rms_decay * acc.v + (1 - rms_decay) * squares,
+        row=row,
+        col=col,
+        diag=diag,
+    )
+
+
+def factors(acc: Accumulators) -> Factors:
+    """Adafactor's inverse roots from the current statistics of a tensor of rank >= 2.
+
+    row: rsqrt(max(row / (mean of row over d1 + 1e-9), 1e-9)), shaped like acc.row.
+    col: rsqrt(max(col, 1e-9)), shaped like acc.col.
+    """
+    axes = factored_axes(acc.v.shape)
+    if axes is None:
+        raise ValueError(f"factored statistics need rank >= 2, got shape {acc.v.shape}")
+    d1, _ = axes
+    relative = acc.row / (jnp.mean(acc.row, axis=d1 + 1, keepdims=True) + 1e-9)
+    return Factors(row=jax.lax.rsqrt(jnp.maximum(relative, 1e-9)), col=jax.lax.rsqrt(jnp.maximum(acc.col, 1e-9)))
+
+
+def diagonal_factor(acc: Accumulators) -> jax.Array:
+    """rsqrt(max(diag + 1e-9, 1e-9)), [n_decays, *S]: the counterpart of `factors` below rank 2."""
+    return jax.lax.rsqrt(jnp.maximum(acc.diag + 1e-9, 1e-9))
+
+
+def bias_corrected(
+    acc: Accumulators,
+    count: jax.Array,
+    momentum_decays: Sequence[float],
+    rms_decay: float,
+    factored_decays: Sequence[float],
+) -> Accumulators:
+    """Divides m, v, row, col and diag by 1 - decay**count (count: int32, updates so far)."""
+    t = count.astype(jnp.float32)
+
+    def correct(x: jax.Array, decays: Sequence[float]) -> jax.Array:
+        scale = 1 - jnp.asarray(decays, jnp.float32) ** t
+        return x / scale.reshape((-1,) + (1,) * (x.ndim - 1))
+
+    return Accumulators(
+        m=correct(acc.m, momentum_decays),
+        v=acc.v / (1 - jnp.float32(rms_decay) ** t),
+        row=correct(acc.row, factored_decays),
+        col=correct(acc.col, factored_decays),
+        diag=correct(acc.diag, factored_decays),
+    )

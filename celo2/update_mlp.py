@@ -1,0 +1,115 @@
+"""The per-parameter MLP of the learned rules: layout of theta, initial values, fused evaluation.
+
+theta keeps the published tree, `{"ff_mod_stack": {"~": {"w0__0": ..., "b0": ..., ...}}}`, so that files
+can be exchanged. The first layer is stored as one weight per feature group (`w0__k`, [width_k, hidden]);
+it equals a dense layer on the concatenated features.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+Theta = Mapping[str, Any]
+
+# Channels per feature group, in the published order; see `features.py`.
+GROUP_WIDTHS = (1, 1, 1, 3, 1, 3, 1, 3, 1, 3, 3, 3, 3, 3)
+NUM_ELEMENTWISE_GROUPS = 9  # groups 9-13 exist only where the second moment is factored
+NUM_OUTPUTS = 3
+
+
+class LayerWeights(NamedTuple):
+    """The MLP with its first layer split by feature group.
+
+    w0: tuple of [width_k, hidden], b0: [hidden], w1: [hidden, hidden], b1: [hidden],
+    w2: [hidden, 3], b2: [3].
+    """
+
+    w0: tuple[jax.Array, ...]
+    b0: jax.Array
+    w1: jax.Array
+    b1: jax.Array
+    w2: jax.Array
+    b2: jax.Array
+
+
+def shapes(hidden: int = 8) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the MLP's arrays."""
+    groups: dict[str, tuple[int, ...]] = {f"w0__{k}": (width, hidden) for k, width in enumerate(GROUP_WIDTHS)}
+    return groups | {
+        "b0": (hidden,),
+        "w1": (hidden, hidden),
+        "b1": (hidden,),
+        "w2": (hidden, NUM_OUTPUTS),
+        "b2": (NUM_OUTPUTS,),
+    }
+
+
+def init(key: jax.Array, hidden: int = 8) -> dict[str, Any]:
+    """Random theta: weights N(0, 1) cut at +-2, divided by sqrt(fan_in) (30 for every first-layer group); biases 0.
+
+    As in the published code, the variance lost to the truncation is not put back.
+    """
+    arrays = {}
+    for name, shape in sorted(shapes(hidden).items()):
+        key, subkey = jax.random.split(key)
+        if name.startswith("b"):
+            arrays[name] = jnp.zeros(shape, jnp.float32)
+        else:
+            fan_in = sum(GROUP_WIDTHS) if name.startswith("w0") else shape[0]
+            arrays[name] = jax.random.truncated_normal(subkey, -2.0, 2.0, shape, jnp.float32) / fan_in**0.5
+    return {"ff_mod_stack": {"~": arrays}}
+
+
+def layers(theta: Theta) -> LayerWeights:
+    """Reads theta by name (the sorted order of its keys is not the order of the groups)."""
+    arrays = theta["ff_mod_stack"]["~"]
+    arrays = {name: jnp.asarray(value, jnp.float32) for name, value in arrays.items()}
+    return LayerWeights(
+        w0=tuple(arrays[f"w0__{k}"] for k in range(len(GROUP_WIDTHS))),
+        b0=arrays["b0"],
+        w1=arrays["w1"],
+        b1=arrays["b1"],
+        w2=arrays["w2"],
+        b2=arrays["b2"],
+    )
+
+
+def _weighted_sum(weights: Sequence[jax.Array], inputs: Sequence[jax.Array], bias: jax.Array | None) -> jax.Array:
+    terms = [w * x for w, x in zip(weights, inputs, strict=True)]
+    total = terms[0] if bias is None else terms[0] + bias
+    for term in terms[1:]:
+        total = total + term
+    return total
+
+
+def first_layer(weights: jax.Array, channels: Sequence[jax.Array]) -> list[jax.Array]:
+    """Contribution of some channels to every hidden unit, before bias and ReLU.
+
+    Args:
+      weights: [len(channels), hidden, ...]; trailing axes broadcast against the channels, which lets
+        a caller fold a normalising scale (one number per channel and matrix slice) into the weights.
+      channels: arrays of one shape.
+
+    Returns:
+      `hidden` arrays of the channels' shape.
+
+    """
+    num_channels, hidden = weights.shape[:2]
+    return [_weighted_sum([weights[c, j] for c in range(num_channels)], channels, None) for j in range(hidden)]
+
+
+def remaining_layers(weights: LayerWeights, hidden: Sequence[jax.Array], outputs: Sequence[int]) -> list[jax.Array]:
+    """Bias and ReLU of the first layer, the second layer, and the chosen outputs of the third.
+
+    Written as one elementwise expression with scalar weights: the compiler fuses it into a single pass
+    over the tensor, where a matrix product with an 8-wide axis would write every hidden unit to memory.
+    """
+    width = len(hidden)
+    hidden = [jnp.maximum(h + weights.b0[j], 0.0) for j, h in enumerate(hidden)]
+    hidden = [
+        jnp.maximum(_weighted_sum([weights.w1[i, j] for i in range(width)], hidden, weights.b1[j]), 0.0)
+        for j in range(width)
+    ]
+    return [_weighted_sum([weights.w2[i, k] for i in range(width)], hidden, weights.b2[k]) for k in outputs]

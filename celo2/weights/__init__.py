@@ -1,0 +1,1 @@
+"""Trained weights (`NAME.theta`) and their cards (`NAME.json`)."""

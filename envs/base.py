@@ -1,0 +1,81 @@
+"""The one interface that agents see, whatever runs behind it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Discrete:
+    """Actions 0 .. n-1, int32."""
+
+    n: int
+
+
+@dataclass(frozen=True)
+class Box:
+    """Real actions of a fixed shape between low and high (arrays of that shape), float32."""
+
+    low: np.ndarray
+    high: np.ndarray
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class EnvSpec:
+    """What an agent may know before the first step.
+
+    observation_shape, observation_dtype: of one observation, without the leading environment axis.
+    time_limit: steps after which an episode is truncated, or None.
+    """
+
+    id: str
+    num_envs: int
+    observation_shape: tuple[int, ...]
+    observation_dtype: Any
+    action_space: Discrete | Box
+    time_limit: int | None
+
+
+class TimeStep(NamedTuple):
+    """One step of N environments. An environment that ends an episode has been reset already.
+
+    obs: [N, *shape], what the agent sees next (the first observation of a new episode after an end).
+    reward: float32 [N].
+    terminated: bool [N], the episode ended in a state without a future.
+    truncated: bool [N], the episode was cut off (time limit): its last state still has a value.
+    final_obs: [N, *shape], the observation that the action really led to; differs from obs after an end.
+    valid: bool [N]; False where the step was a reset in disguise that must not be learned from.
+    episode_return: float32 [N], undiscounted raw return of the episode that ended here; 0 elsewhere.
+    episode_length: int32 [N], its length; 0 elsewhere.
+    """
+
+    obs: jax.Array
+    reward: jax.Array
+    terminated: jax.Array
+    truncated: jax.Array
+    final_obs: jax.Array
+    valid: jax.Array
+    episode_return: jax.Array
+    episode_length: jax.Array
+
+    @property
+    def done(self) -> jax.Array:
+        """Bool [N]: terminated or truncated."""
+        return self.terminated | self.truncated
+
+
+@dataclass(frozen=True)
+class VectorEnv:
+    """N environments as two pure functions, usable under jit, scan and vmap.
+
+    reset(key) -> (state, obs [N, *shape]).
+    step(key, state, action) -> (state, TimeStep); action: int32 [N] for Discrete, float32 [N, *shape] for Box.
+    """
+
+    spec: EnvSpec
+    reset: Callable[[jax.Array], tuple[Any, jax.Array]]
+    step: Callable[[jax.Array, Any, jax.Array], tuple[Any, TimeStep]]

@@ -1,0 +1,1 @@
+"""Learning theta: inner tasks, augmentation, Persistent Evolution Strategies, the outer loop."""

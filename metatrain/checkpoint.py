@@ -1,0 +1,111 @@
+"""Checkpoints of a meta-training run: the whole outer state, verified on reading.
+
+A file is one line of JSON (format, configuration, iteration, wall time, length and SHA-256 of the rest) followed
+by the state as flax-msgpack. No pickle: reading a foreign file runs no code.
+"""
+
+import dataclasses
+import hashlib
+import json
+import re
+import warnings
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import flax.serialization
+import jax
+import numpy as np
+
+from celo2.files import write_atomic
+from metatrain.config import MetaTrainConfig
+
+FORMAT = "rlopt-metatrain-1"
+KEEP = 2
+_NAME = re.compile(r"checkpoint_(\d{8})\.msgpack")
+
+
+class Loaded(NamedTuple):
+    """state: like the template given to `load_latest`; wall_seconds: training time so far."""
+
+    state: Any
+    iteration: int
+    wall_seconds: float
+
+
+def resume_key(config: MetaTrainConfig) -> dict[str, Any]:
+    """The settings that must not change between a run and its continuation: all but the number of iterations."""
+    settings = dataclasses.asdict(config) | {"outer_learning_rate": config.resolved_learning_rate}
+    settings.pop("iterations")
+    return json.loads(json.dumps(settings))
+
+
+def save(folder: Path, state: Any, iteration: int, config: MetaTrainConfig, wall_seconds: float) -> Path:
+    """Writes one checkpoint atomically and removes all but the newest two."""
+    payload = flax.serialization.to_bytes(jax.tree.map(np.asarray, state))
+    header = {
+        "format": FORMAT,
+        "config": resume_key(config),
+        "iteration": iteration,
+        "wall_seconds": wall_seconds,
+        "bytes": len(payload),
+        "sha256": hashlib.sha256(payload).hexdigest(),
+    }
+    path = folder / f"checkpoint_{iteration:08d}.msgpack"
+    write_atomic(path, json.dumps(header).encode() + b"\n" + payload)
+    for old in _files(folder)[:-KEEP]:
+        old.unlink(missing_ok=True)
+    return path
+
+
+def load_latest(folder: Path, template: Any, config: MetaTrainConfig) -> Loaded | None:
+    """The newest intact checkpoint of a folder, or None if there is none at all.
+
+    A damaged file is passed over with a warning in favour of the one before it.
+
+    Raises:
+      ValueError: if the checkpoint belongs to another configuration, or if every file is damaged.
+
+    """
+    files = _files(folder)
+    for path in reversed(files):
+        try:
+            header, payload = _read(path)
+        except ValueError as error:
+            warnings.warn(f"passing over {path}: {error}", stacklevel=2)
+            continue
+        if header["config"] != resume_key(config):
+            theirs, ours = header["config"], resume_key(config)
+            changed = [
+                f"{name}: {theirs.get(name)!r} there, {ours.get(name)!r} here"
+                for name in sorted(theirs.keys() | ours.keys())
+                if theirs.get(name) != ours.get(name)
+            ]
+            raise ValueError(
+                f"{path} is from a run with other settings ({'; '.join(changed)}); "
+                "use the same settings to continue it, or another folder to start anew"
+            )
+        state = flax.serialization.from_bytes(template, payload)
+        return Loaded(state, header["iteration"], header["wall_seconds"])
+    if files:
+        raise ValueError(f"no intact checkpoint among {[str(path) for path in files]}")
+    return None
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("checkpoint_*.msgpack") if _NAME.fullmatch(path.name))
+
+
+def _read(path: Path) -> tuple[dict[str, Any], bytes]:
+    line, _, payload = path.read_bytes().partition(b"\n")
+    try:
+        header = json.loads(line)
+        expected = (header["format"], header["bytes"], header["sha256"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError("no readable header") from error
+    if expected[0] != FORMAT:
+        raise ValueError(f"format is {expected[0]!r}, not {FORMAT!r}")
+    if len(payload) != expected[1]:
+        raise ValueError(f"{len(payload)} bytes of state where {expected[1]} were written")
+    if hashlib.sha256(payload).hexdigest() != expected[2]:
+        raise ValueError("the state does not match its SHA-256")
+    return header, payload

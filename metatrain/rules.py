@@ -1,0 +1,102 @@
+"""The learned rules as meta-training runs them: constant step size, the published Adam branch for biases."""
+
+import re
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from celo2 import scale_by_celo2, update_mlp
+from celo2.labels import ADAM, RULE, path_name
+from celo2.names import check_known
+
+Theta = Any
+STEP_MULT = 0.001
+MULT_1D = 20.0
+REGEX_1D = "/b$"
+ADAM_B1 = 0.9
+ADAM_B2 = 0.95
+ADAM_EPS = 1e-8
+
+
+class Rule(NamedTuple):
+    """What meta-training needs of a learned rule.
+
+    init_theta(key) -> theta. optimizer(theta, num_steps) -> an optax transformation whose updates are added;
+    num_steps (int32, may be traced) is the length of the unroll, for rules with a schedule.
+    """
+
+    name: str
+    init_theta: Callable[[jax.Array], Theta]
+    optimizer: Callable[[Theta, jax.Array], optax.GradientTransformationExtraArgs]
+
+
+class _MomentsState(NamedTuple):
+    m: Any
+    v: Any
+
+
+def _scale_by_uncorrected_adam() -> optax.GradientTransformation:
+    """M * rsqrt(v + eps) without bias correction: the Adam of the published meta-training, not the textbook one."""
+
+    def init_fn(params: Any) -> _MomentsState:
+        zeros = jax.tree.map(jnp.zeros_like, params)
+        return _MomentsState(zeros, zeros)
+
+    def update_fn(updates: Any, state: _MomentsState, params: Any = None) -> tuple[Any, _MomentsState]:
+        del params
+        m = jax.tree.map(lambda m, g: ADAM_B1 * m + (1 - ADAM_B1) * g, state.m, updates)
+        v = jax.tree.map(lambda v, g: ADAM_B2 * v + (1 - ADAM_B2) * jnp.square(g), state.v, updates)
+        return jax.tree.map(lambda m, v: m * jax.lax.rsqrt(v + ADAM_EPS), m, v), _MomentsState(m, v)
+
+    return optax.GradientTransformation(init_fn, update_fn)
+
+
+def inner_celo2(
+    theta: Theta, orthogonalize: bool, step_mult: float = STEP_MULT, weight_decay: float = 0.0
+) -> optax.GradientTransformationExtraArgs:
+    """Params <- params - step_mult * (step + weight_decay * params).
+
+    With orthogonalize (celo2), tensors whose slash-joined name matches "/b$" take the Adam branch at 20 times
+    the step; without (celo2_base) every tensor takes the learned rule.
+    """
+
+    def scaled(rule: optax.GradientTransformation, step: float) -> optax.GradientTransformationExtraArgs:
+        # An empty decay would still add a pass over the parameters to every inner step.
+        decay = [optax.add_decayed_weights(weight_decay)] if weight_decay else []
+        return optax.chain(rule, *decay, optax.scale(-step))
+
+    learned = scaled(scale_by_celo2(theta, orthogonalize=orthogonalize), step_mult)
+    if not orthogonalize:
+        return learned
+    adam = scaled(_scale_by_uncorrected_adam(), MULT_1D * step_mult)
+
+    def labels(params: Any) -> Any:
+        return jax.tree.map_with_path(
+            lambda path, _: ADAM if re.search(REGEX_1D, "/" + path_name(path)) else RULE, params
+        )
+
+    return optax.partition({RULE: learned, ADAM: adam}, labels)
+
+
+def _celo2_rule(name: str, orthogonalize: bool) -> Rule:
+    return Rule(name, update_mlp.init, lambda theta, num_steps: inner_celo2(theta, orthogonalize))
+
+
+RULES: dict[str, Rule] = {
+    "celo2": _celo2_rule("celo2", orthogonalize=True),
+    "celo2_base": _celo2_rule("celo2_base", orthogonalize=False),
+}
+
+
+def get(name: str) -> Rule:
+    """A rule by name.
+
+    Raises:
+      ValueError: for an unknown name; the message lists what there is, closest first.
+
+    """
+    check_known("rule", name, RULES)
+    return RULES[name]

@@ -1,0 +1,125 @@
+"""Truncated inner training: a few steps of one inner problem at a time, started anew when its unroll ends.
+
+Reference: Metz et al., VeLO (arXiv 2211.09760) and Celo (arXiv 2501.12670) for the schedule of unroll lengths.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from metatrain import augmentation
+from metatrain.rules import Rule, Theta
+from metatrain.tasks import Batch, Params, Task
+
+# Losses enter the meta-objective clipped here; NaN counts as the cap.
+LOSS_CAP = 1.5 * math.log(10)
+
+
+class UnrollState(NamedTuple):
+    """State of one inner problem.
+
+    params: as the rule sees them (divided by scale). opt_state: of the rule. scale: one float32 per tensor.
+    inner_step, length: int32, steps done and steps of this unroll. is_done: bool, the unroll has ended and the
+    next step starts a new one.
+    """
+
+    params: Params
+    opt_state: Any
+    scale: Any
+    inner_step: jax.Array
+    length: jax.Array
+    is_done: jax.Array
+
+
+class Restart(NamedTuple):
+    """What a new unroll would start from, drawn once per truncation: at most one unroll ends within it.
+
+    params, scale: as in UnrollState. next_length: length of the unroll that follows when one ends.
+    """
+
+    params: Params
+    scale: Any
+    next_length: jax.Array
+
+
+class StepRecord(NamedTuple):
+    """loss: training loss before the update, clipped to [0, LOSS_CAP], 0 on a restart. mask: False on a restart.
+
+    is_done: the unroll ended with this step.
+    """
+
+    loss: jax.Array
+    mask: jax.Array
+    is_done: jax.Array
+
+
+class TruncatedUnroll(NamedTuple):
+    """One inner problem under one rule; every method is pure and made for `jax.vmap`."""
+
+    task: Task
+    rule: Rule
+    min_length: int
+    max_length: int
+    augmentation_level: str
+    scale_range: tuple[float, float]
+
+    def draw_length(self, key: jax.Array) -> jax.Array:
+        """floor(exp(uniform(log min_length, log max_length))), int32."""
+        low, high = math.log(self.min_length), math.log(self.max_length)
+        return jnp.floor(jnp.exp(jax.random.uniform(key, (), jnp.float32, low, high))).astype(jnp.int32)
+
+    def draw_restart(self, key: jax.Array) -> Restart:
+        """Fresh initial parameters in fresh units, and a fresh length."""
+        params_key, scale_key, length_key = jax.random.split(key, 3)
+        params = self.task.init(params_key)
+        scale = augmentation.draw_scale(scale_key, params, self.augmentation_level, self.scale_range)
+        return Restart(augmentation.to_rule(params, scale), scale, self.draw_length(length_key))
+
+    def init(self, key: jax.Array, theta: Theta) -> UnrollState:
+        """A problem at a random point of its schedule, so that problems do not end all at once.
+
+        The rule's own state starts at zero all the same, as in the published code.
+        """
+        restart_key, length_key, step_key = jax.random.split(key, 3)
+        restart = self.draw_restart(restart_key)
+        length = self.draw_length(length_key)
+        return UnrollState(
+            params=restart.params,
+            opt_state=self.rule.optimizer(theta, length).init(restart.params),
+            scale=restart.scale,
+            inner_step=jax.random.randint(step_key, (), 0, self.max_length, jnp.int32),
+            length=length,
+            is_done=jnp.zeros([], bool),
+        )
+
+    def step(self, theta: Theta, state: UnrollState, restart: Restart, batch: Batch) -> tuple[UnrollState, StepRecord]:
+        """One training step; or, after the end of an unroll, the start of the next one (which trains nothing)."""
+        optimizer = self.rule.optimizer(theta, state.length)
+
+        def loss_fn(params: Params) -> jax.Array:
+            return augmentation.loss(self.task, params, state.scale, batch)
+
+        loss, grads = jax.value_and_grad(loss_fn)(state.params)
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params, value=loss)
+        params = optax.apply_updates(state.params, updates)
+
+        restarting = state.is_done
+        inner_step = jnp.where(restarting, 0, state.inner_step + 1)
+        is_done = ~restarting & (inner_step >= state.length)
+
+        def choose(fresh: Any, trained: Any) -> Any:
+            return jax.tree.map(lambda f, t: jnp.where(restarting, f, t), fresh, trained)
+
+        recorded = jnp.where(jnp.isnan(loss), LOSS_CAP, jnp.clip(loss, 0.0, LOSS_CAP))
+        new_state = UnrollState(
+            params=choose(restart.params, params),
+            opt_state=choose(optimizer.init(restart.params), opt_state),
+            scale=choose(restart.scale, state.scale),
+            inner_step=inner_step,
+            length=jnp.where(is_done, restart.next_length, state.length),
+            is_done=is_done,
+        )
+        return new_state, StepRecord(jnp.where(restarting, 0.0, recorded), ~restarting, is_done)

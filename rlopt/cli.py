@@ -1,0 +1,192 @@
+"""The command line: `rlopt COMMAND --help` says more about each command."""
+
+import dataclasses
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from agents.config import PPOConfig
+from metatrain.config import MetaTrainConfig
+from rlopt import presets, runtime
+from rlopt.catalog import OPTIMIZERS
+from rlopt.config import TrainConfig
+
+Hyper = Annotated[PPOConfig, tyro.conf.arg(name="")]
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train one population: an agent, an environment, an optimizer, several seeds in one program."""
+
+    agent: tyro.conf.Positional[str] = "ppo"
+    """Agent to train: ppo."""
+    env: str = "CartPole-v1"
+    """Environment id; `rlopt envs` lists them. The defaults below are for this environment."""
+    optimizer: str = "celo2"
+    """Optimizer by name; `rlopt optimizers` lists them."""
+    learning_rate: float | None = None
+    """Learning rate; default: the optimizer's own."""
+    theta: Path | None = None
+    """Weight file for a learned optimizer, in place of the packaged weights."""
+    seeds: int = 8
+    """Number of independent runs."""
+    seed: int = 0
+    """Seed of the first run; the others follow on."""
+    out: Path | None = None
+    """Run folder; default: a new one under runs/."""
+    hyper: Hyper = field(default_factory=PPOConfig)
+
+    def run(self) -> None:
+        """Trains, writes the run folder, prints the table."""
+        from rlopt import experiment, results, training
+
+        config = TrainConfig(**{f.name: getattr(self, f.name) for f in dataclasses.fields(self)})
+        training.build(config)  # refuses bad input before a folder is made
+        folder = self.out or results.new_folder(f"{self.agent}-{self.env}-{self.optimizer}")
+        finished = experiment.run(config, folder)
+        experiment.show([finished], folder / results.PLOTS / "learning_curve.png")
+
+
+@dataclass(frozen=True)
+class Compare:
+    """Train one population per optimizer on the same seeds; one table, one plot."""
+
+    agent: tyro.conf.Positional[str] = "ppo"
+    """Agent to train: ppo."""
+    env: str = "CartPole-v1"
+    """Environment id; `rlopt envs` lists them. The defaults below are for this environment."""
+    optimizers: tuple[str, ...] = ("celo2", "adam")
+    """Optimizers by name, each with its own default learning rate."""
+    learning_rates: tuple[float, ...] = ()
+    """One learning rate per optimizer, in the same order; default: each optimizer's own."""
+    seeds: int = 8
+    """Number of independent runs per optimizer."""
+    seed: int = 0
+    """Seed of the first run; the others follow on."""
+    out: Path | None = None
+    """Run folder; default: a new one under runs/."""
+    hyper: Hyper = field(default_factory=PPOConfig)
+
+    def run(self) -> None:
+        """Trains each population, writes the run folders, prints the table."""
+        if not self.optimizers:
+            raise ValueError("optimizers must name at least one optimizer")
+        if self.learning_rates and len(self.learning_rates) != len(self.optimizers):
+            raise ValueError(
+                f"{len(self.learning_rates)} learning rates were given for {len(self.optimizers)} optimizers; "
+                "give one for each, or none"
+            )
+        from rlopt import experiment, results, training
+
+        rates = self.learning_rates or (None,) * len(self.optimizers)
+        configs = [
+            TrainConfig(
+                agent=self.agent,
+                env=self.env,
+                optimizer=optimizer,
+                learning_rate=rate,
+                seeds=self.seeds,
+                seed=self.seed,
+                hyper=self.hyper,
+            )
+            for optimizer, rate in zip(self.optimizers, rates, strict=True)
+        ]
+        for config in configs:
+            training.build(config)  # refuses bad input before a folder is made
+        folder = self.out or results.new_folder(f"compare-{self.agent}-{self.env}")
+        runs = experiment.compare(configs, folder)
+        experiment.show(runs, folder / results.PLOTS / "learning_curves.png")
+
+
+@dataclass(frozen=True)
+class MetaTrain:
+    """Meta-train a learned optimizer with PES on 8x8 image tasks; the same command continues a stopped run."""
+
+    config: Annotated[MetaTrainConfig, tyro.conf.arg(name="")] = field(default_factory=MetaTrainConfig)
+    out: Path | None = None
+    """Run folder; default: runs/metatrain-RULE."""
+    checkpoint_every: int = 500
+    """Outer iterations between checkpoints."""
+
+    def run(self) -> None:
+        """Trains or continues, writes theta, card, metrics and plot."""
+        from metatrain import trainer
+        from rlopt import plotting, results
+
+        folder = self.out or Path("runs") / f"metatrain-{self.config.rule}"
+        result = trainer.train(self.config, folder, checkpoint_every=self.checkpoint_every)
+        rows = trainer.read_metrics(folder)
+        if rows:
+            plot = folder / results.PLOTS / "meta_loss.png"
+            plotting.meta_loss(rows, f"Meta-training of {self.config.rule}", plot)
+            print(f"plot: {plot}")
+        state = "stopped; the same command continues it" if result.stopped else "done"
+        print(f"{result.iteration} outer iterations, {state}\ntheta: {result.theta_path}")
+
+
+@dataclass(frozen=True)
+class ListOptimizers:
+    """List the optimizers that a run can name, with their default learning rates."""
+
+    def run(self) -> None:
+        """Prints one line per optimizer."""
+        for name, info in OPTIMIZERS.items():
+            print(f"{name:12} {info.learning_rate:<8g} {info.summary}")
+
+
+@dataclass(frozen=True)
+class ListEnvs:
+    """List the environments that a run can name."""
+
+    def run(self) -> None:
+        """Prints one id per line."""
+        import envs
+
+        print("\n".join(envs.ids()))
+
+
+def _preset_for(args: list[str]) -> PPOConfig:
+    """The environment's settings, found before parsing so that they are the defaults that --help shows."""
+    env_id = Train.env
+    for i, word in enumerate(args):
+        if word == "--env" and i + 1 < len(args):
+            env_id = args[i + 1]
+        elif word.startswith("--env="):
+            env_id = word.removeprefix("--env=")
+    return presets.ppo_config(env_id)
+
+
+def _parse(args: list[str]) -> Train | Compare | MetaTrain | ListOptimizers | ListEnvs:
+    hyper = _preset_for(args)
+    subcommand = tyro.conf.subcommand
+    commands = (
+        Annotated[Train, subcommand("train", default=Train(hyper=hyper))]
+        | Annotated[Compare, subcommand("compare", default=Compare(hyper=hyper))]
+        | Annotated[MetaTrain, subcommand("metatrain", default=MetaTrain())]
+        | Annotated[ListOptimizers, subcommand("optimizers")]
+        | Annotated[ListEnvs, subcommand("envs")]
+    )
+    return tyro.cli(commands, prog="rlopt", args=args, description=__doc__)
+
+
+def main(args: list[str] | None = None) -> int:
+    """Runs one command; returns the exit status (2: refused input)."""
+    command = _parse(sys.argv[1:] if args is None else args)
+    try:
+        runtime.configure()
+        command.run()
+    except (ValueError, FileNotFoundError) as error:
+        print(f"rlopt: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("rlopt: interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def entry() -> None:
+    """The console script."""
+    sys.exit(main())

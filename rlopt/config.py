@@ -1,0 +1,53 @@
+"""Settings of a training run. Nothing here imports jax."""
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from agents.config import PPOConfig
+from rlopt.catalog import OPTIMIZERS
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One population: an agent, an environment, an optimizer, several seeds."""
+
+    agent: str = "ppo"
+    """Agent to train."""
+    env: str = "CartPole-v1"
+    """Environment id; `rlopt envs` lists them."""
+    optimizer: str = "celo2"
+    """Optimizer by name; `rlopt optimizers` lists them."""
+    learning_rate: float | None = None
+    """Learning rate; default: the optimizer's own (`rlopt optimizers`)."""
+    theta: Path | None = None
+    """Weight file for a learned optimizer, in place of the packaged weights."""
+    seeds: int = 8
+    """Number of independent runs, trained together in one program."""
+    seed: int = 0
+    """Seed of the first run; the others follow on."""
+    out: Path | None = None
+    """Run folder; default: a new one under runs/."""
+    hyper: PPOConfig = field(default_factory=PPOConfig)
+    """Settings of the agent; defaults depend on the environment."""
+
+    @property
+    def resolved_learning_rate(self) -> float:
+        """The learning rate in use."""
+        return OPTIMIZERS[self.optimizer].learning_rate if self.learning_rate is None else self.learning_rate
+
+    def check(self) -> None:
+        """Refuses impossible numbers; names are checked by `rlopt.training.build`, where they are looked up.
+
+        Raises:
+          ValueError: naming the setting, its value and what is allowed.
+
+        """
+        if self.seeds < 1:
+            raise ValueError(f"seeds must be at least 1, got {self.seeds}")
+        if self.seed < 0:
+            raise ValueError(f"seed must be >= 0, got {self.seed}")
+        rate = self.resolved_learning_rate
+        if not (math.isfinite(rate) and rate > 0):
+            raise ValueError(f"learning_rate must be positive and finite, got {rate}")
+        self.hyper.check()

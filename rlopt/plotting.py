@@ -1,0 +1,75 @@
+"""Plots."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from celo2.files import write_atomic
+from rlopt.results import Run
+from rlopt.statistics import bootstrap
+
+# Okabe and Ito's colours, told apart by colour-blind readers too.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+
+
+def learning_curves(runs: Sequence[Run], path: Path) -> None:
+    """Return over environment steps: IQM over seeds with a bootstrap 95 % band, one line per run."""
+    figure = Figure(figsize=(7.2, 4.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    for i, run in enumerate(runs):
+        colour = _COLOURS[i % len(_COLOURS)]
+        # Early intervals may lack episodes in some seeds: a band over the rest would compare unlike seeds.
+        full = np.all(np.isfinite(run.returns), axis=0)
+        bands = [bootstrap(column, resamples=500) for column in run.returns[:, full].T]
+        summary = run.summary
+        label = f"{summary['optimizer']} (learning rate {summary['learning_rate']:g})"
+        steps = run.steps[full]
+        axes.plot(steps, [b.estimate for b in bands], color=colour, linewidth=2, label=label)
+        axes.fill_between(steps, [b.low for b in bands], [b.high for b in bands], color=colour, alpha=0.2, linewidth=0)
+    first = runs[0].summary
+    seeds = sorted({run.summary["seeds"] for run in runs})
+    axes.set_title(f"{first['agent'].upper()} on {first['env_id']}")
+    axes.set_xlabel("environment steps per seed")
+    axes.set_ylabel("return of training episodes")
+    axes.xaxis.set_major_formatter(matplotlib.ticker.EngFormatter(sep=""))
+    axes.grid(alpha=0.3)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    axes.legend(frameon=False, title=f"IQM and 95 % interval, {' / '.join(map(str, seeds))} seeds", alignment="left")
+    _save(figure, path)
+
+
+def meta_loss(rows: Sequence[dict[str, float]], title: str, path: Path) -> None:
+    """Meta-loss over outer iterations, per data set and in the mean, smoothed over about 1/100 of the run."""
+    figure = Figure(figsize=(7.2, 4.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    iterations = np.asarray([row["iteration"] for row in rows])
+    width = max(1, len(rows) // 100)
+
+    def smooth(values: Sequence[float]) -> np.ndarray:
+        return np.convolve(values, np.ones(width) / width, mode="valid")
+
+    families = list(rows[0]["family_loss"])  # type: ignore[call-overload]
+    for i, name in enumerate(families):
+        values = [row["family_loss"][name] for row in rows]  # type: ignore[index]
+        axes.plot(iterations[width - 1 :], smooth(values), color=_COLOURS[i % 6], linewidth=1, alpha=0.8, label=name)
+    axes.plot(iterations[width - 1 :], smooth([row["loss"] for row in rows]), color="black", linewidth=2, label="mean")
+    axes.set_title(title)
+    axes.set_xlabel("outer iterations")
+    axes.set_ylabel("mean inner training loss")
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    _save(figure, path)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=150)
+    write_atomic(path, buffer.getvalue())

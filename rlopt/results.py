@@ -1,0 +1,136 @@
+"""Run folders: everything a run leaves behind, written so that a reader never sees half of a file."""
+
+import dataclasses
+import io
+import json
+import math
+import platform
+import re
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import flax.serialization
+import numpy as np
+
+from celo2.files import write_atomic
+from rlopt.config import TrainConfig
+from rlopt.statistics import bootstrap
+from rlopt.training import History
+
+CONFIG, METRICS, RETURNS, SUMMARY, PARAMS, PLOTS = (
+    "config.json",
+    "metrics.jsonl",
+    "returns.npz",
+    "summary.json",
+    "params.msgpack",
+    "plots",
+)
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "gymnax", "distrax", "numpy")
+
+
+class Run(NamedTuple):
+    """A finished run as read back: steps [T], returns [S, T], final [S], and its summary."""
+
+    folder: Path
+    steps: np.ndarray
+    returns: np.ndarray
+    final: np.ndarray
+    summary: dict[str, Any]
+
+
+def new_folder(name: str, root: Path = Path("runs")) -> Path:
+    """A fresh folder runs/NAME-DATE-TIME; safe characters only."""
+    stem = f"{re.sub(r'[^A-Za-z0-9._-]+', '-', name)}-{time.strftime('%Y%m%d-%H%M%S')}"
+    for suffix in ("", *(f"-{i}" for i in range(2, 1000))):
+        folder = root / (stem + suffix)
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return folder
+    raise FileExistsError(f"no free name for {root / stem}")
+
+
+def claim_folder(folder: Path) -> None:
+    """Makes a folder for a run, and refuses one that holds a finished run already: results are never overwritten."""
+    if (folder / SUMMARY).exists():
+        raise ValueError(f"{folder} holds a finished run; choose another folder or remove it")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / METRICS).unlink(missing_ok=True)  # of a run that never finished
+
+
+def write_config(folder: Path, config: TrainConfig) -> None:
+    """The resolved settings, package versions and seeds."""
+    resolved = dataclasses.asdict(config) | {"learning_rate": config.resolved_learning_rate}
+    document = {
+        **resolved,
+        "seed_list": list(range(config.seed, config.seed + config.seeds)),
+        "packages": {name: metadata.version(name) for name in _PACKAGES},
+        "python": platform.python_version(),
+    }
+    _write_json(folder / CONFIG, document)
+
+
+def append_row(folder: Path, row: dict[str, Any]) -> None:
+    """One line of metrics.jsonl; NaN becomes null."""
+    with open(folder / METRICS, "a", encoding="utf-8") as file:
+        file.write(json.dumps(_plain(row)) + "\n")
+
+
+def write_history(folder: Path, config: TrainConfig, history: History) -> dict[str, Any]:
+    """Writes returns.npz, params.msgpack and, last, summary.json; returns the summary."""
+    buffer = io.BytesIO()
+    np.savez_compressed(
+        buffer, steps=history.steps, returns=history.returns, lengths=history.lengths, final=history.final
+    )
+    write_atomic(folder / RETURNS, buffer.getvalue())
+    write_atomic(folder / PARAMS, flax.serialization.to_bytes(history.params))
+    finite = bool(np.all(np.isfinite(history.final)))
+    interval = bootstrap(history.final) if finite else None
+    steps = int(history.steps[-1])
+    summary = {
+        "agent": config.agent,
+        "env_id": config.env,
+        "optimizer": config.optimizer,
+        "learning_rate": config.resolved_learning_rate,
+        "seeds": config.seeds,
+        "env_steps": steps,
+        "final_return_iqm": interval.estimate if interval else None,
+        "final_return_ci95": [interval.low, interval.high] if interval else None,
+        "final_returns": history.final.tolist(),
+        "wall_seconds": round(history.compile_seconds + history.train_seconds, 2),
+        "compile_seconds": round(history.compile_seconds, 2),
+        "env_steps_per_second": round(steps * config.seeds / history.train_seconds, 1),
+    }
+    _write_json(folder / SUMMARY, summary)
+    return summary
+
+
+def read_run(folder: Path) -> Run:
+    """Reads a finished run.
+
+    Raises:
+      ValueError: if the folder holds no finished run.
+
+    """
+    if not (folder / SUMMARY).exists() or not (folder / RETURNS).exists():
+        raise ValueError(f"{folder} holds no finished run ({SUMMARY} and {RETURNS} are needed)")
+    with np.load(folder / RETURNS, allow_pickle=False) as arrays:
+        steps, returns, final = arrays["steps"], arrays["returns"], arrays["final"]
+    return Run(folder, steps, returns, final, json.loads((folder / SUMMARY).read_text(encoding="utf-8")))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return str(value) if isinstance(value, Path) else value
+
+
+def _write_json(path: Path, document: dict[str, Any]) -> None:
+    write_atomic(path, json.dumps(_plain(document), indent=2).encode() + b"\n")

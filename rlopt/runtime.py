@@ -1,0 +1,38 @@
+"""How JAX is set up for this machine. Must run before jax is imported, so nothing here imports it."""
+
+import os
+import sys
+
+# On a CPU, one single-threaded device per core runs our programs faster than one device with a thread pool:
+# the work splits by seeds or by inner problems, so the devices never wait for each other within a step. The
+# concurrency-optimised scheduler of XLA's CPU backend costs time here and can deadlock small machines under
+# vmapped training, so it is off. `benchmarks/metatrain_speed.py` measures the effect.
+_CPU_FLAGS = (
+    "--xla_cpu_multi_thread_eigen=false",
+    "--xla_cpu_enable_concurrency_optimized_scheduler=false",
+)
+_COUNT_FLAG = "--xla_force_host_platform_device_count"
+
+
+def num_cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+
+
+def configure(num_devices: int | None = None) -> None:
+    """Sets XLA_FLAGS: one host device per core (or `num_devices`), safe CPU settings.
+
+    Flags that the user has set in XLA_FLAGS stay as they are. Accelerators are not affected.
+
+    Raises:
+      RuntimeError: if jax has been imported already.
+
+    """
+    if "jax" in sys.modules:
+        raise RuntimeError("runtime.configure must be called before jax is imported")
+    present = os.environ.get("XLA_FLAGS", "")
+    wanted = [*_CPU_FLAGS, f"{_COUNT_FLAG}={num_devices or num_cores()}"]
+    missing = [flag for flag in wanted if flag.split("=")[0] not in present]
+    os.environ["XLA_FLAGS"] = " ".join([present, *missing]).strip()
+    # One worker for what little is left to the pool: more only preempt the devices' own threads.
+    os.environ.setdefault("NPROC", "1")

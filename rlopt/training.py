@@ -1,0 +1,189 @@
+"""Trains one population: all seeds in one compiled program, in chunks, split over the devices."""
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import tqdm
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+import agents
+import envs
+from celo2.names import check_known
+from rlopt import optimizers
+from rlopt.catalog import OPTIMIZERS
+from rlopt.config import TrainConfig
+from rlopt.presets import AGENTS
+
+AXIS = "seeds"
+# Logging intervals of a run, roughly; each is one call of the compiled program.
+NUM_CHUNKS = 50
+# "Final" is the last tenth of training.
+FINAL_SHARE = 0.1
+
+
+class History(NamedTuple):
+    """What a population did; S seeds, T logging intervals.
+
+    steps: int64 [T], environment steps per seed at the end of each interval.
+    returns: float32 [S, T], mean raw return of the training episodes that ended in the interval; NaN: none did.
+    lengths: float32 [S, T], their mean length.
+    final: float32 [S], mean return over the episodes of the last tenth of training; NaN: none ended there.
+    metrics: {name: float32 [S, T]}, means over the interval of what the agent reports.
+    params: tree of NumPy arrays with leading axis S, the trained networks.
+    compile_seconds, train_seconds: wall-clock time.
+    """
+
+    steps: np.ndarray
+    returns: np.ndarray
+    lengths: np.ndarray
+    final: np.ndarray
+    metrics: dict[str, np.ndarray]
+    params: Any
+    compile_seconds: float
+    train_seconds: float
+
+
+def build(config: TrainConfig) -> agents.Agent:
+    """The agent of a configuration; every check that needs no compilation happens here.
+
+    Raises:
+      ValueError: for unknown names, impossible settings, a foreign weight file, or an unfit environment.
+      FileNotFoundError: if the weight file does not exist.
+
+    """
+    check_known("agent", config.agent, AGENTS)
+    check_known("optimizer", config.optimizer, OPTIMIZERS)
+    envs.check_id(config.env)
+    config.check()
+    optimizer = optimizers.make(config.optimizer, config.theta)
+    return agents.ppo(envs.make(config.env, config.hyper.num_envs), config.hyper, optimizer)
+
+
+def train(
+    config: TrainConfig, *, progress: bool = True, on_interval: Callable[[dict[str, Any]], None] | None = None
+) -> History:
+    """Trains every seed of a configuration.
+
+    Args:
+      config: what to train.
+      progress: show a progress bar.
+      on_interval: called with one row per logging interval (per-seed returns and metrics as lists).
+
+    Raises:
+      What `build` raises, before anything is compiled.
+
+    """
+    agent, hyper = build(config), config.hyper
+
+    started = time.monotonic()
+    mesh = _mesh(config.seeds)
+    keys = jax.vmap(jax.random.key)(np.arange(config.seed, config.seed + config.seeds, dtype=np.uint32))
+    keys = jax.device_put(keys, NamedSharding(mesh, PartitionSpec(AXIS)))
+    scalars = agents.hyperparams(hyper, config.resolved_learning_rate)
+    # Constants under jit would be baked into the program; as an argument, another rate needs no recompilation.
+    state = _over_seeds(mesh, lambda keys, scalars: jax.vmap(agent.init, (0, None))(keys, scalars), 1)(keys, scalars)
+    run = {n: _compile_chunk(mesh, agent, n, state) for n in sorted(set(_chunk_lengths(hyper.num_iterations)))}
+    compile_seconds = time.monotonic() - started
+
+    steps, rows = [], []
+    per_iteration: list[Any] = []
+    done = 0
+    label = f"{config.optimizer} on {config.env}"
+    started = time.monotonic()
+    with tqdm.tqdm(
+        total=hyper.num_iterations * hyper.batch_size,
+        unit="step",
+        unit_scale=True,
+        desc=label,
+        disable=not progress,
+        mininterval=1.0,
+    ) as bar:
+        for length in _chunk_lengths(hyper.num_iterations):
+            state, metrics = run[length](state)
+            metrics = jax.tree.map(np.asarray, metrics)  # leaves [length, S]; waits for the device
+            per_iteration.append(metrics)
+            done += length
+            steps.append(done * hyper.batch_size)
+            row = _interval(metrics)
+            rows.append(row)
+            bar.set_postfix_str(f"median return {_nan_median(row['return']):.1f}", refresh=False)
+            bar.update(length * hyper.batch_size)
+            if on_interval is not None:
+                on_interval({"step": steps[-1], **{name: values.tolist() for name, values in row.items()}})
+    train_seconds = time.monotonic() - started
+
+    columns = {name: np.stack([row[name] for row in rows], axis=1) for name in rows[0]}
+    sums = np.concatenate([m.return_sum for m in per_iteration])
+    counts = np.concatenate([m.num_episodes for m in per_iteration])
+    tail = max(1, round(FINAL_SHARE * len(sums)))
+    return History(
+        steps=np.asarray(steps, np.int64),
+        returns=columns.pop("return"),
+        lengths=columns.pop("length"),
+        final=_ratio(sums[-tail:].sum(0), counts[-tail:].sum(0)),
+        metrics=columns,
+        params=jax.tree.map(np.asarray, state.params),
+        compile_seconds=compile_seconds,
+        train_seconds=train_seconds,
+    )
+
+
+def _mesh(seeds: int) -> Mesh:
+    """As many devices as divide the seeds evenly."""
+    available = jax.devices()
+    count = max(n for n in range(1, len(available) + 1) if seeds % n == 0)
+    return Mesh(np.asarray(available[:count]), (AXIS,))
+
+
+def _over_seeds(mesh: Mesh, function: Callable[..., Any], num_replicated: int = 0) -> Callable[..., Any]:
+    """Jit of a function whose first argument and results have a leading seeds axis, each device taking its share."""
+    spec = PartitionSpec(AXIS)
+    in_specs = (spec, *(PartitionSpec() for _ in range(num_replicated)))
+    return jax.jit(jax.shard_map(function, mesh=mesh, in_specs=in_specs, out_specs=spec, check_vma=False))
+
+
+def _compile_chunk(mesh: Mesh, agent: agents.Agent, length: int, state: Any) -> Callable[[Any], tuple[Any, Any]]:
+    spec = PartitionSpec(AXIS)
+
+    @partial(jax.jit, donate_argnums=0)
+    @partial(jax.shard_map, mesh=mesh, in_specs=spec, out_specs=(spec, PartitionSpec(None, AXIS)), check_vma=False)
+    def chunk(state: Any) -> tuple[Any, Any]:
+        return jax.lax.scan(lambda s, _: jax.vmap(agent.step)(s), state, None, length=length)
+
+    return chunk.lower(state).compile()
+
+
+def _chunk_lengths(iterations: int) -> list[int]:
+    """Iterations per call of the program; equal lengths where some divisor is near, since each length is compiled."""
+    target = max(1, round(iterations / NUM_CHUNKS))
+    divisors = [n for n in range(1, iterations + 1) if iterations % n == 0 and target / 2 <= n <= target * 2]
+    if divisors:
+        length = min(divisors, key=lambda n: abs(n - target))
+        return [length] * (iterations // length)
+    return [target] * (iterations // target) + [iterations % target]
+
+
+def _interval(metrics: Any) -> dict[str, np.ndarray]:
+    """Per-seed means [S] over one interval."""
+    episodes = metrics.num_episodes.sum(0)
+    row = {
+        "return": _ratio(metrics.return_sum.sum(0), episodes),
+        "length": _ratio(metrics.length_sum.sum(0), episodes),
+        "episodes": episodes.astype(np.float32),
+    }
+    rest = metrics._asdict()
+    for name in ("return_sum", "length_sum", "num_episodes"):
+        rest.pop(name)
+    return row | {name: value.mean(0) for name, value in rest.items()}
+
+
+def _ratio(total: np.ndarray, count: np.ndarray) -> np.ndarray:
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan).astype(np.float32)
+
+
+def _nan_median(x: np.ndarray) -> float:
+    return float(np.median(x[~np.isnan(x)])) if np.any(~np.isnan(x)) else float("nan")

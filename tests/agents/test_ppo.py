@@ -1,0 +1,124 @@
+"""PPO on probe environments, and what it refuses."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import agents
+import envs
+from agents import networks
+from envs import probes
+
+CONFIG = agents.PPOConfig(
+    total_steps=20_000, num_envs=8, rollout_length=32, epochs=4, minibatches=2, hidden=(16,), anneal=True, gamma=0.9
+)
+
+
+def adam(learning_rate, num_updates):
+    return optax.adam(learning_rate, eps=1e-5)
+
+
+def train(env_id, config=CONFIG, optimizer=adam, rate=0.01, seed=0):
+    env = envs.make(env_id, config.num_envs)
+    agent = agents.ppo(env, config, optimizer)
+    state = agent.init(jax.random.key(seed), agents.hyperparams(config, rate))
+    state, _ = jax.jit(lambda s: jax.lax.scan(lambda s, _: agent.step(s), s, None, length=config.num_iterations))(state)
+    return agent, state
+
+
+@pytest.mark.parametrize("env_id", probes.ids())
+def test_probe_values_and_actions_are_learned(env_id):
+    agent, state = train(env_id)
+    network = networks.actor_critic("mlp", (1,), 2, CONFIG.hidden, CONFIG.activation)
+    for observation, value in probes.VALUES[env_id].items():
+        got = network.apply(state.params, jnp.full((1, 1), observation), method="value")[0]
+        np.testing.assert_allclose(got, value(CONFIG.gamma), rtol=0.01, err_msg=f"value of {observation}")
+    if env_id == "Probe-ActionReward":
+        assert int(agent.act(state.params, jnp.zeros((1, 1)), jax.random.key(0))[0]) == 1
+    if env_id == "Probe-ObservationActionReward":
+        actions = agent.act(state.params, jnp.asarray([[1.0], [-1.0]]), jax.random.key(0))
+        np.testing.assert_array_equal(actions, [1, 0])
+
+
+def test_taking_a_time_limit_for_an_end_gives_the_lower_value():
+    import dataclasses
+
+    config = dataclasses.replace(CONFIG, bootstrap_on_truncation=False)
+    _, state = train("Probe-TimeLimit", config)
+    network = networks.actor_critic("mlp", (1,), 2, CONFIG.hidden, CONFIG.activation)
+    value = float(network.apply(state.params, jnp.zeros((1, 1)), method="value")[0])
+    # Observations do not show the time, so the critic learns the mean over the five steps: far below 1 / (1 - gamma).
+    assert value < 4.0
+
+
+def test_population_members_equal_single_runs():
+    config = agents.PPOConfig(total_steps=512, num_envs=4, rollout_length=32, minibatches=2, hidden=(8,))
+    env = envs.make("CartPole-v1", 4)
+    agent = agents.ppo(env, config, adam)
+    keys = jax.random.split(jax.random.key(0), 2)
+    rates = jnp.asarray([1e-3, 1e-2])
+
+    def run(key, rate):
+        state = agent.init(key, agents.hyperparams(config, rate))
+        return jax.lax.scan(lambda s, _: agent.step(s), state, None, length=4)[0].params
+
+    together = jax.vmap(run)(keys, rates)
+    for i in range(2):
+        single = run(keys[i], rates[i])
+        jax.tree.map(lambda a, b, i=i: np.testing.assert_allclose(a[i], b, atol=1e-4, rtol=1e-3), together, single)
+
+
+def test_the_optimizer_gets_the_loss_and_the_number_of_updates():
+    seen = {}
+
+    def recording(learning_rate, num_updates):
+        seen["num_updates"] = num_updates
+
+        def update(updates, state, params=None, *, value, **extra):
+            seen["value_shape"] = value.shape
+            return jax.tree.map(lambda g: -learning_rate(0) * g, updates), state
+
+        return optax.GradientTransformationExtraArgs(lambda params: (), update)
+
+    train("Probe-ConstantReward", optimizer=recording)
+    assert seen == {"num_updates": CONFIG.num_updates, "value_shape": ()}
+
+
+def test_initialisation_uses_no_lapack():
+    # A batched QR in a vmapped program can hang XLA's CPU backend for ever (see agents/initializers.py).
+    env = envs.make("SpaceInvaders-MinAtar", 2)
+    config = agents.PPOConfig(num_envs=2, network="minatar", hidden=(16,), activation="relu")
+    agent = agents.ppo(env, config, adam)
+    init = jax.jit(jax.vmap(agent.init, in_axes=(0, None)))
+    text = init.lower(jax.random.split(jax.random.key(0), 4), agents.hyperparams(config, 1e-3)).as_text()
+    assert "lapack" not in text
+    assert "Qr" not in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"minibatches": 3}, "batch of 512 .* does not divide into 3 minibatches"),
+        ({"num_envs": 0}, "num_envs must be at least 1, got 0"),
+        ({"gamma": 1.5}, r"gamma must lie in \[0, 1\], got 1.5"),
+        ({"total_steps": 100}, r"total_steps \(100\) must cover one rollout of 512"),
+        ({"clip_epsilon": -0.1}, "clip_epsilon must be positive"),
+        ({"max_grad_norm": 0.0}, "max_grad_norm must be positive"),
+        ({"hidden": ()}, "hidden must name at least one width"),
+    ],
+)
+def test_impossible_settings_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        agents.PPOConfig(**changes).check()
+
+
+def test_continuous_actions_are_refused():
+    with pytest.raises(ValueError, match="ppo acts in discrete action spaces so far; Pendulum-v1 has Box"):
+        agents.ppo(envs.make("Pendulum-v1", 4), agents.PPOConfig(), adam)
+
+
+def test_another_number_of_environments_is_refused():
+    with pytest.raises(ValueError, match="the environment has num_envs 2, the configuration 4"):
+        agents.ppo(envs.make("CartPole-v1", 2), agents.PPOConfig(), adam)

@@ -1,0 +1,46 @@
+"""Eight host devices for every test, set before jax is imported; golden numbers where they are at hand."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rlopt import runtime
+
+runtime.configure(num_devices=8)
+
+GOLDEN = Path(__file__).resolve().parents[2] / "shared" / "golden"
+
+
+class Golden:
+    """One file of golden numbers; names are "group|path"."""
+
+    def __init__(self, path: Path):
+        with np.load(path, allow_pickle=False) as arrays:
+            self.arrays = dict(arrays)
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self.arrays[name]
+
+    def group(self, prefix: str) -> dict[str, np.ndarray]:
+        """{path: array} of one group."""
+        return {k.split("|", 1)[1]: v for k, v in self.arrays.items() if k.startswith(prefix + "|")}
+
+    def theta(self) -> dict:
+        """Celo2's theta in the published tree."""
+        return {"ff_mod_stack": {"~": {k.rsplit("/", 1)[1]: v for k, v in self.group("theta").items()}}}
+
+
+@pytest.fixture(scope="session")
+def golden():
+    """A function from a golden file's name to its content."""
+    if not GOLDEN.is_dir():
+        pytest.skip(f"golden numbers of the published code are not at {GOLDEN}")
+    return lambda name: Golden(GOLDEN / f"{name}.npz")
+
+
+@pytest.fixture(scope="session")
+def golden_folder():
+    if not GOLDEN.is_dir():
+        pytest.skip(f"golden numbers of the published code are not at {GOLDEN}")
+    return GOLDEN

@@ -1,0 +1,83 @@
+"""gymnax behind the vectorised interface."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import envs
+
+
+def rollout(env, steps, policy, seed=0):
+    """[T, N, ...] of what `step` returned."""
+
+    def body(carry, key):
+        state, obs = carry
+        state, timestep = env.step(key, state, policy(obs))
+        return (state, timestep.obs), timestep
+
+    start = env.reset(jax.random.key(seed))
+    return jax.lax.scan(body, start, jax.random.split(jax.random.key(seed + 1), steps))[1]
+
+
+def test_an_episode_cut_by_the_time_limit_is_truncated_not_terminated():
+    env = envs.make("MountainCar-v0", num_envs=3)
+    steps = rollout(env, 401, lambda obs: jnp.zeros(3, jnp.int32))
+    ends = np.flatnonzero(np.asarray(steps.truncated[:, 0]))
+    np.testing.assert_array_equal(ends, [199, 399])
+    assert not np.any(steps.terminated)
+    np.testing.assert_array_equal(steps.episode_return[199], [-200.0] * 3)
+    np.testing.assert_array_equal(steps.episode_length[199], [200] * 3)
+    assert env.spec.time_limit == 200
+
+
+def test_the_final_observation_is_the_one_the_action_led_to():
+    env = envs.make("CartPole-v1", num_envs=4)
+    steps = rollout(env, 100, lambda obs: jnp.ones(4, jnp.int32))  # always right: the pole falls
+    done = np.asarray(steps.terminated)
+    assert done.sum() >= 8
+    assert not np.any(steps.truncated)
+    fallen = np.abs(np.asarray(steps.final_obs)[done][:, 2])
+    fresh = np.abs(np.asarray(steps.obs)[done])
+    assert np.all(fallen > 0.2)  # beyond the angle limit of 12 degrees
+    assert np.all(fresh <= 0.05)  # the start of a new episode
+    np.testing.assert_array_equal(np.asarray(steps.obs)[~done], np.asarray(steps.final_obs)[~done])
+
+
+def test_returns_count_raw_reward_per_episode():
+    env = envs.make("CartPole-v1", num_envs=2)
+    steps = rollout(env, 200, lambda obs: jnp.ones(2, jnp.int32))
+    for i in range(2):
+        lengths = np.diff(np.flatnonzero(np.asarray(steps.done[:, i])), prepend=-1)
+        ended = np.asarray(steps.episode_length[:, i])
+        np.testing.assert_array_equal(ended[ended > 0], lengths)
+        np.testing.assert_array_equal(np.asarray(steps.episode_return[:, i])[ended > 0], lengths)
+
+
+@pytest.mark.parametrize("env_id", ["CartPole-v1", "Breakout-MinAtar", "FrozenLake-misc", "BernoulliBandit-misc"])
+def test_shapes_and_dtypes_agree_with_the_spec(env_id):
+    env = envs.make(env_id, num_envs=2)
+    state, obs = env.reset(jax.random.key(0))
+    _, timestep = jax.jit(env.step)(jax.random.key(1), state, jnp.zeros(2, jnp.int32))
+    for x in (obs, timestep.obs, timestep.final_obs):
+        assert x.shape == (2, *env.spec.observation_shape)
+        assert x.dtype == env.spec.observation_dtype
+    assert timestep.reward.dtype == jnp.float32
+    assert timestep.valid.all()
+
+
+def test_vmap_over_seeds_equals_single_seeds():
+    env = envs.make("Acrobot-v1", num_envs=2)
+    together = jax.vmap(lambda key: env.reset(key)[1])(jax.random.split(jax.random.key(0), 3))
+    for i, key in enumerate(jax.random.split(jax.random.key(0), 3)):
+        np.testing.assert_allclose(together[i], env.reset(key)[1], rtol=1e-6)
+
+
+def test_unknown_id_lists_close_matches_first():
+    with pytest.raises(ValueError, match=r"unknown environment 'Cartpole'; there are CartPole-v1, "):
+        envs.make("Cartpole", num_envs=1)
+
+
+def test_no_environments_is_refused():
+    with pytest.raises(ValueError, match="num_envs must be at least 1, got 0"):
+        envs.make("CartPole-v1", num_envs=0)

@@ -1,0 +1,111 @@
+"""The command line as a person meets it."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from rlopt import results
+
+TINY = ["--total-steps", "2048", "--num-envs", "4", "--rollout-length", "32", "--minibatches", "2", "--hidden", "8"]
+
+
+def rlopt(*arguments, cwd=None):
+    environment = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "NPROC")}
+    return subprocess.run(
+        [sys.executable, "-m", "rlopt", *arguments], cwd=cwd, env=environment, capture_output=True, text=True
+    )
+
+
+@pytest.mark.parametrize("command", [[], ["train"], ["compare"], ["metatrain"]])
+def test_help_needs_no_jax(command):
+    code = "import sys, rlopt.cli\ntry:\n rlopt.cli.main(sys.argv[1:])\nfinally:\n print('jax' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code, *command, "--help"], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "False"
+    assert "usage: rlopt" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "ppo", "--optimizer", "adamm"], "unknown optimizer 'adamm'; there are adam, adamw"),
+        (["train", "pppo"], "unknown agent 'pppo'; there are ppo"),
+        (["train", "ppo", "--env", "CartPole-v2"], "unknown environment 'CartPole-v2'; there are CartPole-v1,"),
+        (["train", "ppo", "--seeds", "0"], "seeds must be at least 1, got 0"),
+        (["train", "ppo", "--learning-rate", "-1"], "learning_rate must be positive and finite, got -1.0"),
+        (["train", "ppo", "--minibatches", "3"], "does not divide into 3 minibatches"),
+        (["train", "ppo", "--theta", "no.theta"], "No such file or directory: 'no.theta'"),
+        (["compare", "ppo", "--optimizers", "adam", "--learning-rates", "1", "2"], "give one for each, or none"),
+        (["compare", "ppo", "--optimizers", "adam", "adam"], "each optimizer may be named once"),
+        (["metatrain", "celo3"], "unknown rule 'celo3'; there are celo2"),
+        (["metatrain", "celo2", "--std", "0"], "std must be positive and finite, got 0.0"),
+    ],
+)
+def test_bad_input_is_refused_in_one_line_and_leaves_nothing(tmp_path, arguments, message):
+    done = rlopt(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_corrupt_theta_file_is_refused_with_the_reason(tmp_path):
+    (tmp_path / "bad.theta").write_bytes(b"\x81\xa1x")
+    done = rlopt("train", "ppo", "--theta", "bad.theta", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "bad.theta: not a flax-msgpack theta file, or cut short" in done.stderr
+
+
+def test_compare_leaves_complete_run_folders_a_table_and_a_plot(tmp_path):
+    done = rlopt("compare", "ppo", "--optimizers", "celo2", "adam", "--seeds", "3", "--out", "run", *TINY, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "celo2" in done.stdout
+    assert "95 % interval" in done.stdout
+    plot = tmp_path / "run" / "plots" / "learning_curves.png"
+    assert plot.read_bytes().startswith(b"\x89PNG")
+    for name in ("celo2", "adam"):
+        run = results.read_run(tmp_path / "run" / name)
+        assert run.returns.shape == (3, len(run.steps))
+        assert run.steps[-1] == 2048
+        assert run.final.shape == (3,)
+        summary = run.summary
+        assert (summary["optimizer"], summary["env_id"], summary["seeds"]) == (name, "CartPole-v1", 3)
+        assert summary["final_return_ci95"][0] <= summary["final_return_iqm"] <= summary["final_return_ci95"][1]
+        rows = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
+        assert [row["step"] for row in rows] == run.steps.tolist()
+        assert len(rows[0]["return"]) == 3
+        config = json.loads((run.folder / "config.json").read_text())
+        assert config["seed_list"] == [0, 1, 2]
+        assert config["hyper"]["total_steps"] == 2048
+        assert "jax" in config["packages"]
+    again = rlopt("train", "ppo", "--out", "run/adam", *TINY, cwd=tmp_path)
+    assert again.returncode == 2
+    assert "holds a finished run" in again.stderr
+
+
+def test_seeds_are_independent_of_their_company(tmp_path):
+    for seeds in ("2", "4"):
+        done = rlopt("train", "ppo", "--optimizer", "adam", "--seeds", seeds, "--out", seeds, *TINY, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    few, many = (results.read_run(tmp_path / seeds).returns for seeds in ("2", "4"))
+    np.testing.assert_allclose(few[:, :3], many[:2, :3], rtol=1e-4)
+
+
+def test_metatrain_writes_theta_and_continues(tmp_path):
+    arguments = ["metatrain", "celo2", "--iterations", "2", "--tasks-per-dataset", "1", "--truncation", "4"]
+    done = rlopt(*arguments, "--out", "meta", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "meta" / "celo2.theta").exists()
+    assert (tmp_path / "meta" / "plots" / "meta_loss.png").exists()
+    arguments[3] = "3"
+    done = rlopt(*arguments, "--out", "meta", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "meta" / "celo2.json").read_text())["iterations"] == 3
+
+
+def test_listings():
+    assert "celo2_base" in rlopt("optimizers").stdout
+    assert "Breakout-MinAtar" in rlopt("envs").stdout.splitlines()

@@ -1,0 +1,50 @@
+"""The shape of the house: which package may import which, and what is not to be found anywhere."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+MAY_IMPORT = {
+    "celo2": set(),
+    "envs": set(),
+    "agents": {"envs"},
+    "metatrain": {"celo2", "agents"},
+    "rlopt": {"celo2", "envs", "agents", "metatrain"},
+}
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+
+
+@pytest.mark.parametrize("package", MAY_IMPORT)
+def test_imports_point_one_way(package):
+    others = set(MAY_IMPORT) - {package} - MAY_IMPORT[package]
+    files = list((ROOT / package).rglob("*.py"))
+    assert files
+    for path in files:
+        for name in imports(path):
+            assert name.split(".")[0] not in others, f"{path} imports {name}"
+
+
+def test_nothing_unpickles_or_evaluates():
+    for package in MAY_IMPORT:
+        for path in (ROOT / package).rglob("*.py"):
+            assert not any(name.split(".")[0] in ("pickle", "cloudpickle", "dill") for name in imports(path)), path
+            calls = [n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call)]
+            for call in calls:
+                assert not (isinstance(call.func, ast.Name) and call.func.id in ("eval", "exec")), path
+                for keyword in call.keywords:
+                    allowed = isinstance(keyword.value, ast.Constant) and keyword.value.value is False
+                    assert keyword.arg != "allow_pickle" or allowed, path
+
+
+def test_distrax_is_imported_in_one_place():
+    users = {p.name for k in MAY_IMPORT for p in (ROOT / k).rglob("*.py") if "distrax" in set(imports(p))}
+    assert users == {"distributions.py"}
