@@ -67,7 +67,6 @@ class PPOConfig:
 
         Raises:
           ValueError: naming the setting, its value and what is allowed.
-
         """
         for name in ("total_steps", "num_envs", "rollout_length", "epochs", "minibatches"):
             if getattr(self, name) < 1:

@@ -24,7 +24,6 @@ def orthogonal(gain: float) -> Initializer:
       init(key, shape, dtype=float32); shape [..., n_out], leading axes are fan-in (HWIO kernels too).
 
     Reference: Saxe et al., arXiv 1312.6120.
-
     """
 
     def init(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32, **kwargs: Any) -> jax.Array:

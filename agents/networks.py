@@ -138,7 +138,6 @@ def actor_critic(
 
     Raises:
       ValueError: for an unknown network or activation, or an observation that does not fit the network.
-
     """
     if network not in NETWORKS:
         raise ValueError(f"unknown network {network!r}; there are {', '.join(NETWORKS)}")

@@ -117,7 +117,6 @@ def ppo(env: VectorEnv, config: PPOConfig, optimizer: OptimizerFactory) -> Agent
 
     Raises:
       ValueError: for impossible settings, or an environment that this agent cannot act in.
-
     """
     config.check()
     spec = env.spec
@@ -218,9 +217,9 @@ def ppo(env: VectorEnv, config: PPOConfig, optimizer: OptimizerFactory) -> Agent
             minibatch = jax.tree.map(lambda x: x[rows], flat_batch)
             (loss, parts), grads = jax.value_and_grad(loss_fn, has_aux=True)(params, minibatch)
             updates, opt_state = tx.update(grads, opt_state, params, value=loss)
-            update_rms = optax.global_norm(updates) / jnp.sqrt(sum(x.size for x in jax.tree.leaves(updates)))
+            update_rms = optax.tree.norm(updates) / jnp.sqrt(sum(x.size for x in jax.tree.leaves(updates)))
             policy_loss, value_loss, entropy, kl, clipped = parts
-            grad_norm = optax.global_norm(grads)
+            grad_norm = optax.tree.norm(grads)
             stats = _UpdateStats(loss, policy_loss, value_loss, entropy, kl, clipped, grad_norm, update_rms)
             return (optax.apply_updates(params, updates), opt_state), stats
 

@@ -29,7 +29,6 @@ def generalized_advantages(
       Advantages, float32 [T, ...]; `advantages + values` are the critic's targets.
 
     Reference: Schulman et al., arXiv 1506.02438, equations 11-16.
-
     """
     delta = rewards + gamma * jnp.where(terminated, 0.0, next_values) - values
     decay = jnp.where(terminated | truncated, 0.0, gamma * gae_lambda)

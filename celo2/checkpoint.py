@@ -26,7 +26,6 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises:
       FileNotFoundError: if there is no such file.
       ValueError: if it is not such a file, is cut short, or holds another tree, shape or non-finite numbers.
-
     """
     data = Path(path).read_bytes()
     return _parse(data, str(path))
@@ -51,7 +50,6 @@ def save_checkpoint(path: str | os.PathLike[str], theta: Any) -> None:
 
     Raises:
       ValueError: if theta is not a complete, finite theta of a known rule.
-
     """
     checks.check_theta(theta)
     data = flax.serialization.to_bytes(jax.tree.map(lambda x: np.asarray(x, np.float32), dict(theta)))
@@ -69,7 +67,6 @@ def load_theta(name: str) -> dict[str, Any]:
 
     Raises:
       ValueError: for an unknown name; the message lists the known ones, closest first.
-
     """
     check_known("packaged weights", name, packaged_weights())
     return _parse((resources.files(_WEIGHTS) / f"{name}{_SUFFIX}").read_bytes(), name)

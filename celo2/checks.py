@@ -53,7 +53,6 @@ def rule_of(theta: Any) -> str:
 
     Raises:
       ValueError: if it is no theta of a rule that this package knows.
-
     """
     if not isinstance(theta, Mapping):
         raise ValueError(f"theta must be a nested dict of arrays, got {type(theta).__name__}")

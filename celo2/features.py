@@ -65,7 +65,6 @@ def channels(
 
     Returns:
       All 30 channels for rank >= 2; the 15 of groups 0-8 below.
-
     """
     r = jax.lax.rsqrt(acc.v + rsqrt_eps)
     moments = list(acc.m)

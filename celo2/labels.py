@@ -24,7 +24,6 @@ def labels_by_pattern(adam_pattern: str, min_rank: int = 2) -> Callable[[Any], A
     Args:
       adam_pattern: regular expression, searched for in the slash-joined, lower-cased path of each leaf.
       min_rank: least number of axes for the learned rule.
-
     """
     pattern = re.compile(adam_pattern)
 

@@ -9,7 +9,6 @@ def check_known(kind: str, name: str, known: Iterable[str]) -> None:
 
     Raises:
       ValueError: e.g. "unknown optimizer 'adamm'; there are adam, adamw, ...".
-
     """
     known = list(known)
     if name not in known:

@@ -49,7 +49,6 @@ def celo2(
 
     Reference: Moudgil, Knyazev and Belilovsky, "Celo2: Towards Learned Optimization Free Lunch",
       arXiv 2602.19142, and its usage note (AdamW at 20 times the rate).
-
     """
     checks.check_not_negative(learning_rate=learning_rate, weight_decay=weight_decay, mult_1d=mult_1d)
     rule = scale_by_celo2(theta, orthogonalize=True, bias_correction=bias_correction)
@@ -84,7 +83,6 @@ def celo2_base(
       ValueError: for a negative learning rate or decay, or what `scale_by_celo2` refuses.
 
     Reference: as `celo2`.
-
     """
     checks.check_not_negative(learning_rate=learning_rate, weight_decay=weight_decay)
     rule = scale_by_celo2(theta, orthogonalize=False, bias_correction=bias_correction)

@@ -24,7 +24,6 @@ def newton_schulz(x: jax.Array, steps: int = 5, eps: float = 1e-8) -> jax.Array:
       ValueError: if x has fewer than two axes.
 
     Reference: K. Jordan et al., "Muon", 2024; Celo2, arXiv 2602.19142.
-
     """
     if x.ndim < 2:
         raise ValueError(f"newton_schulz needs at least two axes, got shape {x.shape}")

@@ -68,7 +68,6 @@ def scale_by_celo2(
       >>> tx = optax.chain(celo2.scale_by_celo2(), optax.scale_by_learning_rate(1e-3))
       >>> params = {"w": jnp.ones((4, 3))}
       >>> updates, state = tx.update(params, tx.init(params), params)
-
     """
     if theta is None:
         theta = load_theta("celo2" if orthogonalize else "celo2_base")

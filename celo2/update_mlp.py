@@ -94,7 +94,6 @@ def first_layer(weights: jax.Array, channels: Sequence[jax.Array]) -> list[jax.A
 
     Returns:
       `hidden` arrays of the channels' shape.
-
     """
     num_channels, hidden = weights.shape[:2]
     return [_weighted_sum([weights[c, j] for c in range(num_channels)], channels, None) for j in range(hidden)]

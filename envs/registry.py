@@ -30,7 +30,6 @@ def make(env_id: str, num_envs: int) -> VectorEnv:
       >>> state, obs = env.reset(jax.random.key(0))
       >>> obs.shape
       (4, 4)
-
     """
     check_id(env_id)
     if num_envs < 1:

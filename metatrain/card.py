@@ -9,6 +9,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from celo2 import save_checkpoint
 from celo2.files import write_atomic
 from metatrain.config import MetaTrainConfig
@@ -43,20 +45,20 @@ def write_theta(
       folder: where to. theta: weights. iteration: outer iterations done.
       losses: (iteration, mean meta-loss since the row before) over the whole run; the card keeps at most 50
         points, each the mean of its neighbourhood.
-
     """
     path = folder / f"{config.rule}.theta"
     save_checkpoint(path, theta)
     card = {
         "rule": config.rule,
-        "command": command(config),
+        "command": command(dataclasses.replace(config, iterations=iteration)),
         "iterations": iteration,
         "inner_steps": iteration * config.inner_steps_per_iteration,
         "seed": config.seed,
         "data": list(config.datasets),
-        "config": dataclasses.asdict(config) | {"outer_learning_rate": config.resolved_learning_rate},
+        "config": dataclasses.asdict(dataclasses.replace(config, iterations=iteration))
+        | {"outer_learning_rate": config.resolved_learning_rate},
         "wall_seconds": round(wall_seconds, 1),
-        "machine": {"cpus_used": _cpus(), "architecture": platform.machine()},
+        "devices": {"platform": jax.default_backend(), "count": jax.device_count(), "machine": platform.machine()},
         "loss_curve": _thin(losses),
         "packages": {name: metadata.version(name) for name in PACKAGES},
         "python": platform.python_version(),
@@ -65,12 +67,6 @@ def write_theta(
     }
     write_atomic(path.with_suffix(".json"), json.dumps(card, indent=1).encode() + b"\n")
     return path
-
-
-def _cpus() -> int:
-    import os
-
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
 
 
 def _thin(losses: Sequence[tuple[int, float]]) -> list[dict[str, float]]:

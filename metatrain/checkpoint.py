@@ -64,7 +64,6 @@ def load_latest(folder: Path, template: Any, config: MetaTrainConfig) -> Loaded 
 
     Raises:
       ValueError: if the checkpoint belongs to another configuration, or if every file is damaged.
-
     """
     files = _files(folder)
     for path in reversed(files):

@@ -68,7 +68,6 @@ class MetaTrainConfig:
 
         Raises:
           ValueError: naming the setting, its value and what is allowed.
-
         """
         for name in ("iterations", "tasks_per_dataset", "hidden", "batch_size", "truncation", "min_unroll"):
             if getattr(self, name) < 1:

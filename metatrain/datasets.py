@@ -41,7 +41,6 @@ def load(name: str, split: str = "train") -> Dataset:
 
     Raises:
       ValueError: for an unknown name or split; the message lists what there is.
-
     """
     check_known("data set", name, names())
     check_known("split", split, SPLITS)

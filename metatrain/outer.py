@@ -161,7 +161,7 @@ def build(config: MetaTrainConfig, devices: list[Any] | None = None) -> Program:
         metrics = Metrics(
             loss=jnp.where(jnp.isfinite(result.loss), result.loss, BAD_LOSS),
             family_loss=family_loss,
-            grad_norm=optax.global_norm(grad),
+            grad_norm=optax.tree.norm(grad),
             bad_grads=jnp.mean(~jnp.isfinite(flat)),
         )
         theta = optax.apply_updates(state.theta, updates)

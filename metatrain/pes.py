@@ -58,7 +58,6 @@ def estimate(
     Returns:
       The gradient, averaged over N; the accumulator for the next truncation (started anew where an unroll
       ended); the masked mean loss over both members of all pairs.
-
     """
     mask = mask.astype(jnp.float32)
     finished = jnp.cumsum(is_done.astype(jnp.int32), axis=0) > 0

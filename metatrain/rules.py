@@ -96,7 +96,6 @@ def get(name: str) -> Rule:
 
     Raises:
       ValueError: for an unknown name; the message lists what there is, closest first.
-
     """
     check_known("rule", name, RULES)
     return RULES[name]

@@ -55,7 +55,6 @@ def train(
 
     Raises:
       ValueError: for impossible settings, or an `out` that holds a run with other settings.
-
     """
     config.check()
     if log_every < 1 or checkpoint_every < 1 or checkpoint_every % log_every:

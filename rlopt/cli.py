@@ -1,6 +1,5 @@
 """The command line: `rlopt COMMAND --help` says more about each command."""
 
-import dataclasses
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,40 +13,21 @@ from rlopt import presets, runtime
 from rlopt.catalog import OPTIMIZERS
 from rlopt.config import TrainConfig
 
-Hyper = Annotated[PPOConfig, tyro.conf.arg(name="")]
-
 
 @dataclass(frozen=True)
 class Train:
     """Train one population: an agent, an environment, an optimizer, several seeds in one program."""
 
-    agent: tyro.conf.Positional[str] = "ppo"
-    """Agent to train: ppo."""
-    env: str = "CartPole-v1"
-    """Environment id; `rlopt envs` lists them. The defaults below are for this environment."""
-    optimizer: str = "celo2"
-    """Optimizer by name; `rlopt optimizers` lists them."""
-    learning_rate: float | None = None
-    """Learning rate; default: the optimizer's own."""
-    theta: Path | None = None
-    """Weight file for a learned optimizer, in place of the packaged weights."""
-    seeds: int = 8
-    """Number of independent runs."""
-    seed: int = 0
-    """Seed of the first run; the others follow on."""
+    config: Annotated[TrainConfig, tyro.conf.arg(name="")] = field(default_factory=TrainConfig)
     out: Path | None = None
     """Run folder; default: a new one under runs/."""
-    hyper: Hyper = field(default_factory=PPOConfig)
 
     def run(self) -> None:
         """Trains, writes the run folder, prints the table."""
-        from rlopt import experiment, results, training
+        from rlopt import experiment, results
 
-        config = TrainConfig(**{f.name: getattr(self, f.name) for f in dataclasses.fields(self)})
-        training.build(config)  # refuses bad input before a folder is made
-        folder = self.out or results.new_folder(f"{self.agent}-{self.env}-{self.optimizer}")
-        finished = experiment.run(config, folder)
-        experiment.show([finished], folder / results.PLOTS / "learning_curve.png")
+        finished = experiment.run(self.config, self.out)
+        experiment.show([finished], finished.folder / results.PLOTS / "learning_curve.png")
 
 
 @dataclass(frozen=True)
@@ -68,18 +48,16 @@ class Compare:
     """Seed of the first run; the others follow on."""
     out: Path | None = None
     """Run folder; default: a new one under runs/."""
-    hyper: Hyper = field(default_factory=PPOConfig)
+    hyper: Annotated[PPOConfig, tyro.conf.arg(name="")] = field(default_factory=PPOConfig)
 
     def run(self) -> None:
         """Trains each population, writes the run folders, prints the table."""
-        if not self.optimizers:
-            raise ValueError("optimizers must name at least one optimizer")
         if self.learning_rates and len(self.learning_rates) != len(self.optimizers):
             raise ValueError(
                 f"{len(self.learning_rates)} learning rates were given for {len(self.optimizers)} optimizers; "
                 "give one for each, or none"
             )
-        from rlopt import experiment, results, training
+        from rlopt import experiment, results
 
         rates = self.learning_rates or (None,) * len(self.optimizers)
         configs = [
@@ -94,11 +72,8 @@ class Compare:
             )
             for optimizer, rate in zip(self.optimizers, rates, strict=True)
         ]
-        for config in configs:
-            training.build(config)  # refuses bad input before a folder is made
-        folder = self.out or results.new_folder(f"compare-{self.agent}-{self.env}")
-        runs = experiment.compare(configs, folder)
-        experiment.show(runs, folder / results.PLOTS / "learning_curves.png")
+        runs = experiment.compare(configs, self.out)
+        experiment.show(runs, runs[0].folder.parent / results.PLOTS / "learning_curves.png")
 
 
 @dataclass(frozen=True)
@@ -150,7 +125,7 @@ class ListEnvs:
 
 def _preset_for(args: list[str]) -> PPOConfig:
     """The environment's settings, found before parsing so that they are the defaults that --help shows."""
-    env_id = Train.env
+    env_id = TrainConfig.env
     for i, word in enumerate(args):
         if word == "--env" and i + 1 < len(args):
             env_id = args[i + 1]
@@ -163,7 +138,7 @@ def _parse(args: list[str]) -> Train | Compare | MetaTrain | ListOptimizers | Li
     hyper = _preset_for(args)
     subcommand = tyro.conf.subcommand
     commands = (
-        Annotated[Train, subcommand("train", default=Train(hyper=hyper))]
+        Annotated[Train, subcommand("train", default=Train(TrainConfig(hyper=hyper)))]
         | Annotated[Compare, subcommand("compare", default=Compare(hyper=hyper))]
         | Annotated[MetaTrain, subcommand("metatrain", default=MetaTrain())]
         | Annotated[ListOptimizers, subcommand("optimizers")]

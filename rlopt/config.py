@@ -3,6 +3,9 @@
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
+
+import tyro
 
 from agents.config import PPOConfig
 from rlopt.catalog import OPTIMIZERS
@@ -12,10 +15,10 @@ from rlopt.catalog import OPTIMIZERS
 class TrainConfig:
     """One population: an agent, an environment, an optimizer, several seeds."""
 
-    agent: str = "ppo"
-    """Agent to train."""
+    agent: tyro.conf.Positional[str] = "ppo"
+    """Agent to train: ppo."""
     env: str = "CartPole-v1"
-    """Environment id; `rlopt envs` lists them."""
+    """Environment id; `rlopt envs` lists them. The defaults below are for this environment."""
     optimizer: str = "celo2"
     """Optimizer by name; `rlopt optimizers` lists them."""
     learning_rate: float | None = None
@@ -26,10 +29,8 @@ class TrainConfig:
     """Number of independent runs, trained together in one program."""
     seed: int = 0
     """Seed of the first run; the others follow on."""
-    out: Path | None = None
-    """Run folder; default: a new one under runs/."""
-    hyper: PPOConfig = field(default_factory=PPOConfig)
-    """Settings of the agent; defaults depend on the environment."""
+    hyper: Annotated[PPOConfig, tyro.conf.arg(name="")] = field(default_factory=PPOConfig)
+    """Settings of the agent; `rlopt.presets` has them per environment."""
 
     @property
     def resolved_learning_rate(self) -> float:
@@ -41,7 +42,6 @@ class TrainConfig:
 
         Raises:
           ValueError: naming the setting, its value and what is allowed.
-
         """
         if self.seeds < 1:
             raise ValueError(f"seeds must be at least 1, got {self.seeds}")

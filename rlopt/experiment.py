@@ -1,6 +1,5 @@
 """Runs on disk: train one population or compare several, with tables and plots."""
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,35 @@ from rlopt import plotting, results, training
 from rlopt.config import TrainConfig
 
 
-def run(config: TrainConfig, folder: Path, progress: bool = True) -> results.Run:
-    """Trains a population into a run folder and draws its learning curve."""
+def run(config: TrainConfig, folder: Path | None = None, progress: bool = True) -> results.Run:
+    """Trains a population into a run folder (default: a new one under runs/) and draws its learning curve.
+
+    Raises:
+      ValueError: for bad settings, before the folder is made, or for a folder that holds a finished run.
+    """
+    training.build(config)
+    folder = folder or results.new_folder(f"{config.agent}-{config.env}-{config.optimizer}")
+    return _run_into(folder, config, progress)
+
+
+def compare(configs: Sequence[TrainConfig], folder: Path | None = None, progress: bool = True) -> list[results.Run]:
+    """Trains one population per configuration, each in a folder of its own, and draws them together.
+
+    Raises:
+      ValueError: as `run`, for every configuration before the first is trained; and for an optimizer named twice.
+    """
+    names = [config.optimizer for config in configs]
+    if len(set(names)) != len(names) or not names:
+        raise ValueError(f"each optimizer may be named once, and at least one, got {', '.join(names) or 'none'}")
+    for config in configs:
+        training.build(config)
+    folder = folder or results.new_folder(f"compare-{configs[0].agent}-{configs[0].env}")
+    runs = [_run_into(folder / config.optimizer, config, progress) for config in configs]
+    plotting.learning_curves(runs, folder / results.PLOTS / "learning_curves.png")
+    return runs
+
+
+def _run_into(folder: Path, config: TrainConfig, progress: bool) -> results.Run:
     results.claim_folder(folder)
     results.write_config(folder, config)
     history = training.train(config, progress=progress, on_interval=lambda row: results.append_row(folder, row))
@@ -21,19 +47,6 @@ def run(config: TrainConfig, folder: Path, progress: bool = True) -> results.Run
     finished = results.read_run(folder)
     plotting.learning_curves([finished], folder / results.PLOTS / "learning_curve.png")
     return finished
-
-
-def compare(configs: Sequence[TrainConfig], folder: Path, progress: bool = True) -> list[results.Run]:
-    """Trains one population per configuration, each in a folder of its own, and draws them together."""
-    names = [config.optimizer for config in configs]
-    if len(set(names)) != len(names):
-        raise ValueError(f"each optimizer may be named once, got {', '.join(names)}")
-    runs = [
-        run(dataclasses.replace(config, out=folder / config.optimizer), folder / config.optimizer, progress)
-        for config in configs
-    ]
-    plotting.learning_curves(runs, folder / results.PLOTS / "learning_curves.png")
-    return runs
 
 
 def table(runs: Sequence[results.Run]) -> Table:

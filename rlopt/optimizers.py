@@ -27,7 +27,6 @@ def make(name: str, theta: Path | None = None) -> OptimizerFactory:
 
     Raises:
       ValueError: for an unknown name, a theta given to a rule without weights, or a foreign theta file.
-
     """
     check_known("optimizer", name, OPTIMIZERS)
     if theta is not None and not OPTIMIZERS[name].learned:

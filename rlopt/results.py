@@ -113,7 +113,6 @@ def read_run(folder: Path) -> Run:
 
     Raises:
       ValueError: if the folder holds no finished run.
-
     """
     if not (folder / SUMMARY).exists() or not (folder / RETURNS).exists():
         raise ValueError(f"{folder} holds no finished run ({SUMMARY} and {RETURNS} are needed)")

@@ -1,12 +1,15 @@
 """How JAX is set up for this machine. Must run before jax is imported, so nothing here imports it."""
 
+import hashlib
 import os
+import platform
 import sys
+from pathlib import Path
 
 # On a CPU, one single-threaded device per core runs our programs faster than one device with a thread pool:
 # the work splits by seeds or by inner problems, so the devices never wait for each other within a step. The
-# concurrency-optimised scheduler of XLA's CPU backend costs time here and can deadlock small machines under
-# vmapped training, so it is off. `benchmarks/metatrain_speed.py` measures the effect.
+# concurrency-optimised scheduler of XLA's CPU backend only costs time then. `benchmarks/metatrain_speed.py`
+# measures the effect.
 _CPU_FLAGS = (
     "--xla_cpu_multi_thread_eigen=false",
     "--xla_cpu_enable_concurrency_optimized_scheduler=false",
@@ -19,14 +22,26 @@ def num_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
 
 
-def configure(num_devices: int | None = None) -> None:
-    """Sets XLA_FLAGS: one host device per core (or `num_devices`), safe CPU settings.
+def cache_folder() -> Path:
+    """Where compiled programs are kept, one folder per kind of processor: they hold machine code for it."""
+    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+        features = "\n".join(sorted({line for line in text.splitlines() if line.startswith(("flags", "Features"))}))
+    except OSError:
+        features = platform.processor()
+    kind = hashlib.sha256(f"{platform.machine()} {features}".encode()).hexdigest()[:12]
+    return root / "rlopt" / f"xla-{kind}"
 
-    Flags that the user has set in XLA_FLAGS stay as they are. Accelerators are not affected.
+
+def configure(num_devices: int | None = None) -> None:
+    """Sets up XLA: one host device per core (or `num_devices`), CPU settings, a cache of compiled programs.
+
+    What the user has set in XLA_FLAGS, NPROC or JAX_COMPILATION_CACHE_DIR stays as it is
+    (JAX_ENABLE_COMPILATION_CACHE=false turns the cache off). Accelerators are not affected.
 
     Raises:
       RuntimeError: if jax has been imported already.
-
     """
     if "jax" in sys.modules:
         raise RuntimeError("runtime.configure must be called before jax is imported")
@@ -36,3 +51,4 @@ def configure(num_devices: int | None = None) -> None:
     os.environ["XLA_FLAGS"] = " ".join([present, *missing]).strip()
     # One worker for what little is left to the pool: more only preempt the devices' own threads.
     os.environ.setdefault("NPROC", "1")
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_folder()))

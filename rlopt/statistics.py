@@ -34,7 +34,6 @@ def bootstrap(
 
     Raises:
       ValueError: for no scores, or scores that are not finite.
-
     """
     scores = np.asarray(scores, np.float64)
     if scores.ndim != 1 or scores.size == 0:

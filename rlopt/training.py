@@ -53,7 +53,6 @@ def build(config: TrainConfig) -> agents.Agent:
     Raises:
       ValueError: for unknown names, impossible settings, a foreign weight file, or an unfit environment.
       FileNotFoundError: if the weight file does not exist.
-
     """
     check_known("agent", config.agent, AGENTS)
     check_known("optimizer", config.optimizer, OPTIMIZERS)
@@ -75,7 +74,6 @@ def train(
 
     Raises:
       What `build` raises, before anything is compiled.
-
     """
     agent, hyper = build(config), config.hyper
 

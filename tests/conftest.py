@@ -1,5 +1,6 @@
 """Eight host devices for every test, set before jax is imported; golden numbers where they are at hand."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -7,9 +8,12 @@ import pytest
 
 from rlopt import runtime
 
-runtime.configure(num_devices=8)
+ROOT = Path(__file__).resolve().parents[1]
+GOLDEN = ROOT.parent / "shared" / "golden"
 
-GOLDEN = Path(__file__).resolve().parents[2] / "shared" / "golden"
+# Child processes of the tests share what has been compiled already.
+os.environ["JAX_COMPILATION_CACHE_DIR"] = str(ROOT / ".pytest_cache" / "xla")
+runtime.configure(num_devices=8)
 
 
 class Golden:

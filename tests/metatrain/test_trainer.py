@@ -3,10 +3,12 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -45,8 +47,21 @@ def test_eight_devices_give_the_result_of_one():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5, rtol=1e-4), *results)
 
 
-def test_a_run_learns_and_leaves_theta_card_and_metrics(tmp_path):
-    result = trainer.train(SMALL, tmp_path, checkpoint_every=2, log_every=2, progress=False)
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished run: its result, its folder."""
+    folder = tmp_path_factory.mktemp("finished")
+    return trainer.train(SMALL, folder, checkpoint_every=2, log_every=2, progress=False), folder
+
+
+@pytest.fixture
+def own_copy(finished, tmp_path):
+    """A copy of the finished run's folder, to damage."""
+    return Path(shutil.copytree(finished[1], tmp_path / "copy"))
+
+
+def test_a_run_learns_and_leaves_theta_card_and_metrics(finished):
+    result, tmp_path = finished
     assert result.iteration == 6
     thetas_equal(celo2.load_checkpoint(result.theta_path), result.theta)
     card = json.loads((tmp_path / "celo2_base.json").read_text())
@@ -115,9 +130,8 @@ def test_sigterm_stops_after_the_interval_with_a_checkpoint(tmp_path):
     assert (tmp_path / "checkpoints" / f"checkpoint_{last:08d}.msgpack").exists()
 
 
-def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path):
-    trainer.train(SMALL, tmp_path, checkpoint_every=2, log_every=2, progress=False)
-    newest = tmp_path / "checkpoints" / "checkpoint_00000006.msgpack"
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(own_copy):
+    newest = own_copy / "checkpoints" / "checkpoint_00000006.msgpack"
     whole = newest.read_bytes()
     template = jax.eval_shape(outer.build(SMALL).init)
     for data in (whole[: len(whole) // 2], b"", whole[:-1] + bytes([whole[-1] ^ 1])):
@@ -127,11 +141,10 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path):
         assert loaded.iteration == 4
 
 
-def test_other_settings_are_refused_by_name(tmp_path):
-    trainer.train(SMALL, tmp_path, checkpoint_every=2, log_every=2, progress=False)
+def test_other_settings_are_refused_by_name(own_copy):
     other = dataclasses.replace(SMALL, std=0.02)
     with pytest.raises(ValueError, match=r"other settings \(std: 0\.01 there, 0\.02 here\)"):
-        trainer.train(other, tmp_path, progress=False)
+        trainer.train(other, own_copy, progress=False)
 
 
 @pytest.mark.parametrize(
