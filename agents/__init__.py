@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from agents.base import Agent, OptimizerFactory
     from agents.config import PPOConfig
-    from agents.ppo_agent import PPOHyperparams, hyperparams, ppo
+    from agents.ppo_agent import PPOHyperparams, ppo, ppo_hyperparams
 
 _WHERE = {
     "Agent": "agents.base",
     "OptimizerFactory": "agents.base",
     "PPOConfig": "agents.config",
     "PPOHyperparams": "agents.ppo_agent",
-    "hyperparams": "agents.ppo_agent",
+    "ppo_hyperparams": "agents.ppo_agent",
     "ppo": "agents.ppo_agent",
 }
-__all__ = ["Agent", "OptimizerFactory", "PPOConfig", "PPOHyperparams", "hyperparams", "ppo"]
+__all__ = ["Agent", "OptimizerFactory", "PPOConfig", "PPOHyperparams", "ppo", "ppo_hyperparams"]
 
 
 def __getattr__(name: str) -> Any:

@@ -88,7 +88,7 @@ class _Batch(NamedTuple):
     valid: jax.Array
 
 
-def hyperparams(config: PPOConfig, learning_rate: Any) -> PPOHyperparams:
+def ppo_hyperparams(config: PPOConfig, learning_rate: Any) -> PPOHyperparams:
     """The traced scalars of a configuration."""
     return PPOHyperparams(
         learning_rate=learning_rate,
@@ -109,7 +109,7 @@ def ppo(env: VectorEnv, config: PPOConfig, optimizer: OptimizerFactory) -> Agent
 
     Args:
       env: where to act; its num_envs must equal the configuration's.
-      config: sizes and switches; its scalars are defaults for `hyperparams`.
+      config: sizes and switches; its scalars reach the agent through `ppo_hyperparams`.
       optimizer: (learning_rate, num_updates) -> optax optimizer.
 
     Returns:

@@ -102,7 +102,11 @@ def check_params(params: Any) -> None:
 
 
 def check_not_negative(**values: Any) -> None:
-    """Refuses negative or non-finite Python numbers; schedules and traced values pass."""
+    """Refuses what is not a number >= 0; schedules and traced values pass."""
     for name, value in values.items():
-        if isinstance(value, int | float) and not (math.isfinite(value) and value >= 0):
+        if callable(value) or isinstance(value, jax.core.Tracer):
+            continue
+        if not isinstance(value, int | float | np.ndarray | np.generic | jax.Array) or np.ndim(value):
+            raise ValueError(f"{name} must be a number, a traced scalar or a schedule, got {value!r}")
+        if not (math.isfinite(value) and float(value) >= 0):
             raise ValueError(f"{name} must be a finite number >= 0, got {value!r}")

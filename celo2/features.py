@@ -17,7 +17,7 @@ import jax.numpy as jnp
 
 from celo2 import accumulators, update_mlp
 
-GRADIENT_CLIP = 0.1
+FEATURE_CLIP = 0.1
 ROW_COL_EPS = 1e-8
 
 
@@ -70,7 +70,7 @@ def channels(
     moments = list(acc.m)
     groups: list[list[jax.Array]] = [
         [g],
-        [jnp.clip(g, -GRADIENT_CLIP, GRADIENT_CLIP)],
+        [jnp.clip(g, -FEATURE_CLIP, FEATURE_CLIP)],
         [p],
         moments,
         [acc.v],

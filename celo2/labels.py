@@ -10,7 +10,10 @@ import jax.numpy as jnp
 RULE = "rule"
 ADAM = "adam"
 
-EMBEDDING_OR_HEAD = r"embed|head|logits|lm_out|output"
+# As the end or the start of a path component, with a number at most behind it, so that "MultiHeadAttention_0/out" and
+# "overhead" stay with the rule, while "policy_head", "lm_head", "token_embedding" and "output_1" do not.
+EMBEDDING_OR_HEAD = r"(^|/)([^/]*_)?(embed(ding|der|dings)?s?|head|logits|output|unembed)(_?\d+)?(/|$)"
+INPUT = r"(^|/)input(_?\d+)?(/|$)"
 
 
 def path_name(path: tuple[Any, ...]) -> str:
@@ -22,14 +25,14 @@ def labels_by_pattern(adam_pattern: str, min_rank: int = 2) -> Callable[[Any], A
     """A label function: tensors below `min_rank`, or whose name matches, go to "adam", the rest to "rule".
 
     Args:
-      adam_pattern: regular expression, searched for in the slash-joined, lower-cased path of each leaf.
+      adam_pattern: regular expression, searched for in the slash-joined path of each leaf, ignoring case.
       min_rank: least number of axes for the learned rule.
     """
-    pattern = re.compile(adam_pattern)
+    pattern = re.compile(adam_pattern, re.IGNORECASE)
 
     def label_fn(params: Any) -> Any:
         def label(path: tuple[Any, ...], leaf: Any) -> str:
-            return ADAM if jnp.ndim(leaf) < min_rank or pattern.search(path_name(path).lower()) else RULE
+            return ADAM if jnp.ndim(leaf) < min_rank or pattern.search(path_name(path)) else RULE
 
         return jax.tree.map_with_path(label, params)
 
@@ -43,4 +46,4 @@ def matrix_labels(params: Any) -> Any:
 
 def hidden_matrix_labels(params: Any) -> Any:
     """Routing for RL networks: as `matrix_labels`, and input layers (by name) go to "adam" as well."""
-    return labels_by_pattern(rf"{EMBEDDING_OR_HEAD}|input")(params)
+    return labels_by_pattern(rf"{EMBEDDING_OR_HEAD}|{INPUT}")(params)

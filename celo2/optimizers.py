@@ -20,7 +20,7 @@ def celo2(
     *,
     weight_decay: float | jax.Array = 0.0,
     mult_1d: float | jax.Array = 20.0,
-    label_fn: LabelFn = matrix_labels,
+    label_fn: LabelFn | None = None,
     bias_correction: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
     """Celo2: the learned rule with Newton-Schulz on matrices, AdamW (b1 0.9, b2 0.95) on everything else.
@@ -32,7 +32,8 @@ def celo2(
       weight_decay: decoupled decay, multiplied by the learning rate of the branch.
       mult_1d: learning rate of the AdamW branch relative to `learning_rate`.
       label_fn: maps the parameter tree to a tree of "rule" and "adam"; default: rank >= 2 and neither an
-        embedding nor an output head, by name.
+        embedding nor an output head, by name. (With `optax.inject_hyperparams`, which takes callables for
+        schedules, pass `static_args="label_fn"`.)
       bias_correction: see `scale_by_celo2`; AdamW always corrects.
 
     Returns:
@@ -57,7 +58,7 @@ def celo2(
             RULE: _decay_and_scale(rule, learning_rate, weight_decay),
             ADAM: optax.adamw(_scaled(learning_rate, mult_1d), b1=0.9, b2=0.95, weight_decay=weight_decay),
         },
-        label_fn,
+        matrix_labels if label_fn is None else label_fn,
     )
 
 

@@ -110,6 +110,8 @@ def tensor_step(
 ) -> tuple[jax.Array, accumulators.Accumulators]:
     """One tensor's step (gradient sign, p's shape and dtype) and its new statistics."""
     shape, dtype = jnp.shape(p), jnp.result_type(p)
+    if jnp.shape(g) != shape:
+        raise ValueError(f"a gradient of shape {jnp.shape(g)} was given for a parameter of shape {shape}")
     g = jnp.asarray(g, jnp.float32).reshape(shape or (1,))
     p = jnp.asarray(p, jnp.float32).reshape(shape or (1,))
     g = jnp.clip(g, -GRADIENT_CLIP, GRADIENT_CLIP)

@@ -46,11 +46,16 @@ def shapes(hidden: int = 8) -> dict[str, tuple[int, ...]]:
     }
 
 
-def init(key: jax.Array, hidden: int = 8) -> dict[str, Any]:
-    """Random theta: weights N(0, 1) cut at +-2, divided by sqrt(fan_in) (30 for every first-layer group); biases 0.
+def truncated_normal(key: jax.Array, shape: Sequence[int], fan_in: int) -> jax.Array:
+    """N(0, 1) cut at +-2, over sqrt(fan_in); float32.
 
-    As in the published code, the variance lost to the truncation is not put back.
+    As in the published code, the variance lost to the cut is not put back.
     """
+    return jax.random.truncated_normal(key, -2.0, 2.0, shape, jnp.float32) / fan_in**0.5
+
+
+def init(key: jax.Array, hidden: int = 8) -> dict[str, Any]:
+    """Random theta: `truncated_normal` weights (fan-in 30 for every first-layer group), biases 0."""
     arrays = {}
     for name, shape in sorted(shapes(hidden).items()):
         key, subkey = jax.random.split(key)
@@ -58,7 +63,7 @@ def init(key: jax.Array, hidden: int = 8) -> dict[str, Any]:
             arrays[name] = jnp.zeros(shape, jnp.float32)
         else:
             fan_in = sum(GROUP_WIDTHS) if name.startswith("w0") else shape[0]
-            arrays[name] = jax.random.truncated_normal(subkey, -2.0, 2.0, shape, jnp.float32) / fan_in**0.5
+            arrays[name] = truncated_normal(subkey, shape, fan_in)
     return {"ff_mod_stack": {"~": arrays}}
 
 

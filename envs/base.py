@@ -15,7 +15,7 @@ class Discrete:
     n: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Box:
     """Real actions of a fixed shape between low and high (arrays of that shape), float32."""
 

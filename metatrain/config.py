@@ -13,7 +13,11 @@ OUTER_LEARNING_RATES = {"celo2": 5e-5, "celo2_base": 1e-4}
 
 @dataclass(frozen=True)
 class MetaTrainConfig:
-    """The published recipe; 4 data sets x 8 tasks x 2 signs x 50 steps = 3,200 inner steps per outer iteration."""
+    """4 data sets x 8 tasks x 2 signs x 50 steps = 3,200 inner steps per outer iteration, as published.
+
+    Two things differ from the published recipe: the data sets (these need no network), and that batches are drawn
+    with replacement instead of from a permutation per epoch.
+    """
 
     rule: tyro.conf.Positional[str] = "celo2"
     """Rule to train: celo2 (with Newton-Schulz) or celo2_base."""
@@ -87,5 +91,5 @@ class MetaTrainConfig:
                 raise ValueError(f"{name} must be positive and finite, got {value}")
         if not (math.isfinite(self.outer_weight_decay) and self.outer_weight_decay >= 0):
             raise ValueError(f"outer_weight_decay must be >= 0, got {self.outer_weight_decay}")
-        if self.seed < 0:
-            raise ValueError(f"seed must be >= 0, got {self.seed}")
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"seed must lie in [0, 2**32), got {self.seed}")

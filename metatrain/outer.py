@@ -136,7 +136,9 @@ def build(config: MetaTrainConfig, devices: list[Any] | None = None) -> Program:
             accumulator,
             config.std,
         )
-        per_task = jnp.sum(jnp.mean(record.loss, axis=-1), axis=0) / jnp.sum(record.mask[:, :, 0], axis=0)
+        per_task = jnp.sum(jnp.mean(record.loss, axis=-1), axis=0) / jnp.maximum(
+            jnp.sum(record.mask[:, :, 0], axis=0), 1
+        )
         families = jax.ops.segment_sum(per_task, family, num_segments=len(config.datasets))
         mean = jax.lax.pmean((result.grad, result.loss), AXIS)
         family_loss = jax.lax.psum(families, AXIS) / config.tasks_per_dataset

@@ -62,7 +62,7 @@ def estimate(
     mask = mask.astype(jnp.float32)
     finished = jnp.cumsum(is_done.astype(jnp.int32), axis=0) > 0
     difference = (positive_loss - negative_loss) * mask
-    num_steps = jnp.sum(mask, axis=0)
+    num_steps = jnp.maximum(jnp.sum(mask, axis=0), 1)  # a truncation of one step can be a restart only
     before = jnp.sum(jnp.where(finished, 0.0, difference), axis=0) / num_steps
     after = jnp.sum(jnp.where(finished, difference, 0.0), axis=0) / num_steps
 

@@ -28,7 +28,6 @@ class Rule(NamedTuple):
     num_steps (int32, may be traced) is the length of the unroll, for rules with a schedule.
     """
 
-    name: str
     init_theta: Callable[[jax.Array], Theta]
     optimizer: Callable[[Theta, jax.Array], optax.GradientTransformationExtraArgs]
 
@@ -81,13 +80,13 @@ def inner_celo2(
     return optax.partition({RULE: learned, ADAM: adam}, labels)
 
 
-def _celo2_rule(name: str, orthogonalize: bool) -> Rule:
-    return Rule(name, update_mlp.init, lambda theta, num_steps: inner_celo2(theta, orthogonalize))
+def _celo2_rule(orthogonalize: bool) -> Rule:
+    return Rule(update_mlp.init, lambda theta, num_steps: inner_celo2(theta, orthogonalize))
 
 
 RULES: dict[str, Rule] = {
-    "celo2": _celo2_rule("celo2", orthogonalize=True),
-    "celo2_base": _celo2_rule("celo2_base", orthogonalize=False),
+    "celo2": _celo2_rule(orthogonalize=True),
+    "celo2_base": _celo2_rule(orthogonalize=False),
 }
 
 

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from celo2.update_mlp import truncated_normal
 from metatrain.datasets import NUM_CLASSES, NUM_PIXELS
 
 Params = Any
@@ -25,16 +26,11 @@ class Task(NamedTuple):
     loss: Callable[[Params, Batch], jax.Array]
 
 
-def _truncated_normal(key: jax.Array, shape: tuple[int, ...], fan_in: int) -> jax.Array:
-    """N(0, 1) cut at +-2, over sqrt(fan_in); the variance lost to the cut is not put back, as published."""
-    return jax.random.truncated_normal(key, -2.0, 2.0, shape, jnp.float32) / fan_in**0.5
-
-
 def mlp_classifier(hidden: int = 32) -> Task:
     """64 -> hidden -> ReLU -> 10, softmax cross-entropy (the published "fast_velo" tasks: hidden 32, 2,410 parameters).
 
-    The last weight is stored as [classes, hidden]. The learned rules treat a matrix and its transpose alike,
-    and a last axis of 32 instead of 10 lets the compiler vectorise the rule.
+    The last weight is stored as [classes, hidden]. The learned rules treat a matrix and its transpose alike
+    (square ones aside), and a last axis of 32 instead of 10 lets the compiler vectorise the rule.
     """
     if hidden < 1:
         raise ValueError(f"hidden must be at least 1, got {hidden}")
@@ -42,8 +38,8 @@ def mlp_classifier(hidden: int = 32) -> Task:
     def init(key: jax.Array) -> Params:
         hidden_key, head_key = jax.random.split(key)
         return {
-            "linear_0": {"w": _truncated_normal(hidden_key, (NUM_PIXELS, hidden), NUM_PIXELS), "b": jnp.zeros(hidden)},
-            "linear_1": {"w": _truncated_normal(head_key, (NUM_CLASSES, hidden), hidden), "b": jnp.zeros(NUM_CLASSES)},
+            "linear_0": {"w": truncated_normal(hidden_key, (NUM_PIXELS, hidden), NUM_PIXELS), "b": jnp.zeros(hidden)},
+            "linear_1": {"w": truncated_normal(head_key, (NUM_CLASSES, hidden), hidden), "b": jnp.zeros(NUM_CLASSES)},
         }
 
     def loss(params: Params, batch: Batch) -> jax.Array:

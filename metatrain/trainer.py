@@ -59,10 +59,12 @@ def train(
     config.check()
     if log_every < 1 or checkpoint_every < 1 or checkpoint_every % log_every:
         raise ValueError(
-            f"checkpoint_every ({checkpoint_every}) must be a positive multiple of log_every ({log_every})"
+            f"checkpoint_every must be a positive multiple of log_every ({log_every}), got {checkpoint_every}"
         )
     out = Path(out)
     folder = out / CHECKPOINTS
+    if out.is_dir() and any(out.iterdir()) and not folder.is_dir():
+        raise ValueError(f"{out} is neither empty nor a meta-training run; choose another folder")
     program = outer.build(config, devices)
     template = jax.eval_shape(program.init)
     loaded = checkpoint.load_latest(folder, template, config) if folder.exists() else None
@@ -83,7 +85,8 @@ def train(
     bar = tqdm.tqdm(
         total=config.iterations, initial=iteration, disable=not progress, unit="it", desc=config.rule, mininterval=1.0
     )
-    saved_at = iteration if loaded is not None else None
+    # Not `iteration`: a kill between checkpoint and theta leaves an old theta beside a new checkpoint.
+    saved_at = None
     with bar, _stop_requested() as stop, open(out / METRICS, "a", encoding="utf-8") as log:
         while iteration < config.iterations and not stop:
             window = []
@@ -127,9 +130,12 @@ def read_metrics(out: Path) -> list[dict[str, Any]]:
     rows = []
     for line in (out / METRICS).read_text(encoding="utf-8").splitlines():
         try:
-            rows.append(json.loads(line))
+            row = json.loads(line)
         except ValueError:
             continue
+        if "iteration" not in row:
+            raise ValueError(f"{out / METRICS} is not of a meta-training run; choose another folder")
+        rows.append(row)
     return rows
 
 

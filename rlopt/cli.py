@@ -153,7 +153,7 @@ def main(args: list[str] | None = None) -> int:
     try:
         runtime.configure()
         command.run()
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError) as error:
         print(f"rlopt: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -45,8 +45,8 @@ class TrainConfig:
         """
         if self.seeds < 1:
             raise ValueError(f"seeds must be at least 1, got {self.seeds}")
-        if self.seed < 0:
-            raise ValueError(f"seed must be >= 0, got {self.seed}")
+        if not 0 <= self.seed <= 2**32 - self.seeds:
+            raise ValueError(f"seed must lie in [0, 2**32 - seeds], got {self.seed}")
         rate = self.resolved_learning_rate
         if not (math.isfinite(rate) and rate > 0):
             raise ValueError(f"learning_rate must be positive and finite, got {rate}")

@@ -33,6 +33,8 @@ def compare(configs: Sequence[TrainConfig], folder: Path | None = None, progress
         raise ValueError(f"each optimizer may be named once, and at least one, got {', '.join(names) or 'none'}")
     for config in configs:
         training.build(config)
+        if folder is not None:
+            results.check_free(folder / config.optimizer)
     folder = folder or results.new_folder(f"compare-{configs[0].agent}-{configs[0].env}")
     runs = [_run_into(folder / config.optimizer, config, progress) for config in configs]
     plotting.learning_curves(runs, folder / results.PLOTS / "learning_curves.png")

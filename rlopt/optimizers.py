@@ -5,9 +5,11 @@
 hand-designed rules under the same routing.
 """
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
+import flax.serialization
 import jax
 import jax.numpy as jnp
 import optax
@@ -32,9 +34,19 @@ def make(name: str, theta: Path | None = None) -> OptimizerFactory:
     if theta is not None and not OPTIMIZERS[name].learned:
         raise ValueError(f"optimizer {name!r} has no weights to load from {theta}")
     if OPTIMIZERS[name].learned:
-        weights = celo2.load_theta(name) if theta is None else celo2.load_checkpoint(theta)
-        return _learned(weights, orthogonalize=name == "celo2")
+        return _learned(_load(name, theta), orthogonalize=name == "celo2")
     return _HAND_DESIGNED[name]
+
+
+def theta_sha256(name: str, theta: Path | None = None) -> str | None:
+    """SHA-256 of the weights that `make` would use, as on their card; None for a rule without weights."""
+    if not OPTIMIZERS[name].learned:
+        return None
+    return hashlib.sha256(flax.serialization.to_bytes(_load(name, theta))).hexdigest()
+
+
+def _load(name: str, theta: Path | None) -> Any:
+    return celo2.load_theta(name) if theta is None else celo2.load_checkpoint(theta)
 
 
 def _adam(learning_rate: Any, num_updates: int) -> optax.GradientTransformation:

@@ -4,10 +4,10 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
 
 from celo2.files import write_atomic
 from rlopt.results import Run
@@ -37,7 +37,7 @@ def learning_curves(runs: Sequence[Run], path: Path) -> None:
     axes.set_title(f"{first['agent'].upper()} on {first['env_id']}")
     axes.set_xlabel("environment steps per seed")
     axes.set_ylabel("return of training episodes")
-    axes.xaxis.set_major_formatter(matplotlib.ticker.EngFormatter(sep=""))
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.grid(alpha=0.3)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)

@@ -15,6 +15,7 @@ import flax.serialization
 import numpy as np
 
 from celo2.files import write_atomic
+from rlopt import optimizers
 from rlopt.config import TrainConfig
 from rlopt.statistics import bootstrap
 from rlopt.training import History
@@ -54,19 +55,29 @@ def new_folder(name: str, root: Path = Path("runs")) -> Path:
 
 
 def claim_folder(folder: Path) -> None:
-    """Makes a folder for a run, and refuses one that holds a finished run already: results are never overwritten."""
-    if (folder / SUMMARY).exists():
-        raise ValueError(f"{folder} holds a finished run; choose another folder or remove it")
+    """Makes a folder for a run.
+
+    Raises:
+      ValueError: if it holds anything already: results are never overwritten.
+    """
+    check_free(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / METRICS).unlink(missing_ok=True)  # of a run that never finished
+
+
+def check_free(folder: Path) -> None:
+    """Refuses a folder that is not empty, or a path that is no folder."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        what = "holds a finished run" if (folder / SUMMARY).exists() else "is not an empty folder"
+        raise ValueError(f"{folder} {what}; choose another or remove it")
 
 
 def write_config(folder: Path, config: TrainConfig) -> None:
-    """The resolved settings, package versions and seeds."""
+    """The resolved settings, seeds, package versions, and the hash of the weights (as on their card)."""
     resolved = dataclasses.asdict(config) | {"learning_rate": config.resolved_learning_rate}
     document = {
         **resolved,
         "seed_list": list(range(config.seed, config.seed + config.seeds)),
+        "theta_sha256": optimizers.theta_sha256(config.optimizer, config.theta),
         "packages": {name: metadata.version(name) for name in _PACKAGES},
         "python": platform.python_version(),
     }
@@ -79,8 +90,8 @@ def append_row(folder: Path, row: dict[str, Any]) -> None:
         file.write(json.dumps(_plain(row)) + "\n")
 
 
-def write_history(folder: Path, config: TrainConfig, history: History) -> dict[str, Any]:
-    """Writes returns.npz, params.msgpack and, last, summary.json; returns the summary."""
+def write_history(folder: Path, config: TrainConfig, history: History) -> None:
+    """Writes returns.npz, params.msgpack and, last, summary.json."""
     buffer = io.BytesIO()
     np.savez_compressed(
         buffer, steps=history.steps, returns=history.returns, lengths=history.lengths, final=history.final
@@ -105,7 +116,6 @@ def write_history(folder: Path, config: TrainConfig, history: History) -> dict[s
         "env_steps_per_second": round(steps * config.seeds / history.train_seconds, 1),
     }
     _write_json(folder / SUMMARY, summary)
-    return summary
 
 
 def read_run(folder: Path) -> Run:

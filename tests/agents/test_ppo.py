@@ -23,7 +23,7 @@ def adam(learning_rate, num_updates):
 def train(env_id, config=CONFIG, optimizer=adam, rate=0.01, seed=0):
     env = envs.make(env_id, config.num_envs)
     agent = agents.ppo(env, config, optimizer)
-    state = agent.init(jax.random.key(seed), agents.hyperparams(config, rate))
+    state = agent.init(jax.random.key(seed), agents.ppo_hyperparams(config, rate))
     state, _ = jax.jit(lambda s: jax.lax.scan(lambda s, _: agent.step(s), s, None, length=config.num_iterations))(state)
     return agent, state
 
@@ -53,6 +53,35 @@ def test_taking_a_time_limit_for_an_end_gives_the_lower_value():
     assert value < 4.0
 
 
+def test_invalid_steps_are_not_learned_from():
+    # Every second step is a reset in disguise that shows and pays garbage; the value must still become 1.
+    inner = envs.make("Probe-ConstantReward", CONFIG.num_envs)
+
+    def reset(key):
+        state, obs = inner.reset(key)
+        return (state, jnp.zeros(CONFIG.num_envs, bool)), obs
+
+    def step(key, state, action):
+        state, after_end = state
+        new_state, timestep = inner.step(key, state, action)
+        invalid = timestep._replace(
+            reward=jnp.full(CONFIG.num_envs, 1e3),
+            terminated=jnp.zeros(CONFIG.num_envs, bool),
+            valid=jnp.zeros(CONFIG.num_envs, bool),
+        )
+        shown = jax.tree.map(
+            lambda i, t: jnp.where(after_end.reshape(-1, *[1] * (i.ndim - 1)), i, t), invalid, timestep
+        )
+        return (new_state, ~after_end), shown
+
+    agent = agents.ppo(envs.VectorEnv(inner.spec, reset, step), CONFIG, adam)
+    state = agent.init(jax.random.key(0), agents.ppo_hyperparams(CONFIG, 0.01))
+    iterate = jax.jit(lambda s: jax.lax.scan(lambda s, _: agent.step(s), s, None, length=CONFIG.num_iterations))
+    network = networks.actor_critic("mlp", (1,), 2, CONFIG.hidden, CONFIG.activation)
+    value = network.apply(iterate(state)[0].params, jnp.zeros((1, 1)), method="value")[0]
+    np.testing.assert_allclose(value, 1.0, rtol=0.01)
+
+
 def test_population_members_equal_single_runs():
     config = agents.PPOConfig(total_steps=512, num_envs=4, rollout_length=32, minibatches=2, hidden=(8,))
     env = envs.make("CartPole-v1", 4)
@@ -61,7 +90,7 @@ def test_population_members_equal_single_runs():
     rates = jnp.asarray([1e-3, 1e-2])
 
     def run(key, rate):
-        state = agent.init(key, agents.hyperparams(config, rate))
+        state = agent.init(key, agents.ppo_hyperparams(config, rate))
         return jax.lax.scan(lambda s, _: agent.step(s), state, None, length=4)[0].params
 
     together = jax.vmap(run)(keys, rates)
@@ -92,7 +121,7 @@ def test_initialisation_uses_no_lapack():
     config = agents.PPOConfig(num_envs=2, network="minatar", hidden=(16,), activation="relu")
     agent = agents.ppo(env, config, adam)
     init = jax.jit(jax.vmap(agent.init, in_axes=(0, None)))
-    text = init.lower(jax.random.split(jax.random.key(0), 4), agents.hyperparams(config, 1e-3)).as_text()
+    text = init.lower(jax.random.split(jax.random.key(0), 4), agents.ppo_hyperparams(config, 1e-3)).as_text()
     assert "lapack" not in text
     assert "Qr" not in text
 

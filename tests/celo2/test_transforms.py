@@ -117,6 +117,32 @@ def test_zero_gradients_and_zero_parameters_stay_finite(make):
     assert all(bool(jnp.all(jnp.isfinite(x))) for x in jax.tree.leaves((params, state)))
 
 
+@maker
+@pytest.mark.parametrize("wrapper", ["inject_hyperparams", "multi_steps", "apply_if_finite", "masked"])
+def test_optax_wrappers_do_not_change_the_update(make, wrapper):
+    params = {"kernel": tree()["kernel"], "bias": tree()["bias"]}
+    tx = make(0.01)
+    if wrapper == "inject_hyperparams":
+        around = optax.inject_hyperparams(lambda learning_rate: make(learning_rate))(learning_rate=0.01)
+    elif wrapper == "multi_steps":
+        around = optax.MultiSteps(tx, 1)
+    elif wrapper == "apply_if_finite":
+        around = optax.apply_if_finite(tx, 3)
+    else:
+        around = optax.masked(tx, jax.tree.map(lambda _: True, params))
+    assert_close(one_step(around, params), one_step(tx, params))
+
+
+def one_step(tx, params):
+    return jax.jit(lambda p: tx.update(p, tx.init(p), p)[0])(params)
+
+
+def test_inject_hyperparams_takes_celo2_itself():
+    params = {"kernel": tree()["kernel"], "bias": tree()["bias"]}
+    tx = optax.inject_hyperparams(celo2.celo2)(learning_rate=0.01)
+    assert_close(one_step(tx, params), one_step(celo2.celo2(0.01), params))
+
+
 def test_every_matrix_step_has_unit_rms():
     params = {"kernel": jax.random.normal(jax.random.key(0), (7, 9)), "conv": jnp.ones((3, 3, 4, 8))}
     grads = jax.tree.map(lambda p: jax.random.normal(jax.random.key(1), p.shape) * 1e-4, params)
@@ -146,7 +172,27 @@ def test_adam_branch_runs_at_the_multiple_of_the_rate():
     np.testing.assert_allclose(updates["bias"], -0.07 * np.sign(grads["bias"]), rtol=1e-4)
 
 
+def test_attention_kernels_stay_with_the_rule():
+    params = {"MultiHeadDotProductAttention_0": {n: {"kernel": jnp.ones((2, 2))} for n in ("query", "key", "out")}}
+    params |= {"overhead": jnp.ones((2, 2)), "lm_head": jnp.ones((2, 2)), "TokenEmbed_0": jnp.ones((2, 2))}
+    labels = celo2.matrix_labels(params)
+    attention = jax.tree.leaves(labels["MultiHeadDotProductAttention_0"])
+    assert attention == ["rule"] * 3
+    assert (labels["overhead"], labels["lm_head"]) == ("rule", "adam")
+
+
 class TestBadInput:
+    def test_gradient_of_another_shape(self):
+        tx = celo2.scale_by_celo2(THETA)
+        params = {"w": jnp.ones((2, 2))}
+        with pytest.raises(ValueError, match=r"gradient of shape \(4, 1\) .* parameter of shape \(2, 2\)"):
+            tx.update({"w": jnp.ones((4, 1))}, tx.init(params), params)
+
+    @pytest.mark.parametrize("rate", [np.float32(-1), jnp.float32(-1), "1e-3", float("nan")])
+    def test_learning_rates_that_are_no_rates(self, rate):
+        with pytest.raises(ValueError, match="learning_rate must be a"):
+            celo2.celo2(rate, THETA)
+
     def test_missing_params(self):
         tx = celo2.scale_by_celo2(THETA)
         with pytest.raises(ValueError, match=r"update\(grads, state, params\)"):

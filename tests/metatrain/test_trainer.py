@@ -163,3 +163,28 @@ def test_other_settings_are_refused_by_name(own_copy):
 def test_impossible_settings_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         outer.build(dataclasses.replace(SMALL, **changes))
+
+
+def test_a_kill_between_checkpoint_and_theta_is_repaired(finished, own_copy):
+    (own_copy / "celo2_base.theta").write_bytes(b"old")
+    (own_copy / "celo2_base.json").unlink()
+    trainer.train(SMALL, own_copy, checkpoint_every=2, log_every=2, progress=False)
+    for name in ("celo2_base.theta",):
+        assert (own_copy / name).read_bytes() == (finished[1] / name).read_bytes()
+    assert json.loads((own_copy / "celo2_base.json").read_text())["iterations"] == 6
+
+
+def test_a_folder_of_something_else_is_refused_and_left_alone(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n')
+    with pytest.raises(ValueError, match="neither empty nor a meta-training run"):
+        trainer.train(SMALL, tmp_path, progress=False)
+    assert (tmp_path / "metrics.jsonl").read_text() == '{"step": 1}\n'
+
+
+def test_a_truncation_of_one_step_gives_finite_gradients():
+    program = outer.build(dataclasses.replace(SMALL, truncation=1, min_unroll=1, max_unroll=2))
+    state = program.init()
+    for _ in range(5):
+        state, metrics = program.step(state)
+        assert float(metrics.bad_grads) == 0.0
+        assert float(metrics.loss) < outer.BAD_LOSS

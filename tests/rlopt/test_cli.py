@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib import resources
 
 import numpy as np
 import pytest
@@ -40,6 +41,8 @@ def test_help_needs_no_jax(command):
         (["train", "ppo", "--theta", "no.theta"], "No such file or directory: 'no.theta'"),
         (["compare", "ppo", "--optimizers", "adam", "--learning-rates", "1", "2"], "give one for each, or none"),
         (["compare", "ppo", "--optimizers", "adam", "adam"], "each optimizer may be named once"),
+        (["train", "ppo", "--seed", "5000000000"], "seed must lie in [0, 2**32 - seeds], got 5000000000"),
+        (["train", "ppo", "--theta", "."], "Is a directory"),
         (["metatrain", "celo3"], "unknown rule 'celo3'; there are celo2"),
         (["metatrain", "celo2", "--std", "0"], "std must be positive and finite, got 0.0"),
     ],
@@ -85,9 +88,15 @@ def test_compare_leaves_complete_run_folders_a_table_and_a_plot(tmp_path):
         assert config["seed_list"] == [0, 1, 2]
         assert config["hyper"]["total_steps"] == 2048
         assert "jax" in config["packages"]
-    again = rlopt("train", "ppo", "--out", "run/adam", *TINY, cwd=tmp_path)
+        assert config["theta_sha256"] == (celo2_card_hash() if name == "celo2" else None)
+    again = rlopt("compare", "ppo", "--optimizers", "rmsprop", "adam", "--out", "run", *TINY, cwd=tmp_path)
     assert again.returncode == 2
     assert "holds a finished run" in again.stderr
+    assert not (tmp_path / "run" / "rmsprop").exists()
+
+
+def celo2_card_hash():
+    return json.loads((resources.files("celo2.weights") / "celo2.json").read_text())["sha256"]
 
 
 def test_seeds_are_independent_of_their_company(tmp_path):
