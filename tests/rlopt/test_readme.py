@@ -1,0 +1,34 @@
+"""What the README shows works; `import celo2` stays light."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+def test_there_are_examples():
+    assert len(BLOCKS) >= 3
+
+
+@pytest.mark.parametrize("block", [b for b in BLOCKS if "runtime.configure" not in b])
+def test_examples_run(block):
+    exec(compile(block, "README.md", "exec"), {})
+
+
+@pytest.mark.parametrize("block", [b for b in BLOCKS if "runtime.configure" in b])
+def test_the_training_example_runs_when_made_short(block, tmp_path):
+    short = block.replace('presets.ppo_config("CartPole-v1")', "PPOConfig(total_steps=512, hidden=(8,))")
+    assert short != block
+    code = "from agents import PPOConfig\n" + short.replace("seeds=8", "seeds=1")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+def test_importing_celo2_is_light():
+    code = "import sys, celo2; print([m for m in ('distrax', 'gymnax', 'envs', 'agents', 'wandb') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
