@@ -6,7 +6,7 @@ theta holds no statistics.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,16 +18,16 @@ class Accumulators(NamedTuple):
 
     m: momenta, [n_decays, *S].
     v: second moment, S.
-    row: mean of squares over axis d0, [n_decays, *S with d0 -> 1]; size 0 below rank 2.
-    col: mean of squares over axis d1, [n_decays, *S with d1 -> 1]; size 0 below rank 2.
-    diag: unfactored squares, [n_decays, *S]; size 0 from rank 2 on.
+    row: mean of squares over axis d0, [n_decays, *S with d0 -> 1]; None below rank 2.
+    col: mean of squares over axis d1, [n_decays, *S with d1 -> 1]; None below rank 2.
+    diag: unfactored squares, [n_decays, *S]; None from rank 2 on.
     """
 
     m: jax.Array
     v: jax.Array
-    row: jax.Array
-    col: jax.Array
-    diag: jax.Array
+    row: jax.Array | None
+    col: jax.Array | None
+    diag: jax.Array | None
 
 
 class Factors(NamedTuple):
@@ -57,20 +57,19 @@ def init(shape: Sequence[int], num_momenta: int, num_factored: int) -> Accumulat
     shape = tuple(shape)
     axes = factored_axes(shape)
     zeros = jnp.zeros
+    row = col = diag = None
     if axes is None:
-        empty = zeros((num_factored, 0), jnp.float32)
-        row, col, diag = empty, empty, zeros((num_factored, *shape), jnp.float32)
+        diag = zeros((num_factored, *shape), jnp.float32)
     else:
         d1, d0 = axes
         row = zeros((num_factored, *_with_axis_one(shape, d0)), jnp.float32)
         col = zeros((num_factored, *_with_axis_one(shape, d1)), jnp.float32)
-        diag = zeros((num_factored, 0), jnp.float32)
     return Accumulators(
         m=zeros((num_momenta, *shape), jnp.float32), v=zeros(shape, jnp.float32), row=row, col=col, diag=diag
     )
 
 
-def _ema(decays: Sequence[float], old: jax.Array, new: jax.Array) -> jax.Array:
+def _ema(decays: Sequence[float], old: Any, new: jax.Array) -> jax.Array:
     """`decay * old + (1 - decay) * new` for every decay; old is [n_decays, ...], new is [...]."""
     beta = jnp.asarray(decays, jnp.float32).reshape((-1,) + (1,) * new.ndim)
     return beta * old + (1 - beta) * new
@@ -90,14 +89,13 @@ def update(
     squares = jnp.square(g)
     axes = factored_axes(g.shape)
     floored = squares + 1e-30
+    row = col = diag = None
     if axes is None:
-        row, col = acc.row, acc.col
         diag = _ema(factored_decays, acc.diag, floored)
     else:
         d1, d0 = axes
         row = _ema(factored_decays, acc.row, jnp.mean(floored, axis=d0, keepdims=True))
         col = _ema(factored_decays, acc.col, jnp.mean(floored, axis=d1, keepdims=True))
-        diag = acc.diag
     return Accumulators(
         m=_ema(momentum_decays, acc.m, g),
         v=rms_decay * acc.v + (1 - rms_decay) * squares,
@@ -114,7 +112,7 @@ def factors(acc: Accumulators) -> Factors:
     col: rsqrt(max(col, 1e-9)), shaped like acc.col.
     """
     axes = factored_axes(acc.v.shape)
-    if axes is None:
+    if axes is None or acc.row is None or acc.col is None:
         raise ValueError(f"factored statistics need rank >= 2, got shape {acc.v.shape}")
     d1, _ = axes
     relative = acc.row / (jnp.mean(acc.row, axis=d1 + 1, keepdims=True) + 1e-9)
@@ -123,6 +121,8 @@ def factors(acc: Accumulators) -> Factors:
 
 def diagonal_factor(acc: Accumulators) -> jax.Array:
     """rsqrt(max(diag + 1e-9, 1e-9)), [n_decays, *S]: the counterpart of `factors` below rank 2."""
+    if acc.diag is None:
+        raise ValueError(f"the unfactored statistic needs rank < 2, got shape {acc.v.shape}")
     return jax.lax.rsqrt(jnp.maximum(acc.diag + 1e-9, 1e-9))
 
 
@@ -136,7 +136,9 @@ def bias_corrected(
     """Divides m, v, row, col and diag by 1 - decay**count (count: int32, updates so far)."""
     t = count.astype(jnp.float32)
 
-    def correct(x: jax.Array, decays: Sequence[float]) -> jax.Array:
+    def correct(x: Any, decays: Sequence[float]) -> Any:
+        if x is None:
+            return None
         scale = 1 - jnp.asarray(decays, jnp.float32) ** t
         return x / scale.reshape((-1,) + (1,) * (x.ndim - 1))
 

@@ -80,7 +80,7 @@ def channels(
         [g * r],
     ]
     elementwise = [(_START[k] + i, x) for k, group in enumerate(groups) for i, x in enumerate(group)]
-    if g.ndim < 2:
+    if acc.row is None or acc.col is None:  # below rank 2
         return Channels(elementwise, [], [])
     factored_moments = zip(moments, _per_decay(momentum_factor), strict=True)
     elementwise += [(_START[13] + i, m * f) for i, (m, f) in enumerate(factored_moments)]

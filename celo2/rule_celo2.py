@@ -25,7 +25,8 @@ class ScaleByCelo2State(NamedTuple):
     """State of `scale_by_celo2`: five trees shaped like the parameters, see `accumulators.Accumulators`.
 
     count: int32 scalar, number of updates so far; it stops at the largest int32.
-    m [3, *S], v S, row [3, *S with one axis 1], col likewise, diag [3, *S]: float32.
+    m [3, *S], v S, row [3, *S with one axis 1], col likewise, diag [3, *S]: float32. Matrices have no diag and
+    lower ranks no row and col: None stands there.
     """
 
     count: jax.Array  # type: ignore[assignment]  # optax's name for it; shadows tuple.count

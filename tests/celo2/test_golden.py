@@ -10,6 +10,14 @@ from celo2 import accumulators
 from celo2.orthogonalize import newton_schulz
 
 
+def assert_statistic_equal(ours, theirs):
+    """Ours has the decay axis first, and None where the published code has an empty array."""
+    if ours is None:
+        assert theirs.size == 0
+        return
+    np.testing.assert_allclose(np.moveaxis(np.asarray(ours), 0, -1).reshape(theirs.shape), theirs, rtol=1e-5)
+
+
 @pytest.mark.parametrize("jitted", [True, False], ids=["jit", "eager"])
 @pytest.mark.parametrize(
     ("name", "orthogonalize", "bias_correction", "tolerance"),
@@ -36,8 +44,7 @@ def test_updates_follow_the_published_trajectory(golden, name, orthogonalize, bi
         np.testing.assert_allclose(ours, data[f"final_m|{k}"], rtol=1e-5, atol=1e-6)
         for field, published in ((state.row, "vrow"), (state.col, "vcol"), (state.diag, "vdiag")):
             theirs = data[f"final_{published}|{k}"]
-            ours = np.moveaxis(np.asarray(field[k]), 0, -1).reshape(theirs.shape)
-            np.testing.assert_allclose(ours, theirs, rtol=1e-5)
+            assert_statistic_equal(field[k], theirs)
 
 
 def test_newton_schulz_equals_the_published_iteration(golden):
@@ -66,5 +73,4 @@ def test_factored_statistics_equal_the_published_ones(golden):
                 fac_g = g * factors.row * factors.col
             for ours, group in ((acc.row, "v_row"), (acc.col, "v_col"), (acc.diag, "v_diag"), (fac_g, "fac_g")):
                 theirs = data[f"{group}|{name}"][t]
-                ours = np.moveaxis(np.asarray(ours), 0, -1).reshape(theirs.shape)
-                np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-30, err_msg=f"{group} of {name}")
+                assert_statistic_equal(ours, theirs)
