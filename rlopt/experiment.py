@@ -59,7 +59,7 @@ def table(runs: Sequence[results.Run]) -> Table:
         "return in the last tenth of training"
     )
     rendered.add_column("optimizer", no_wrap=True)
-    for heading in ("lr", "seeds", "IQM", "95 % interval", "worst", "best", "seconds"):
+    for heading in ("lr", "seeds", "IQM", "95 % interval", "worst", "best", "sec"):
         rendered.add_column(heading, justify="right", no_wrap=True)
     for finished in runs:
         rendered.add_row(*_cells(finished.summary))
