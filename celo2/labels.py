@@ -10,8 +10,9 @@ import jax.numpy as jnp
 RULE = "rule"
 ADAM = "adam"
 
-# As the end or the start of a path component, with a number at most behind it, so that "MultiHeadAttention_0/out" and
-# "overhead" stay with the rule, while "policy_head", "lm_head", "token_embedding" and "output_1" do not.
+# A whole path component, or its end after an underscore, with a number at most behind it, so that
+# "MultiHeadAttention_0/out" and "overhead" stay with the rule, while "policy_head", "token_embedding" and "output_1"
+# do not.
 EMBEDDING_OR_HEAD = r"(^|/)([^/]*_)?(embed(ding|der|dings)?s?|head|logits|output|unembed)(_?\d+)?(/|$)"
 INPUT = r"(^|/)input(_?\d+)?(/|$)"
 

@@ -46,17 +46,17 @@ def write_theta(
       losses: (iteration, mean meta-loss since the row before) over the whole run; the card keeps at most 50
         points, each the mean of its neighbourhood.
     """
+    config = dataclasses.replace(config, iterations=iteration)  # the run that ends where this theta was taken
     path = folder / f"{config.rule}.theta"
     save_checkpoint(path, theta)
     card = {
         "rule": config.rule,
-        "command": command(dataclasses.replace(config, iterations=iteration)),
+        "command": command(config),
         "iterations": iteration,
         "inner_steps": iteration * config.inner_steps_per_iteration,
         "seed": config.seed,
         "data": list(config.datasets),
-        "config": dataclasses.asdict(dataclasses.replace(config, iterations=iteration))
-        | {"outer_learning_rate": config.resolved_learning_rate},
+        "config": dataclasses.asdict(config) | {"outer_learning_rate": config.resolved_learning_rate},
         "wall_seconds": round(wall_seconds, 1),
         "devices": {"platform": jax.default_backend(), "count": jax.device_count(), "machine": platform.machine()},
         "loss_curve": _thin(losses),

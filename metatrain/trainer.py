@@ -72,7 +72,7 @@ def train(
         state, iteration, past_seconds = program.init(), 0, 0.0
     else:
         state, iteration, past_seconds = program.place(loaded.state), loaded.iteration, loaded.wall_seconds
-    out.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)  # before anything else: it marks the folder as ours
     rows = _rows_until(out / METRICS, iteration)
     started = time.monotonic()
 

@@ -15,7 +15,7 @@ def run(config: TrainConfig, folder: Path | None = None, progress: bool = True) 
     """Trains a population into a run folder (default: a new one under runs/) and draws its learning curve.
 
     Raises:
-      ValueError: for bad settings, before the folder is made, or for a folder that holds a finished run.
+      ValueError: for bad settings, before the folder is made, or for a folder that is not empty.
     """
     training.build(config)
     folder = folder or results.new_folder(f"{config.agent}-{config.env}-{config.optimizer}")

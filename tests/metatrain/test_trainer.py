@@ -94,10 +94,14 @@ def child(config, folder):
     return subprocess.Popen([sys.executable, "-c", CHILD, settings, str(folder)], env=environment)
 
 
-def wait_for_checkpoint(folder, process, seconds=300):
+def wait_for_checkpoint(folder, process):
+    wait_for(lambda: list((folder / "checkpoints").glob("checkpoint_*.msgpack")), process)
+
+
+def wait_for(happened, process, seconds=300):
     deadline = time.monotonic() + seconds
-    while not list((folder / "checkpoints").glob("checkpoint_*.msgpack")):
-        assert time.monotonic() < deadline, f"no checkpoint appeared in {folder}"
+    while not happened():
+        assert time.monotonic() < deadline, "waited in vain"
         assert process.poll() is None, "the run ended early"
         time.sleep(0.005)
 
@@ -118,6 +122,16 @@ def test_kill_and_resume_gives_the_same_theta_bit_for_bit(tmp_path):
         return [(row["iteration"], row["loss"]) for row in trainer.read_metrics(folder)]
 
     assert losses(broken) == losses(whole)
+
+
+def test_a_run_killed_before_its_first_checkpoint_starts_again(tmp_path):
+    process = child(SMALL, tmp_path)
+    wait_for(lambda: (tmp_path / "metrics.jsonl").exists(), process)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not list(tmp_path.rglob("checkpoint_*.msgpack"))
+    assert child(SMALL, tmp_path).wait() == 0
+    assert [row["iteration"] for row in trainer.read_metrics(tmp_path)] == [2, 4, 6]
 
 
 def test_sigterm_stops_after_the_interval_with_a_checkpoint(tmp_path):
@@ -169,8 +183,7 @@ def test_a_kill_between_checkpoint_and_theta_is_repaired(finished, own_copy):
     (own_copy / "celo2_base.theta").write_bytes(b"old")
     (own_copy / "celo2_base.json").unlink()
     trainer.train(SMALL, own_copy, checkpoint_every=2, log_every=2, progress=False)
-    for name in ("celo2_base.theta",):
-        assert (own_copy / name).read_bytes() == (finished[1] / name).read_bytes()
+    assert (own_copy / "celo2_base.theta").read_bytes() == finished[0].theta_path.read_bytes()
     assert json.loads((own_copy / "celo2_base.json").read_text())["iterations"] == 6
 
 
