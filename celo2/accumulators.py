@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+SQUARE_FLOOR = 1e-30
+
 
 class Accumulators(NamedTuple):
     """Statistics of one tensor of shape S, all float32.
@@ -88,14 +90,14 @@ def update(
     """
     squares = jnp.square(g)
     axes = factored_axes(g.shape)
-    floored = squares + 1e-30
     row = col = diag = None
     if axes is None:
-        diag = _ema(factored_decays, acc.diag, floored)
+        diag = _ema(factored_decays, acc.diag, squares + SQUARE_FLOOR)
     else:
         d1, d0 = axes
-        row = _ema(factored_decays, acc.row, jnp.mean(floored, axis=d0, keepdims=True))
-        col = _ema(factored_decays, acc.col, jnp.mean(floored, axis=d1, keepdims=True))
+        # The floor is added to the mean, not to every square: equal up to rounding, and g^2 never goes to memory.
+        row = _ema(factored_decays, acc.row, jnp.mean(squares, axis=d0, keepdims=True) + SQUARE_FLOOR)
+        col = _ema(factored_decays, acc.col, jnp.mean(squares, axis=d1, keepdims=True) + SQUARE_FLOOR)
     return Accumulators(
         m=_ema(momentum_decays, acc.m, g),
         v=rms_decay * acc.v + (1 - rms_decay) * squares,

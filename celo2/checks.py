@@ -7,44 +7,36 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
-from celo2 import update_mlp
+from celo2 import scheduler, update_mlp
 
-LSTM_SIZE = 64
-NUM_SCHEDULER_INPUTS = 18
 RULES = ("celo2", "celo", "celo_adam")
 
 
-def theta_shapes(rule: str, hidden: int) -> dict[str, tuple[int, ...]]:
-    """Slash-joined names and shapes of a rule's theta ("celo2", "celo" or "celo_adam"); hidden: width of its MLP."""
+Path = tuple[str, ...]
+
+
+def theta_shapes(rule: str, hidden: int) -> dict[Path, tuple[int, ...]]:
+    """Paths and shapes of a rule's theta ("celo2", "celo" or "celo_adam"); hidden: width of its MLP."""
+    mlp = {("ff_mod_stack", "~", name): shape for name, shape in update_mlp.shapes(hidden).items()}
     if rule == "celo2":
-        return {f"ff_mod_stack/~/{name}": shape for name, shape in update_mlp.shapes(hidden).items()}
-    lstm, inputs = LSTM_SIZE, NUM_SCHEDULER_INPUTS
-    names: dict[str, tuple[int, ...]] = {
-        f"rnn_params/{name}/w": (inputs, lstm) for name in ("linear", "linear_1", "linear_2")
-    }
-    names |= {f"rnn_params/{name}/b": (lstm,) for name in ("linear", "linear_1", "linear_2")}
-    names |= {
-        "lstm_init_state/hidden": (1, lstm),
-        "lstm_init_state/cell": (1, lstm),
-        "rnn_params/rnn/linear/w": (2 * lstm, 4 * lstm),
-        "rnn_params/rnn/linear/b": (4 * lstm,),
-        "rnn_params/step_size/w": (lstm, 1),
-        "rnn_params/step_size/b": (1,),
-    }
+        return mlp
+    paths = scheduler.shapes()
     if rule == "celo":
-        names |= {f"ff_mod_stack/~/{name}": (1, *shape) for name, shape in update_mlp.shapes(hidden).items()}
-        names |= {"rnn_params/rnn_to_controls/w": (lstm, 1), "rnn_params/rnn_to_controls/b": (1,)}
-    return names
+        paths |= {path: (1, *shape) for path, shape in mlp.items()}
+        controls = ("rnn_params", "rnn_to_controls")
+        paths |= {(*controls, "w"): (scheduler.SIZE, 1), (*controls, "b"): (1,)}
+    return paths
 
 
-def flatten_names(tree: Any, prefix: str = "") -> dict[str, Any]:
-    """A nested dict as {slash-joined path: leaf}."""
+def flatten_paths(tree: Any, prefix: Path = ()) -> dict[Path, Any]:
+    """A nested dict as {path: leaf}."""
     if not isinstance(tree, Mapping):
         return {prefix: tree}
-    flat: dict[str, Any] = {}
+    flat: dict[Path, Any] = {}
     for name, value in tree.items():
-        flat |= flatten_names(value, f"{prefix}/{name}" if prefix else str(name))
+        flat |= flatten_paths(value, (*prefix, str(name)))
     return flat
 
 
@@ -73,15 +65,18 @@ def check_theta(theta: Any, rule: str | None = None) -> None:
     found = rule_of(theta)
     if rule is not None and found != rule:
         raise ValueError(f"this is a theta of {found!r}, but {rule!r} is needed")
-    flat = flatten_names(theta)
-    bias = flat.get("ff_mod_stack/~/b0")
+    flat = flatten_paths(theta)
+    bias = flat.get(("ff_mod_stack", "~", "b0"))
     hidden = int(np.shape(bias)[-1]) if bias is not None and np.ndim(bias) else 8
     expected = theta_shapes(found, hidden)
-    missing, extra = sorted(expected.keys() - flat.keys()), sorted(flat.keys() - expected.keys())
+    missing, extra = (
+        sorted("/".join(path) for path in paths)
+        for paths in (expected.keys() - flat.keys(), flat.keys() - expected.keys())
+    )
     if missing or extra:
         raise ValueError(f"theta of {found!r}: missing arrays {missing}, unexpected arrays {extra}")
-    for name, shape in expected.items():
-        value = flat[name]
+    for path, shape in expected.items():
+        value, name = flat[path], "/".join(path)
         if not hasattr(value, "shape") or tuple(value.shape) != shape:
             raise ValueError(f"theta array {name!r} must have shape {shape}, got {getattr(value, 'shape', value)!r}")
         if not jnp.issubdtype(value.dtype, jnp.floating):
@@ -91,7 +86,12 @@ def check_theta(theta: Any, rule: str | None = None) -> None:
 
 
 def check_params(params: Any) -> None:
-    """Refuses parameters that are not real floating-point arrays, naming the first one."""
+    """Refuses an empty tree, and parameters without elements or that are not real floating-point, naming the first.
+
+    A tree from which optax has masked out every tensor (as `optax.partition` may do) passes.
+    """
+    if not jax.tree.leaves(params, is_leaf=lambda x: isinstance(x, optax.MaskedNode)):
+        raise ValueError(f"there are no parameters to optimise: got {params!r}")
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
         dtype = jnp.result_type(leaf)
         if not jnp.issubdtype(dtype, jnp.floating):
@@ -99,6 +99,8 @@ def check_params(params: Any) -> None:
                 f"parameter {jax.tree_util.keystr(path)} has dtype {dtype}; learned rules need real floating-point "
                 "parameters (mask others out with optax.masked)"
             )
+        if not jnp.size(leaf):
+            raise ValueError(f"parameter {jax.tree_util.keystr(path)} of shape {jnp.shape(leaf)} has no elements")
 
 
 def check_not_negative(**values: Any) -> None:
@@ -110,3 +112,33 @@ def check_not_negative(**values: Any) -> None:
             raise ValueError(f"{name} must be a number, a traced scalar or a schedule, got {value!r}")
         if not (math.isfinite(value) and float(value) >= 0):
             raise ValueError(f"{name} must be a finite number >= 0, got {value!r}")
+
+
+def check_num_steps(num_steps: Any) -> None:
+    """Refuses a training length that is not a whole number >= 1; traced values pass."""
+    if isinstance(num_steps, jax.core.Tracer):
+        return
+    whole = isinstance(num_steps, int | np.integer) and not isinstance(num_steps, bool)
+    if isinstance(num_steps, np.ndarray | jax.Array):
+        whole = num_steps.ndim == 0 and jnp.issubdtype(num_steps.dtype, jnp.integer)
+    if not whole or int(num_steps) < 1:
+        raise ValueError(f"num_steps must be a whole number of updates >= 1, got {num_steps!r}")
+
+
+def loss_argument(rule: str, value: Any = None, loss: Any = None, **others: Any) -> Any:
+    """The training loss among the extra arguments of `update`: `value=` (optax's word) or `loss=`.
+
+    Raises:
+      ValueError: if there is none, if both are given and differ, or if it is not a scalar.
+    """
+    del others
+    if value is None and loss is None:
+        raise ValueError(f"{rule} reads the training loss: call update(grads, state, params, value=loss)")
+    if value is not None and loss is not None and value is not loss:
+        traced = isinstance(value, jax.core.Tracer) or isinstance(loss, jax.core.Tracer)
+        if traced or not np.array_equal(value, loss, equal_nan=True):
+            raise ValueError(f"{rule}: value= and loss= are two names of one argument, got value={value}, loss={loss}")
+    chosen = loss if value is None else value
+    if jnp.ndim(chosen) != 0:
+        raise ValueError(f"{rule}: the loss must be a scalar, got shape {jnp.shape(chosen)}")
+    return chosen

@@ -1,94 +1,81 @@
 """Input features of the per-parameter MLP and the first layer that reads them.
 
-The published first layer is `sum_k normalise(group_k) @ w0__k` over 14 groups (30 channels), each divided
-by its root mean square over the last two axes of the tensor. Two rearrangements leave the result
-unchanged and make it cheap:
+The published first layer is `sum_k normalise(group_k) @ w0__k` over 14 groups (30 channels), each divided by its root
+mean square over some trailing axes of the tensor. Three rearrangements leave the result unchanged and make it cheap:
 
-* a normalising scale is one number per channel (and matrix slice), so it is folded into the weights and
-  normalising costs one reduction per channel, no pass over the tensor;
-* row and column statistics (groups 9-12) are constant along an axis, so their part of the first layer is
-  computed on vectors and added by broadcasting.
+* a normalising scale is one number per channel (and matrix slice), so it is folded into the weights;
+* row and column statistics (groups 9-12) are constant along an axis, so their part of the first layer is computed on
+  small arrays and added by broadcasting;
+* the features are computed twice, once for the scales and once for the MLP, and never written to memory.
 """
 
+import math
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from celo2 import accumulators, update_mlp
+from celo2.reductions import sums
 
 FEATURE_CLIP = 0.1
 ROW_COL_EPS = 1e-8
+ROW_GROUPS = (9, 11)
+COL_GROUPS = (10, 12)
 
-
-class Channels(NamedTuple):
-    """Channels of one tensor, grouped by the shape they vary over; each with its index among the 30.
-
-    elementwise: arrays of the tensor's shape. row / col: arrays constant along axis d0 / d1.
-    """
-
-    elementwise: list[tuple[int, jax.Array]]
-    row: list[tuple[int, jax.Array]]
-    col: list[tuple[int, jax.Array]]
-
-
-def _offsets() -> list[int]:
-    starts = [0]
-    for width in update_mlp.GROUP_WIDTHS:
-        starts.append(starts[-1] + width)
-    return starts
-
-
-_START = _offsets()
-
+# The elementwise loops over a tensor are vectorised along its last axis. XLA's CPU backend gives up on short axes that are
+# no multiple of the vector width (ten classes, six actions); such tensors are flattened first.
+_NARROW = 32
+_VECTOR = 8
 
 Factor = accumulators.Factors | jax.Array
 
 
-def channels(
-    g: jax.Array,
-    p: jax.Array,
-    acc: accumulators.Accumulators,
-    gradient_factor: Factor,
-    momentum_factor: Factor,
-    rsqrt_eps: float,
-) -> Channels:
-    """The features of one tensor.
+class Inputs(NamedTuple):
+    """All that the features of one tensor of shape S are made of; float32.
+
+    g: clipped gradient, S. p: parameter, S. m: momenta [3, *S]. v: second moment, S.
+    diag: unfactored squares [3, *S] where the rule reads them (Celo, below rank 2), else None.
+    gradient_factor: what multiplies g in group 7. momentum_factor: what multiplies m in group 13; None where the rule
+      leaves groups 9-13 out (Celo2, below rank 2). Both: `accumulators.Factors` from rank 2 on, else [3, *S].
+    """
+
+    g: jax.Array
+    p: jax.Array
+    m: jax.Array
+    v: jax.Array
+    diag: jax.Array | None
+    gradient_factor: Factor
+    momentum_factor: Factor | None
+
+
+def elementwise(x: Inputs, rsqrt_eps: float) -> tuple[list[int], list[jax.Array]]:
+    """Channels of the tensor's own shape: (group numbers, arrays), groups in order, their channels in order.
 
     Args:
-      g: clipped gradient, float32. p: parameter, float32, same shape.
-      acc: statistics after this gradient (bias-corrected if the rule asks for it).
-      gradient_factor: what multiplies g in group 7: `accumulators.factors` for rank >= 2,
-        `accumulators.diagonal_factor` below, of the statistics without bias correction.
-      momentum_factor: what multiplies m in group 13 (rank >= 2), from `acc`.
+      x: see `Inputs`.
       rsqrt_eps: epsilon in r = rsqrt(v + eps).
-
-    Returns:
-      All 30 channels for rank >= 2; the 15 of groups 0-8 below.
     """
-    r = jax.lax.rsqrt(acc.v + rsqrt_eps)
-    moments = list(acc.m)
-    groups: list[list[jax.Array]] = [
-        [g],
-        [jnp.clip(g, -FEATURE_CLIP, FEATURE_CLIP)],
-        [p],
-        moments,
-        [acc.v],
-        [m * r for m in moments],
-        [r],
-        [g * f for f in _per_decay(gradient_factor)],
-        [g * r],
-    ]
-    elementwise = [(_START[k] + i, x) for k, group in enumerate(groups) for i, x in enumerate(group)]
-    if acc.row is None or acc.col is None:  # below rank 2
-        return Channels(elementwise, [], [])
-    factored_moments = zip(moments, _per_decay(momentum_factor), strict=True)
-    elementwise += [(_START[13] + i, m * f) for i, (m, f) in enumerate(factored_moments)]
-    row = [(_START[9] + i, x) for i, x in enumerate(acc.row)]
-    row += [(_START[11] + i, jax.lax.rsqrt(x + ROW_COL_EPS)) for i, x in enumerate(acc.row)]
-    col = [(_START[10] + i, x) for i, x in enumerate(acc.col)]
-    col += [(_START[12] + i, jax.lax.rsqrt(x + ROW_COL_EPS)) for i, x in enumerate(acc.col)]
-    return Channels(elementwise, row, col)
+    r = jax.lax.rsqrt(x.v + rsqrt_eps)
+    moments = list(x.m)
+    groups: dict[int, list[jax.Array]] = {
+        0: [x.g],
+        1: [jnp.clip(x.g, -FEATURE_CLIP, FEATURE_CLIP)],
+        2: [x.p],
+        3: moments,
+        4: [x.v],
+        5: [m * r for m in moments],
+        6: [r],
+        7: [x.g * f for f in _per_decay(x.gradient_factor)],
+        8: [x.g * r],
+    }
+    if x.diag is not None:
+        squares, roots = list(x.diag), list(jax.lax.rsqrt(x.diag + ROW_COL_EPS))
+        groups |= {9: squares, 10: squares, 11: roots, 12: roots}
+    if x.momentum_factor is not None:
+        groups[13] = [m * f for m, f in zip(moments, _per_decay(x.momentum_factor), strict=True)]
+    return list(groups), [channel for group in groups.values() for channel in group]
 
 
 def _per_decay(factor: Factor) -> list[jax.Array]:
@@ -97,24 +84,92 @@ def _per_decay(factor: Factor) -> list[jax.Array]:
     return list(factor)
 
 
-def inverse_rms(x: jax.Array, axes: tuple[int, ...], eps: float) -> jax.Array:
-    """rsqrt(eps + mean of x^2 over axes), axes kept."""
-    return jax.lax.rsqrt(eps + jnp.mean(jnp.square(x), axis=axes, keepdims=True))
-
-
-def normalised_first_layer(
-    weights: update_mlp.LayerWeights, features: Channels, axes: tuple[int, ...], eps: float
+def first_layer(
+    weights: update_mlp.LayerWeights,
+    x: Inputs,
+    row: jax.Array | None,
+    col: jax.Array | None,
+    num_axes: int,
+    eps: float,
+    rsqrt_eps: float,
 ) -> list[jax.Array]:
-    """`sum_k normalise(group_k) @ w0__k`, as one array of the tensor's shape per hidden unit."""
-    w0 = jnp.concatenate(weights.w0)  # [30, hidden]
+    """`b0 + sum_k normalise(group_k) @ w0__k` for one tensor.
 
-    def part(group: list[tuple[int, jax.Array]]) -> list[jax.Array]:
-        index = [i for i, _ in group]
-        arrays = [x for _, x in group]
-        scale = jnp.stack([inverse_rms(x, axes, eps) for x in arrays])  # [channels, ..., 1, 1]
-        selected = w0[jnp.asarray(index)]
-        scaled = selected.reshape(selected.shape + (1,) * (scale.ndim - 1)) * scale[:, None]
-        return update_mlp.first_layer(scaled, arrays)
+    Args:
+      weights: the MLP.
+      x: see `Inputs`.
+      row: factored statistics [3, *S with one axis 1] for groups 9 and 11, or None. col: likewise for 10 and 12.
+      num_axes: over how many trailing axes a channel is normalised.
+      eps: added to the mean square.
+      rsqrt_eps: see `elementwise`.
 
-    parts = [part(group) for group in features if group]
-    return [sum(contributions[1:], contributions[0]) for contributions in zip(*parts, strict=True)]
+    Returns:
+      One array of the tensor's size per hidden unit. Narrow tensors come back with the normalised axes flattened into
+      one; the caller reshapes what it makes of them.
+    """
+    shape = x.g.shape
+    lead = shape[: len(shape) - num_axes]
+    flat = num_axes > 1 and shape[-1] < _NARROW and shape[-1] % _VECTOR != 0
+    if flat:
+        x = _flatten(x, num_axes)
+    groups, channels = elementwise(x, rsqrt_eps)
+    totals = sums([jnp.square(c) for c in channels], x.g.ndim - len(lead))
+    sizes = [math.prod(shape[len(lead) :])] * len(channels)
+    parts = [(s, numbers) for s, numbers in ((row, ROW_GROUPS), (col, COL_GROUPS)) if s is not None]
+    for statistic, numbers in parts:
+        groups += numbers
+        # In a convolution kernel the statistic may be constant along a leading axis instead (length 1 there).
+        vectors = _vector_channels(statistic.reshape(*statistic.shape[: 1 + len(lead)], -1))
+        totals += [jnp.broadcast_to(t, lead) for t in sums([jnp.square(c) for c in vectors], 1)]
+        sizes += [vectors.shape[-1]] * len(vectors)
+    mean_squares = jnp.stack(totals) / np.asarray(sizes, np.float32).reshape((-1,) + (1,) * len(lead))
+    w0 = jnp.concatenate([weights.w0[k] for k in groups])
+    scaled = w0.reshape(w0.shape + (1,) * len(lead)) * jax.lax.rsqrt(eps + mean_squares)[:, None]
+
+    added = [weights.b0.reshape((-1,) + (1,) * x.g.ndim)]
+    start = len(channels)
+    for statistic, _ in parts:
+        vectors = _vector_channels(statistic)
+        w = scaled[start : start + len(vectors)]
+        added.append(jnp.sum(w.reshape(w.shape + (1,) * num_axes) * vectors[:, None], axis=0))
+        start += len(vectors)
+    if flat and parts:
+        total = jnp.broadcast_to(added[1] + added[2], (len(added[0]), *shape))
+        added = [added[0], total.reshape(-1, *x.g.shape)]
+    scaled = scaled[: len(channels)].reshape(len(channels), -1, *lead, *(1,) * (x.g.ndim - len(lead)))
+    # Without the barrier XLA would keep the channels of the first pass in memory for the second.
+    x, scaled, added = jax.lax.optimization_barrier((x, scaled, added))
+    contributions = update_mlp.first_layer(scaled, elementwise(x, rsqrt_eps)[1])
+    return [sum((part[j] for part in added), h) for j, h in enumerate(contributions)]
+
+
+def _vector_channels(statistic: jax.Array) -> jax.Array:
+    """The statistic [3, ...] of every decay, then the inverse roots [6, ...]: a row or column group pair."""
+    return jnp.concatenate([statistic, jax.lax.rsqrt(statistic + ROW_COL_EPS)])
+
+
+def _flatten(x: Inputs, num_axes: int) -> Inputs:
+    """The same inputs with the last `num_axes` axes as one."""
+    shape = x.g.shape
+    lead = shape[: len(shape) - num_axes]
+    size = math.prod(shape[len(lead) :])
+
+    def flat(array: jax.Array) -> jax.Array:
+        return array.reshape(*array.shape[: array.ndim - num_axes], size)
+
+    def flat_factor(factor: Factor | None) -> Factor | None:
+        if isinstance(factor, accumulators.Factors):
+            factor = factor.row * factor.col
+        return None if factor is None else flat(factor)
+
+    gradient_factor = flat_factor(x.gradient_factor)
+    same = x.momentum_factor is x.gradient_factor
+    return Inputs(
+        g=flat(x.g),
+        p=flat(x.p),
+        m=flat(x.m),
+        v=flat(x.v),
+        diag=None if x.diag is None else flat(x.diag),
+        gradient_factor=gradient_factor,
+        momentum_factor=gradient_factor if same else flat_factor(x.momentum_factor),
+    )

@@ -3,22 +3,26 @@
 A 347-number MLP turns the gradient statistics of each parameter into its step.
 """
 
+import math
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from celo2 import accumulators, checks, features, update_mlp
+from celo2 import accumulators, checks, features, trees, update_mlp
 from celo2.checkpoint import load_theta
+from celo2.names import check_known
 from celo2.orthogonalize import newton_schulz
+from celo2.reductions import sums
 
 MOMENTUM_DECAYS = (0.9, 0.99, 0.999)
 RMS_DECAY = 0.95
 FACTORED_DECAYS = (0.9, 0.99, 0.999)
-GRADIENT_CLIP = 1000.0
 RSQRT_EPS = 1e-8
 NORM_EPS = 1e-9
+
+MATRIX_AXES = {"last_two": trees.as_is, "fan_in_fan_out": trees.as_matrix}
 
 
 class ScaleByCelo2State(NamedTuple):
@@ -38,7 +42,12 @@ class ScaleByCelo2State(NamedTuple):
 
 
 def scale_by_celo2(
-    theta: update_mlp.Theta | None = None, orthogonalize: bool = True, bias_correction: bool = False
+    theta: update_mlp.Theta | None = None,
+    orthogonalize: bool = True,
+    bias_correction: bool = False,
+    *,
+    matrix_axes: str = "last_two",
+    still_without_gradient: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
     r"""The learned rule alone. Its output has the sign of the gradient: multiply by -learning_rate.
 
@@ -48,21 +57,28 @@ def scale_by_celo2(
     the step to a root mean square of 1 per matrix.
 
     The step has unit size whatever the gradient: a scalar moves by +-1 and a tensor whose gradient is zero
-    still moves. Send scalars (such as a policy's log standard deviation) to another optimizer.
+    still moves. Send scalars (such as a policy's log standard deviation) to another optimizer, and see
+    `still_without_gradient`.
 
     Args:
       theta: weights of the rule, as `load_theta` or `load_checkpoint` return them; may be traced. Default:
         the packaged weights "celo2", or "celo2_base" where orthogonalize is False.
-      orthogonalize: apply Newton-Schulz to the last two axes of tensors of rank >= 2.
+      orthogonalize: apply Newton-Schulz to the matrices of tensors of rank >= 2.
       bias_correction: divide the statistics by 1 - decay^count; off in the published training and usage.
+      matrix_axes: what counts as a matrix above rank 2. "last_two": the last two axes, as published; a convolution
+        kernel [height, width, in, out] is one matrix per tap. "fan_in_fan_out": all axes but the last against the
+        last, one matrix [height * width * in, out].
+      still_without_gradient: leave a matrix where it is until it has had a gradient other than zero; off, as published,
+        such a matrix moves at the full rate.
 
     Returns:
-      An `optax.GradientTransformationExtraArgs`. `update` needs `params` and ignores extra arguments.
-      Statistics are float32; the step has the dtype of its parameter.
+      An `optax.GradientTransformationExtraArgs`. `update` needs `params` and ignores extra arguments. Statistics are
+      float32; the step has the dtype of its parameter. NaN entries of a gradient count as 0 and infinite ones as
+      +-1000, so that they do not stay in the statistics (`optax.apply_if_finite` skips such updates altogether).
 
     Raises:
-      ValueError: for a theta of another rule, shape or with non-finite numbers; for parameters that are not
-        real floating point (at `init`); for a missing `params` (at `update`).
+      ValueError: for a theta of another rule, shape or with non-finite numbers; for unknown matrix_axes; for parameters
+        that are not real floating point or hold no element (at `init`); for a missing `params` (at `update`).
 
     Example:
       >>> import celo2, jax.numpy as jnp, optax
@@ -73,12 +89,13 @@ def scale_by_celo2(
     if theta is None:
         theta = load_theta("celo2" if orthogonalize else "celo2_base")
     checks.check_theta(theta, "celo2")
+    check_known("matrix_axes", matrix_axes, MATRIX_AXES)
+    shape_of = MATRIX_AXES[matrix_axes]
 
     def init_fn(params: Any) -> ScaleByCelo2State:
         checks.check_params(params)
-        leaves, treedef = jax.tree.flatten(params)
-        accs = [accumulators.init(jnp.shape(p) or (1,), len(MOMENTUM_DECAYS), len(FACTORED_DECAYS)) for p in leaves]
-        return _pack(jnp.zeros([], jnp.int32), treedef, accs)
+        statistics = trees.init_statistics(params, len(MOMENTUM_DECAYS), len(FACTORED_DECAYS), shape_of)
+        return ScaleByCelo2State(jnp.zeros([], jnp.int32), *statistics)
 
     def update_fn(
         updates: Any, state: ScaleByCelo2State, params: Any = None, **extra_args: Any
@@ -88,73 +105,51 @@ def scale_by_celo2(
             raise ValueError("scale_by_celo2 reads the parameters: call update(grads, state, params)")
         weights = update_mlp.layers(theta)
         count = optax.safe_increment(state.count)
-        treedef: Any
-        grads, treedef = jax.tree.flatten(updates)
-        steps, accs = [], []
-        for g, p, acc in zip(grads, treedef.flatten_up_to(params), _unpack(state, treedef), strict=True):
-            step, acc = tensor_step(weights, g, p, acc, count, orthogonalize, bias_correction)
-            steps.append(step)
-            accs.append(acc)
-        return treedef.unflatten(steps), _pack(count, treedef, accs)
+
+        def step(
+            g: jax.Array, p: jax.Array, acc: accumulators.Accumulators
+        ) -> tuple[jax.Array, accumulators.Accumulators]:
+            # fac_g is never bias-corrected: its factors come from the raw statistics.
+            acc = accumulators.update(acc, g, MOMENTUM_DECAYS, RMS_DECAY, FACTORED_DECAYS)
+            seen = acc
+            if bias_correction:
+                seen = accumulators.bias_corrected(acc, count, MOMENTUM_DECAYS, RMS_DECAY, FACTORED_DECAYS)
+            value = _direction(weights, g, p, acc, seen)
+            if orthogonalize and value.ndim >= 2:
+                value = newton_schulz(value)
+            return _unit_rms(value, acc.m[-1] if still_without_gradient else None), acc
+
+        steps, statistics = trees.map_tensors(step, updates, params, state[1:], shape_of)
+        return steps, ScaleByCelo2State(count, *statistics)
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
 
 
-def tensor_step(
-    weights: update_mlp.LayerWeights,
-    g: jax.Array,
-    p: jax.Array,
-    acc: accumulators.Accumulators,
-    count: jax.Array,
-    orthogonalize: bool,
-    bias_correction: bool,
-) -> tuple[jax.Array, accumulators.Accumulators]:
-    """One tensor's step (gradient sign, p's shape and dtype) and its new statistics."""
-    shape, dtype = jnp.shape(p), jnp.result_type(p)
-    if jnp.shape(g) != shape:
-        raise ValueError(f"a gradient of shape {jnp.shape(g)} was given for a parameter of shape {shape}")
-    g = jnp.asarray(g, jnp.float32).reshape(shape or (1,))
-    p = jnp.asarray(p, jnp.float32).reshape(shape or (1,))
-    g = jnp.clip(g, -GRADIENT_CLIP, GRADIENT_CLIP)
-    # fac_g is never bias-corrected: its factors come from the raw statistics.
-    acc = accumulators.update(acc, g, MOMENTUM_DECAYS, RMS_DECAY, FACTORED_DECAYS)
-    seen = acc
-    if bias_correction:
-        seen = accumulators.bias_corrected(acc, count, MOMENTUM_DECAYS, RMS_DECAY, FACTORED_DECAYS)
-    step = _mlp_step(weights, g, p, acc, seen)
-    axes = _norm_axes(step)
-    if orthogonalize and step.ndim >= 2:
-        step = newton_schulz(step)
-    step = step * features.inverse_rms(step, axes, NORM_EPS)
-    return step.reshape(shape).astype(dtype), acc
-
-
-def _mlp_step(
+def _direction(
     weights: update_mlp.LayerWeights,
     g: jax.Array,
     p: jax.Array,
     acc: accumulators.Accumulators,
     seen: accumulators.Accumulators,
 ) -> jax.Array:
-    matrix = g.ndim >= 2
-    raw_factors = accumulators.factors(acc) if matrix else accumulators.diagonal_factor(acc)
-    seen_factors = accumulators.factors(seen) if matrix else raw_factors
-    channels = features.channels(g, p, seen, raw_factors, seen_factors, RSQRT_EPS)
-    hidden = features.normalised_first_layer(weights, channels, _norm_axes(g), NORM_EPS)
+    if acc.diag is None:
+        raw_factor: features.Factor = accumulators.factors(acc)
+        seen_factor = raw_factor if seen is acc else accumulators.factors(seen)
+    else:
+        raw_factor, seen_factor = accumulators.diagonal_factor(acc), None
+    inputs = features.Inputs(g, p, seen.m, seen.v, None, raw_factor, seen_factor)
+    hidden = features.first_layer(weights, inputs, seen.row, seen.col, min(g.ndim, 2), NORM_EPS, RSQRT_EPS)
     # Output 1 is a log-magnitude whose factor is exp(0 * output) and output 2 is unused: only the direction is needed.
     (direction,) = update_mlp.remaining_layers(weights, hidden, outputs=(0,))
-    return direction
+    return direction.reshape(g.shape)
 
 
-def _norm_axes(x: jax.Array) -> tuple[int, ...]:
-    return (-2, -1) if x.ndim >= 2 else (-1,)
-
-
-def _pack(count: jax.Array, treedef: Any, accs: list[accumulators.Accumulators]) -> ScaleByCelo2State:
-    fields = [treedef.unflatten([getattr(acc, name) for acc in accs]) for name in accumulators.Accumulators._fields]
-    return ScaleByCelo2State(count, *fields)
-
-
-def _unpack(state: ScaleByCelo2State, treedef: Any) -> list[accumulators.Accumulators]:
-    columns = [treedef.flatten_up_to(getattr(state, name)) for name in accumulators.Accumulators._fields]
-    return [accumulators.Accumulators(*row) for row in zip(*columns, strict=True)]
+def _unit_rms(step: jax.Array, momentum: jax.Array | None) -> jax.Array:
+    """The step with a root mean square of 1 per matrix; 0 where a momentum is given and is 0 all over the matrix."""
+    num_axes = min(step.ndim, 2)
+    (total,) = sums([jnp.square(step)], num_axes)
+    scale = jax.lax.rsqrt(NORM_EPS + total / math.prod(step.shape[total.ndim :]))
+    if momentum is not None:
+        axes = tuple(range(total.ndim, step.ndim))
+        scale = jnp.where(jnp.max(jnp.abs(momentum), axes) > 0, scale, 0.0)
+    return step * scale.reshape(total.shape + (1,) * num_axes)

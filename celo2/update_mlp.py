@@ -68,9 +68,14 @@ def init(key: jax.Array, hidden: int = 8) -> dict[str, Any]:
 
 
 def layers(theta: Theta) -> LayerWeights:
-    """Reads theta by name (the sorted order of its keys is not the order of the groups)."""
+    """Reads theta by name (the sorted order of its keys is not the order of the groups).
+
+    Celo's arrays have a leading axis of length 1, a bank of one MLP.
+    """
     arrays = theta["ff_mod_stack"]["~"]
     arrays = {name: jnp.asarray(value, jnp.float32) for name, value in arrays.items()}
+    if arrays["b0"].ndim == 2:
+        arrays = {name: value[0] for name, value in arrays.items()}
     return LayerWeights(
         w0=tuple(arrays[f"w0__{k}"] for k in range(len(GROUP_WIDTHS))),
         b0=arrays["b0"],
@@ -105,13 +110,13 @@ def first_layer(weights: jax.Array, channels: Sequence[jax.Array]) -> list[jax.A
 
 
 def remaining_layers(weights: LayerWeights, hidden: Sequence[jax.Array], outputs: Sequence[int]) -> list[jax.Array]:
-    """Bias and ReLU of the first layer, the second layer, and the chosen outputs of the third.
+    """ReLU of the first layer, the second layer, and the chosen outputs of the third.
 
     Written as one elementwise expression with scalar weights: the compiler fuses it into a single pass
     over the tensor, where a matrix product with an 8-wide axis would write every hidden unit to memory.
     """
     width = len(hidden)
-    hidden = [jnp.maximum(h + weights.b0[j], 0.0) for j, h in enumerate(hidden)]
+    hidden = [jnp.maximum(h, 0.0) for h in hidden]
     hidden = [
         jnp.maximum(_weighted_sum([weights.w1[i, j] for i in range(width)], hidden, weights.b1[j]), 0.0)
         for j in range(width)

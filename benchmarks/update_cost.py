@@ -1,0 +1,157 @@
+"""What one optimizer update costs: gradients in, new parameters out, jitted, as a ratio to AdamW.
+
+    python benchmarks/update_cost.py
+    python benchmarks/update_cost.py --seeds 16      # the same under vmap over seeds
+
+The optimizers take turns in one process, `--rounds` times; printed are the median time, its ratio to `optax.adamw` and
+to `optax.contrib.muon` with the same routing (medians of the ratios within a round), and floats of state and of
+temporary memory per parameter (the latter as XLA reports them for the compiled program). The machine should be idle.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+from rlopt import runtime
+
+# Name: shape. Kernels are [in, out] or [height, width, in, out].
+CARTPOLE_TOWER = {
+    "input": {"kernel": (4, 64), "bias": (64,)},
+    "hidden_1": {"kernel": (64, 64), "bias": (64,)},
+}
+NETWORKS: dict[str, dict[str, Any]] = {
+    "cartpole": {
+        "actor": {**CARTPOLE_TOWER, "head": {"kernel": (64, 2), "bias": (2,)}},
+        "critic": {**CARTPOLE_TOWER, "head": {"kernel": (64, 1), "bias": (1,)}},
+    },
+    "minatar": {
+        "input": {"kernel": (3, 3, 4, 16), "bias": (16,)},
+        "hidden_1": {"kernel": (1024, 128), "bias": (128,)},
+        "policy_head": {"kernel": (128, 6), "bias": (6,)},
+        "value_head": {"kernel": (128, 1), "bias": (1,)},
+    },
+    "nature": {
+        "input": {"kernel": (8, 8, 4, 32), "bias": (32,)},
+        "conv_1": {"kernel": (4, 4, 32, 64), "bias": (64,)},
+        "conv_2": {"kernel": (3, 3, 64, 64), "bias": (64,)},
+        "hidden_3": {"kernel": (3136, 512), "bias": (512,)},
+        "policy_head": {"kernel": (512, 6), "bias": (6,)},
+        "value_head": {"kernel": (512, 1), "bias": (1,)},
+    },
+}
+STEPS_PER_CALL = {"cartpole": 200, "minatar": 30, "nature": 3}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--networks", nargs="+", default=list(NETWORKS), choices=list(NETWORKS))
+    parser.add_argument("--optimizers", nargs="+", default=None)
+    parser.add_argument("--seeds", type=int, default=1, help="updates under one vmap; times are per seed")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--settings", choices=("jax", "rlopt"), default="jax", help="JAX's own, or those of our commands")
+    args = parser.parse_args()
+    if args.settings == "rlopt":
+        runtime.configure(num_devices=1)
+    import jax
+
+    makers = optimizers()
+    chosen = args.optimizers or list(makers)
+    for name in args.networks:
+        params, grads = example(NETWORKS[name], args.seeds)
+        size = sum(x.size for x in jax.tree.leaves(params)) // args.seeds
+        calls, memory = {}, {}
+        for optimizer in dict.fromkeys(["adamw", "muon", *chosen]):
+            calls[optimizer], memory[optimizer] = compile_steps(
+                makers[optimizer](), params, grads, STEPS_PER_CALL[name], args.seeds
+            )
+        times: dict[str, list[float]] = {optimizer: [] for optimizer in calls}
+        for _ in range(args.rounds):
+            for optimizer, call in calls.items():
+                start = time.perf_counter()
+                call()
+                times[optimizer].append((time.perf_counter() - start) / STEPS_PER_CALL[name] / args.seeds)
+        print(f"\n{name}: {size:,} parameters, {args.seeds} seed(s), settings of {args.settings}")
+        print(f"{'optimizer':14} {'us/update':>10} {'x adamw':>8} {'x muon':>7} {'state/param':>12} {'temp/param':>11}")
+        for optimizer, values in times.items():
+            ratio = {
+                other: statistics.median(a / b for a, b in zip(values, times[other], strict=True))
+                for other in ("adamw", "muon")
+            }
+            state, temporary = memory[optimizer]
+            print(
+                f"{optimizer:14} {1e6 * statistics.median(values):10.1f} {ratio['adamw']:8.2f} {ratio['muon']:7.2f} "
+                f"{state:12.2f} {temporary:11.2f}"
+            )
+
+
+def optimizers() -> dict[str, Callable[[], Any]]:
+    import jax
+    import optax
+
+    import celo2
+    from celo2.labels import ADAM, RULE
+
+    def axes(params: Any) -> Any:
+        return jax.tree.map(lambda x: optax.contrib.MuonDimensionNumbers(tuple(range(x.ndim - 1)), x.ndim - 1), params)
+
+    def muon() -> Any:
+        matrices = optax.contrib.scale_by_muon(weight_dimension_numbers=axes)
+        decayed = optax.chain(matrices, optax.add_decayed_weights(1e-4), optax.scale_by_learning_rate(1e-3))
+        adamw = optax.adamw(1e-3, weight_decay=1e-4)
+        return optax.partition({RULE: decayed, ADAM: adamw}, celo2.matrix_labels)
+
+    return {
+        "adamw": lambda: optax.adamw(1e-3, weight_decay=1e-4),
+        "muon": muon,
+        "celo2": lambda: celo2.celo2(1e-3, weight_decay=1e-4),
+        "celo2_base": lambda: celo2.celo2_base(1e-3, weight_decay=1e-4),
+    }
+
+
+def example(shapes: dict[str, Any], seeds: int) -> tuple[Any, Any]:
+    """Random parameters and gradients; with a leading axis if there is more than one seed."""
+    import jax
+
+    leading = (seeds,) if seeds > 1 else ()
+    leaves, treedef = jax.tree.flatten(shapes, is_leaf=lambda x: isinstance(x, tuple))
+    keys = jax.random.split(jax.random.key(0), 2 * len(leaves))
+    arrays = [jax.random.normal(k, leading + leaves[i % len(leaves)]) * 0.1 for i, k in enumerate(keys)]
+    return treedef.unflatten(arrays[: len(leaves)]), treedef.unflatten(arrays[len(leaves) :])
+
+
+def compile_steps(
+    tx: Any, params: Any, grads: Any, steps: int, seeds: int
+) -> tuple[Callable[[], None], tuple[float, float]]:
+    """A call that runs `steps` updates, warm, and (state floats, temporary floats) per parameter."""
+    import jax
+    import optax
+
+    tx = optax.with_extra_args_support(tx)
+
+    def step(grads: Any, state: Any, params: Any) -> tuple[Any, Any]:
+        updates, state = tx.update(grads, state, params, value=1.0)
+        return state, optax.apply_updates(params, updates)
+
+    init = jax.vmap(tx.init) if seeds > 1 else tx.init
+    step = jax.vmap(step) if seeds > 1 else step
+    params = jax.tree.map(lambda x: x.copy(), params)
+    state = jax.jit(init)(params)
+    compiled = jax.jit(step, donate_argnums=(1, 2)).lower(grads, state, params).compile()
+    size = sum(x.size for x in jax.tree.leaves(params))
+    floats = sum(x.nbytes for x in jax.tree.leaves(state)) / 4 / size
+    temporary = compiled.memory_analysis().temp_size_in_bytes / 4 / size
+    carried = [state, params]
+
+    def call() -> None:
+        for _ in range(steps):
+            carried[:] = compiled(grads, *carried)
+        jax.block_until_ready(carried)
+
+    call()
+    return call, (floats, temporary)
+
+
+if __name__ == "__main__":
+    main()

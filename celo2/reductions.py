@@ -1,0 +1,64 @@
+"""Many sums in one pass.
+
+A learned rule needs some twenty sums of squares per tensor, of quantities that cost little to compute from a few arrays.
+Summed one by one, XLA's CPU backend writes each of them to memory and then adds it up in a chain that waits for every
+single addition. One variadic reduction computes them all on the fly; reducing four neighbours at a time first gives it
+independent additions. Together about six times faster than separate sums.
+"""
+
+import math
+from collections.abc import Sequence
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+
+_WIDTH = 4  # neighbours added per level: few enough that XLA unrolls the inner loop and vectorises the outer one
+_SMALL = 64  # elements that are left to one final reduction
+# Levels need memory: (1/4 + 1/16 + ...) floats per element and sum. Larger tensors do without.
+_LARGE = 1 << 18
+
+
+def _add(xs: list[jax.Array], ys: list[jax.Array]) -> list[jax.Array]:
+    return [x + y for x, y in zip(xs, ys, strict=True)]
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(1,))
+def _reduce(arrays: list[jax.Array], axes: tuple[int, ...]) -> list[jax.Array]:
+    return list(jax.lax.reduce(arrays, [jnp.zeros([], x.dtype) for x in arrays], _add, axes))
+
+
+@_reduce.defjvp
+def _reduce_jvp(
+    axes: tuple[int, ...], primals: tuple[list[jax.Array]], tangents: tuple[list[jax.Array]]
+) -> tuple[list[jax.Array], list[jax.Array]]:
+    """Variadic reductions have no derivative rule of their own."""
+    return _reduce(primals[0], axes), [jnp.sum(t, axes) for t in tangents[0]]
+
+
+def sums(arrays: Sequence[jax.Array], num_axes: int) -> list[jax.Array]:
+    """The sum of every array over its last `num_axes` axes.
+
+    Args:
+      arrays: float arrays of one shape [*lead, *axes]; best given as unevaluated elementwise expressions.
+      num_axes: how many trailing axes to sum over, at least 1.
+
+    Returns:
+      One array [*lead] for each.
+    """
+    shape = arrays[0].shape
+    lead = shape[: len(shape) - num_axes]
+    count, last = math.prod(shape[len(lead) :]), shape[-1]
+    values = list(arrays)
+    # The arrays may be broadcast along an axis, so the first level keeps to the last axis; after it the data is flat.
+    if last % _WIDTH == 0 and last > _WIDTH and count <= _LARGE:
+        values = _reduce([x.reshape(*shape[:-1], last // _WIDTH, _WIDTH) for x in values], (len(shape),))
+        count //= _WIDTH
+    elif num_axes > 1:
+        values = _reduce(values, (len(shape) - 1,))
+        count //= last
+    values = [x.reshape(*lead, count) for x in values]
+    while count % _WIDTH == 0 and count > _SMALL:
+        count //= _WIDTH
+        values = _reduce([x.reshape(*lead, count, _WIDTH) for x in values], (len(lead) + 1,))
+    return _reduce(values, (len(lead),))

@@ -1,0 +1,121 @@
+"""The Celo rule: a learned update and a learned step-size schedule (Moudgil et al., arXiv 2501.12670)."""
+
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from celo2 import accumulators, checks, features, scheduler, trees, update_mlp
+from celo2.reductions import sums
+
+MOMENTUM_DECAYS = (0.9, 0.99, 0.999)
+RMS_DECAY = 0.999
+FACTORED_DECAYS = (0.9, 0.99, 0.999)
+RSQRT_EPS = 1e-6
+NORM_EPS = 1e-5
+SCALE_EPS = 1e-9
+STEP_MULT = 0.001
+EXP_MULT = 0.001
+HIDDEN = 4
+
+
+class ScaleByCeloState(NamedTuple):
+    """State of `scale_by_celo`: five trees shaped like the parameters, see `accumulators.Accumulators`.
+
+    count: int32 scalar, number of updates so far. m [3, *S], v S, row [3, *S with one axis 1], col likewise,
+    diag [3, *S]: float32, None where not applicable. schedule: `scheduler.SchedulerState`; None without a scheduler.
+    """
+
+    count: jax.Array  # type: ignore[assignment]  # optax's name for it; shadows tuple.count
+    m: Any
+    v: Any
+    row: Any
+    col: Any
+    diag: Any
+    schedule: scheduler.SchedulerState | None
+
+
+def init_theta(key: jax.Array) -> dict[str, Any]:
+    """Random weights of rule and scheduler, in the published tree."""
+    mlp_key, scheduler_key, control_key = jax.random.split(key, 3)
+    theta = scheduler.init_theta(scheduler_key)
+    mlp = update_mlp.init(mlp_key, HIDDEN)
+    # The files hold a bank of one MLP, and weights that choose among the bank: a softmax over one number.
+    theta |= jax.tree.map(lambda x: x[None], mlp)
+    theta["rnn_params"]["rnn_to_controls"] = {
+        "w": update_mlp.truncated_normal(control_key, (scheduler.SIZE, 1), scheduler.SIZE),
+        "b": jnp.zeros(1, jnp.float32),
+    }
+    return theta
+
+
+def scale_by_celo(
+    theta: update_mlp.Theta, *, num_steps: int | jax.Array, use_scheduler: bool = True
+) -> optax.GradientTransformationExtraArgs:
+    r"""Celo: a full update, to be added to the parameters as it is; there is no learning rate.
+
+    Per tensor, with d and q the outputs of the MLP on 30 features (normalised over the whole tensor) and eta the
+    scheduler's output:  update = -eta 0.001 d exp(0.001 q) sqrt(mean(p^2) + 1e-9).  A tensor that starts at zero
+    therefore starts to move slowly.
+
+    Args:
+      theta: weights of Celo, as `load_checkpoint` returns them; may be traced.
+      num_steps: number of updates of the whole training, at least 1. Later updates are allowed; the schedule then
+        reads a progress beyond 1.
+      use_scheduler: False gives eta = 1 and needs no loss: phase 1 of Celo's meta-training.
+
+    Returns:
+      An `optax.GradientTransformationExtraArgs`. `update` needs `params` and, with the scheduler, the training loss
+      of this step as `value=` or `loss=`. NaN entries of a gradient count as 0 and infinite ones as +-1000; a NaN or
+      infinite loss is left out of the statistics.
+
+    Raises:
+      ValueError: for a theta of another rule, num_steps below 1, parameters that are not real floating point or hold
+        no element (at `init`), a missing `params` or loss (at `update`).
+
+    Reference: Algorithm 1 of arXiv 2501.12670; the parameter scale is a root mean square, as in the released code.
+    """
+    checks.check_theta(theta, "celo")
+    checks.check_num_steps(num_steps)
+
+    def init_fn(params: Any) -> ScaleByCeloState:
+        checks.check_params(params)
+        statistics = trees.init_statistics(params, len(MOMENTUM_DECAYS), len(FACTORED_DECAYS))
+        return ScaleByCeloState(jnp.zeros([], jnp.int32), *statistics, scheduler.init(theta) if use_scheduler else None)
+
+    def update_fn(
+        updates: Any, state: ScaleByCeloState, params: Any = None, **extra_args: Any
+    ) -> tuple[Any, ScaleByCeloState]:
+        if params is None:
+            raise ValueError("scale_by_celo reads the parameters: call update(grads, state, params, value=loss)")
+        eta, schedule = jnp.ones([]), state.schedule
+        if use_scheduler:
+            loss = checks.loss_argument("scale_by_celo", **extra_args)
+            eta, schedule = scheduler.update(theta, schedule, state.count, loss, num_steps)
+        weights = update_mlp.layers(theta)
+        steps, statistics = trees.map_tensors(
+            lambda g, p, acc: tensor_step(weights, g, p, acc, eta), updates, params, state[1:6]
+        )
+        return steps, ScaleByCeloState(optax.safe_increment(state.count), *statistics, schedule)
+
+    return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+
+
+def tensor_step(
+    weights: update_mlp.LayerWeights, g: jax.Array, p: jax.Array, acc: accumulators.Accumulators, eta: jax.Array
+) -> tuple[jax.Array, accumulators.Accumulators]:
+    """One tensor's update (to be added; float32, g's shape) and its new statistics; g is clipped, both float32."""
+    acc = accumulators.update(acc, g, MOMENTUM_DECAYS, RMS_DECAY, FACTORED_DECAYS)
+    if acc.diag is None:
+        gradient_factor = momentum_factor = accumulators.factors(acc)
+    else:
+        gradient_factor, momentum_factor = accumulators.diagonal_factor(acc), jax.lax.rsqrt(acc.diag)
+    inputs = features.Inputs(g, p, acc.m, acc.v, acc.diag, gradient_factor, momentum_factor)
+    hidden = features.first_layer(weights, inputs, acc.row, acc.col, g.ndim, NORM_EPS, RSQRT_EPS)
+    direction, magnitude = update_mlp.remaining_layers(weights, hidden, outputs=(0, 1))
+    (total,) = sums([jnp.square(p)], p.ndim)
+    scale = jnp.sqrt(total / math.prod(p.shape) + SCALE_EPS)
+    step = (-STEP_MULT * eta * scale) * direction * jnp.exp(EXP_MULT * magnitude)
+    return step.reshape(g.shape), acc

@@ -1,0 +1,94 @@
+"""From parameter trees to single tensors and back: what every learned rule does around its own arithmetic."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from celo2 import accumulators
+
+GRADIENT_CLIP = 1000.0
+
+Shape = tuple[int, ...]
+TensorStep = Callable[
+    [jax.Array, jax.Array, accumulators.Accumulators], tuple[jax.Array, accumulators.Accumulators]
+]
+
+
+def as_is(shape: Shape) -> Shape:
+    """Every tensor in its own shape, scalars as (1,)."""
+    return shape or (1,)
+
+
+def as_matrix(shape: Shape) -> Shape:
+    """Tensors above rank 2 as [all axes but the last, last]: fan-in x fan-out of a kernel [..., in, out]."""
+    return (math.prod(shape[:-1]), shape[-1]) if len(shape) > 2 else as_is(shape)
+
+
+def clipped(g: jax.Array) -> jax.Array:
+    """The gradient in float32, cut to +-1000; NaN counts as 0, so that one bad batch does not stay in the statistics."""
+    g = jnp.asarray(g, jnp.float32)
+    return jnp.where(jnp.isnan(g), 0.0, jnp.clip(g, -GRADIENT_CLIP, GRADIENT_CLIP))
+
+
+def init_statistics(
+    params: Any, num_momenta: int, num_factored: int, shape_of: Callable[[Shape], Shape] = as_is
+) -> tuple[Any, ...]:
+    """Zero statistics of every parameter, as five trees like params, in the order of `accumulators.Accumulators`.
+
+    Momenta and second moments have the parameter's own shape, so that its sharding fits them; factored statistics
+    that of `shape_of(shape)`.
+    """
+    leaves, treedef = jax.tree.flatten(params)
+    accs = []
+    for p in leaves:
+        acc = accumulators.init(shape_of(jnp.shape(p)), num_momenta, num_factored)
+        accs.append(_stored(acc, jnp.shape(p)))
+    return _columns(treedef, accs)
+
+
+def map_tensors(
+    step: TensorStep,
+    updates: Any,
+    params: Any,
+    statistics: tuple[Any, ...],
+    shape_of: Callable[[Shape], Shape] = as_is,
+) -> tuple[Any, tuple[Any, ...]]:
+    """Applies a rule tensor by tensor.
+
+    Args:
+      step: (g, p, statistics) -> (step, statistics), float32, all in the shape `shape_of(p.shape)`; g is clipped.
+      updates: gradients. params: parameters, same tree. statistics: as `init_statistics` gives them.
+      shape_of: see `init_statistics`.
+
+    Returns:
+      The steps, in their parameters' shapes and dtypes, and the new statistics.
+
+    Raises:
+      ValueError: for a gradient of another shape than its parameter.
+    """
+    treedef: Any
+    grads, treedef = jax.tree.flatten(updates)
+    columns = [treedef.flatten_up_to(tree) for tree in statistics]
+    steps, accs = [], []
+    for g, p, *fields in zip(grads, treedef.flatten_up_to(params), *columns, strict=True):
+        shape, dtype = jnp.shape(p), jnp.result_type(p)
+        if jnp.shape(g) != shape:
+            raise ValueError(f"a gradient of shape {jnp.shape(g)} was given for a parameter of shape {shape}")
+        work = shape_of(shape)
+        acc = accumulators.Accumulators(*fields)
+        acc = acc._replace(m=acc.m.reshape(-1, *work), v=acc.v.reshape(work))
+        value, acc = step(clipped(g).reshape(work), jnp.asarray(p, jnp.float32).reshape(work), acc)
+        steps.append(value.reshape(shape).astype(dtype))
+        accs.append(_stored(acc, shape))
+    return treedef.unflatten(steps), _columns(treedef, accs)
+
+
+def _stored(acc: accumulators.Accumulators, shape: Shape) -> accumulators.Accumulators:
+    return acc._replace(m=acc.m.reshape(-1, *as_is(shape)), v=acc.v.reshape(as_is(shape)))
+
+
+def _columns(treedef: Any, accs: list[accumulators.Accumulators]) -> tuple[Any, ...]:
+    return tuple(treedef.unflatten([getattr(acc, name) for acc in accs]) for name in accumulators.Accumulators._fields)
