@@ -3,9 +3,11 @@
     python benchmarks/update_cost.py
     python benchmarks/update_cost.py --seeds 16      # the same under vmap over seeds
 
-The optimizers take turns in one process, `--rounds` times; printed are the median time, its ratio to `optax.adamw` and
-to `optax.contrib.muon` with the same routing (medians of the ratios within a round), and floats of state and of
-temporary memory per parameter (the latter as XLA reports them for the compiled program). The machine should be idle.
+The optimizers take turns in one process, `--rounds` times. "call": one jitted update called from Python; "loop": the same
+update in a compiled `lax.fori_loop`, as in a training program that never leaves the device. Printed are median times,
+the ratios to `optax.adamw` and to `optax.contrib.muon` with the routing of `celo2` (medians of the ratios within a
+round), and floats of state and of temporary memory per parameter (the latter as XLA reports them for the call).
+The machine should be idle.
 """
 
 import argparse
@@ -61,29 +63,33 @@ def main() -> None:
     for name in args.networks:
         params, grads = example(NETWORKS[name], args.seeds)
         size = sum(x.size for x in jax.tree.leaves(params)) // args.seeds
-        calls, memory = {}, {}
+        runs, memory = {}, {}
         for optimizer in dict.fromkeys(["adamw", "muon", *chosen]):
-            calls[optimizer], memory[optimizer] = compile_steps(
+            runs[optimizer], memory[optimizer] = compile_steps(
                 makers[optimizer](), params, grads, STEPS_PER_CALL[name], args.seeds
             )
-        times: dict[str, list[float]] = {optimizer: [] for optimizer in calls}
+        times: dict[tuple[str, str], list[float]] = {}
         for _ in range(args.rounds):
-            for optimizer, call in calls.items():
-                start = time.perf_counter()
-                call()
-                times[optimizer].append((time.perf_counter() - start) / STEPS_PER_CALL[name] / args.seeds)
+            for optimizer, modes in runs.items():
+                for mode, run in modes.items():
+                    start = time.perf_counter()
+                    run()
+                    seconds = (time.perf_counter() - start) / STEPS_PER_CALL[name] / args.seeds
+                    times.setdefault((optimizer, mode), []).append(seconds)
         print(f"\n{name}: {size:,} parameters, {args.seeds} seed(s), settings of {args.settings}")
-        print(f"{'optimizer':14} {'us/update':>10} {'x adamw':>8} {'x muon':>7} {'state/param':>12} {'temp/param':>11}")
-        for optimizer, values in times.items():
-            ratio = {
-                other: statistics.median(a / b for a, b in zip(values, times[other], strict=True))
-                for other in ("adamw", "muon")
-            }
-            state, temporary = memory[optimizer]
-            print(
-                f"{optimizer:14} {1e6 * statistics.median(values):10.1f} {ratio['adamw']:8.2f} {ratio['muon']:7.2f} "
-                f"{state:12.2f} {temporary:11.2f}"
-            )
+        print(
+            f"{'optimizer':12} {'call us':>9} {'x adamw':>8} {'x muon':>7} {'loop us':>10} {'x adamw':>8} {'x muon':>7}"
+            f" {'state':>6} {'temp':>6}"
+        )
+        for optimizer in runs:
+            cells = []
+            for mode in ("call", "loop"):
+                values = times[optimizer, mode]
+                cells.append(1e6 * statistics.median(values))
+                for other in ("adamw", "muon"):
+                    cells.append(statistics.median(a / b for a, b in zip(values, times[other, mode], strict=True)))
+            print("{:12} {:9.1f} {:8.2f} {:7.2f} {:10.1f} {:8.2f} {:7.2f}".format(optimizer, *cells), end="")
+            print(" {:6.2f} {:6.2f}".format(*memory[optimizer]))
 
 
 def optimizers() -> dict[str, Callable[[], Any]]:
@@ -91,6 +97,7 @@ def optimizers() -> dict[str, Callable[[], Any]]:
     import optax
 
     import celo2
+    from celo2 import rule_celo, scheduler
     from celo2.labels import ADAM, RULE
 
     def axes(params: Any) -> Any:
@@ -107,6 +114,9 @@ def optimizers() -> dict[str, Callable[[], Any]]:
         "muon": muon,
         "celo2": lambda: celo2.celo2(1e-3, weight_decay=1e-4),
         "celo2_base": lambda: celo2.celo2_base(1e-3, weight_decay=1e-4),
+        # The cost does not depend on the weights.
+        "celo": lambda: celo2.celo(100_000, rule_celo.init_theta(jax.random.key(0))),
+        "celo_adam": lambda: celo2.celo_adam(100_000, scheduler.init_theta(jax.random.key(0))),
     }
 
 
@@ -123,8 +133,8 @@ def example(shapes: dict[str, Any], seeds: int) -> tuple[Any, Any]:
 
 def compile_steps(
     tx: Any, params: Any, grads: Any, steps: int, seeds: int
-) -> tuple[Callable[[], None], tuple[float, float]]:
-    """A call that runs `steps` updates, warm, and (state floats, temporary floats) per parameter."""
+) -> tuple[dict[str, Callable[[], None]], tuple[float, float]]:
+    """Warm functions that run `steps` updates each way, and (state floats, temporary floats) per parameter."""
     import jax
     import optax
 
@@ -139,6 +149,11 @@ def compile_steps(
     params = jax.tree.map(lambda x: x.copy(), params)
     state = jax.jit(init)(params)
     compiled = jax.jit(step, donate_argnums=(1, 2)).lower(grads, state, params).compile()
+
+    def many(grads: Any, state: Any, params: Any) -> tuple[Any, Any]:
+        return jax.lax.fori_loop(0, steps, lambda _, carry: step(grads, *carry), (state, params))
+
+    looped = jax.jit(many, donate_argnums=(1, 2)).lower(grads, state, params).compile()
     size = sum(x.size for x in jax.tree.leaves(params))
     floats = sum(x.nbytes for x in jax.tree.leaves(state)) / 4 / size
     temporary = compiled.memory_analysis().temp_size_in_bytes / 4 / size
@@ -149,8 +164,13 @@ def compile_steps(
             carried[:] = compiled(grads, *carried)
         jax.block_until_ready(carried)
 
+    def loop() -> None:
+        carried[:] = looped(grads, *carried)
+        jax.block_until_ready(carried)
+
     call()
-    return call, (floats, temporary)
+    loop()
+    return {"call": call, "loop": loop}, (floats, temporary)
 
 
 if __name__ == "__main__":

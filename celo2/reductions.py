@@ -49,6 +49,10 @@ def sums(arrays: Sequence[jax.Array], num_axes: int) -> list[jax.Array]:
     shape = arrays[0].shape
     lead = shape[: len(shape) - num_axes]
     count, last = math.prod(shape[len(lead) :]), shape[-1]
+    if len(arrays) == 1:
+        # By rows first: XLA vectorises that, but adds up a whole array in one chain (and would merge the two sums).
+        rows = jax.lax.optimization_barrier(jnp.sum(arrays[0], -1))
+        return [jnp.sum(rows, tuple(range(len(lead), len(shape) - 1)))]
     values = list(arrays)
     # The arrays may be broadcast along an axis, so the first level keeps to the last axis; after it the data is flat.
     if last % _WIDTH == 0 and last > _WIDTH and count <= _LARGE:

@@ -117,7 +117,7 @@ def scale_by_celo2(
             value = _direction(weights, g, p, acc, seen)
             if orthogonalize and value.ndim >= 2:
                 value = newton_schulz(value)
-            return _unit_rms(value, acc.m[-1] if still_without_gradient else None), acc
+            return _unit_rms(value, acc if still_without_gradient else None), acc
 
         steps, statistics = trees.map_tensors(step, updates, params, state[1:], shape_of)
         return steps, ScaleByCelo2State(count, *statistics)
@@ -144,12 +144,14 @@ def _direction(
     return direction.reshape(g.shape)
 
 
-def _unit_rms(step: jax.Array, momentum: jax.Array | None) -> jax.Array:
-    """The step with a root mean square of 1 per matrix; 0 where a momentum is given and is 0 all over the matrix."""
+def _unit_rms(step: jax.Array, unless_still: accumulators.Accumulators | None) -> jax.Array:
+    """The step with a root mean square of 1 per matrix; 0 where statistics are given that have seen no gradient."""
     num_axes = min(step.ndim, 2)
     (total,) = sums([jnp.square(step)], num_axes)
     scale = jax.lax.rsqrt(NORM_EPS + total / math.prod(step.shape[total.ndim :]))
-    if momentum is not None:
-        axes = tuple(range(total.ndim, step.ndim))
-        scale = jnp.where(jnp.max(jnp.abs(momentum), axes) > 0, scale, 0.0)
-    return step * scale.reshape(total.shape + (1,) * num_axes)
+    if unless_still is not None:
+        slowest = unless_still.row[-1] if unless_still.diag is None else unless_still.diag[-1]
+        largest = jnp.max(slowest, axis=tuple(range(total.ndim, step.ndim)))
+        # Without any gradient it stays below the floor that is added to every square.
+        scale = jnp.where(largest > accumulators.SQUARE_FLOOR, scale, 0.0)
+    return step * scale.reshape(scale.shape + (1,) * num_axes)
