@@ -9,13 +9,26 @@ import optax
 import pytest
 
 import celo2
-from celo2 import update_mlp
+from celo2 import rule_celo, scheduler, update_mlp
 
 THETA = update_mlp.init(jax.random.key(0))
+CELO_THETA = rule_celo.init_theta(jax.random.key(0))
+CELO_ADAM_THETA = scheduler.init_theta(jax.random.key(0))
+
+
+def scaled(tx, rate):
+    """Celo has no learning rate: its update is scaled, so that every rule can be asked for a rate."""
+    return optax.chain(tx, optax.scale_by_schedule(rate) if callable(rate) else optax.scale(rate))
+
+
 MAKERS = {
     "scale_by_celo2": lambda rate: optax.chain(celo2.scale_by_celo2(THETA), optax.scale_by_learning_rate(rate)),
     "celo2": lambda rate: celo2.celo2(rate, THETA, weight_decay=0.01),
+    "celo2_matrix_axes": lambda rate: celo2.celo2(rate, THETA, matrix_axes="fan_in_fan_out"),
     "celo2_base": lambda rate: celo2.celo2_base(rate, THETA, weight_decay=0.01),
+    "celo": lambda rate: scaled(celo2.celo(10, CELO_THETA), rate),
+    "celo_phase1": lambda rate: scaled(celo2.scale_by_celo(CELO_THETA, num_steps=10, use_scheduler=False), rate),
+    "celo_adam": lambda rate: scaled(celo2.celo_adam(10, CELO_ADAM_THETA), rate),
 }
 maker = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS.keys())
 
@@ -27,12 +40,22 @@ def tree(dtype=jnp.float32):
 
 
 def run(tx, params, steps=3):
-    state = tx.init(params)
-    for t in range(steps):
-        grads = jax.tree.map(lambda p, t=t: jnp.sin(3 * p + t), params)
-        updates, state = tx.update(grads, state, params)
-        params = optax.apply_updates(params, updates)
+    tx = optax.with_extra_args_support(tx)
+
+    def step(carry, t):
+        params, state = carry
+        grads = jax.tree.map(lambda p: jnp.sin(3 * p + t.astype(p.dtype)), params)
+        loss = sum(jnp.sum(jnp.cos(p)) for p in jax.tree.leaves(params)).astype(jnp.float32)
+        updates, state = tx.update(grads, state, params, value=loss)
+        return (optax.apply_updates(params, updates), state), loss
+
+    (params, state), _ = jax.lax.scan(step, (params, tx.init(params)), jnp.arange(steps))
     return params, state
+
+
+def one_step(tx, params):
+    tx = optax.with_extra_args_support(tx)
+    return jax.jit(lambda p: tx.update(p, tx.init(p), p, value=1.0)[0])(params)
 
 
 def assert_close(a, b, tolerance=1e-5):
@@ -41,26 +64,39 @@ def assert_close(a, b, tolerance=1e-5):
 
 @maker
 def test_jit_gives_the_same_numbers(make):
-    tx = make(0.01)
-    assert_close(jax.jit(lambda p: run(tx, p))(tree()), run(tx, tree()))
+    tx = optax.with_extra_args_support(make(0.01))
+    params = tree()
+    assert_close(one_step(tx, params), tx.update(params, tx.init(params), params, value=1.0)[0])
 
 
 @maker
 def test_vmap_over_learning_rates_equals_single_runs(make):
     rates = jnp.asarray([0.001, 0.01, 0.1])
-    together = jax.vmap(lambda rate: run(make(rate), tree())[0])(rates)
+    together = jax.jit(jax.vmap(lambda rate: run(make(rate), tree())[0]))(rates)
+    single = jax.jit(lambda rate: run(make(rate), tree())[0])
     for i, rate in enumerate(rates):
-        assert_close(jax.tree.map(lambda x, i=i: x[i], together), run(make(float(rate)), tree())[0], 1e-4)
+        assert_close(jax.tree.map(lambda x, i=i: x[i], together), single(rate), 1e-4)
+
+
+@maker
+def test_vmap_over_seeds_equals_single_runs(make):
+    single = jax.jit(lambda params: run(make(0.01), params, 2)[0])
+    seeds = [jax.tree.map(lambda p, k=k: p + 0.1 * k, tree()) for k in range(3)]
+    together = jax.jit(jax.vmap(lambda params: run(make(0.01), params, 2)[0]))(
+        jax.tree.map(lambda *leaves: jnp.stack(leaves), *seeds)
+    )
+    for i, params in enumerate(seeds):
+        assert_close(jax.tree.map(lambda x, i=i: x[i], together), single(params), 1e-4)
 
 
 @maker
 def test_second_call_does_not_recompile(make, caplog):
-    tx = make(0.01)
+    tx = optax.with_extra_args_support(make(0.01))
     params = tree()
-    step = jax.jit(lambda g, s, p: tx.update(g, s, p))
-    _, state = step(params, tx.init(params), params)
+    step = jax.jit(lambda g, s, p, loss: tx.update(g, s, p, value=loss))
+    _, state = step(params, tx.init(params), params, 1.0)
     with jax.log_compiles(), caplog.at_level(logging.WARNING):
-        step(params, state, params)
+        step(params, state, params, 0.5)
     assert not [r for r in caplog.records if "Compiling" in r.getMessage()]
 
 
@@ -68,73 +104,105 @@ def test_second_call_does_not_recompile(make, caplog):
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.float32])
 def test_updates_have_the_parameters_dtype_and_statistics_stay_float32(make, dtype):
     params = tree(dtype)
-    tx = make(0.01)
+    tx = optax.with_extra_args_support(make(0.01))
     state = tx.init(params)
-    updates, new_state = tx.update(params, state, params)
+    updates, new_state = jax.eval_shape(lambda: tx.update(params, state, params, value=1.0))
     assert jax.tree.map(lambda x: x.dtype, updates) == jax.tree.map(lambda x: x.dtype, params)
     assert jax.tree.map(lambda x: (x.shape, x.dtype), new_state) == jax.tree.map(lambda x: (x.shape, x.dtype), state)
 
 
 @maker
-def test_sharded_parameters_give_the_same_update(make):
+def test_bfloat16_parameters_get_nearly_the_same_update(make):
+    low = tree(jnp.bfloat16)
+    exact = one_step(make(0.01), jax.tree.map(lambda p: p.astype(jnp.float32), low))
+    assert_close(jax.tree.map(lambda u: u.astype(jnp.float32), one_step(make(0.01), low)), exact, 0.02)
+
+
+@maker
+def test_sharded_parameters_give_the_same_update_and_keep_their_shardings(make):
     mesh = jax.make_mesh((8,), ("model",), axis_types=(jax.sharding.AxisType.Auto,))
     sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("model"))
     params = {"kernel": jax.random.normal(jax.random.key(0), (16, 8)), "bias": jnp.arange(8.0)}
-    tx = make(0.01)
-    expected, _ = tx.update(params, tx.init(params), params)
+    tx = optax.with_extra_args_support(make(0.01))
+    expected = one_step(tx, params)
     sharded = jax.device_put(params, sharding)
-    updates, _ = jax.jit(tx.update)(sharded, jax.jit(tx.init)(sharded), sharded)
+    state = jax.jit(tx.init)(sharded)
+    updates, new_state = jax.jit(tx.update)(sharded, state, sharded, value=1.0)
     assert_close(updates, expected)
+    assert jax.tree.map(lambda u: u.sharding.is_equivalent_to(sharding, u.ndim), updates) == {"kernel": True, "bias": True}
+    again, _ = jax.jit(tx.update)(updates, new_state, sharded, value=1.0)
+    assert jax.tree.map(lambda u: u.sharding.is_equivalent_to(sharding, u.ndim), again) == {"kernel": True, "bias": True}
 
 
 @maker
 def test_unknown_extra_arguments_are_ignored(make):
     tx = optax.with_extra_args_support(make(0.01))
     params = tree()
-    expected, _ = tx.update(params, tx.init(params), params)
-    assert_close(tx.update(params, tx.init(params), params, value=1.0, loss=2.0, anything=3)[0], expected)
+    updates, _ = jax.jit(lambda p: tx.update(p, tx.init(p), p, value=1.0, loss=None, anything=3))(params)
+    assert_close(updates, one_step(tx, params))
 
 
 @maker
 def test_a_schedule_is_followed(make):
-    constant, _ = run(make(0.02), tree(), 2)
-    scheduled, _ = run(make(optax.constant_schedule(0.02)), tree(), 2)
+    constant, _ = jax.jit(lambda p: run(make(0.02), p, 2))(tree())
+    scheduled, _ = jax.jit(lambda p: run(make(optax.constant_schedule(0.02)), p, 2))(tree())
     assert_close(scheduled, constant)
 
 
 @maker
 def test_zero_gradients_and_zero_parameters_stay_finite(make):
-    params = jax.tree.map(jnp.zeros_like, tree())
-    tx = make(0.01)
-    state = tx.init(params)
+    tx = optax.with_extra_args_support(make(0.01))
 
     def step(carry, _):
         params, state = carry
-        updates, state = tx.update(jax.tree.map(jnp.zeros_like, params), state, params)
+        updates, state = tx.update(jax.tree.map(jnp.zeros_like, params), state, params, value=0.0)
         return (optax.apply_updates(params, updates), state), None
 
-    (params, state), _ = jax.lax.scan(step, (params, state), length=200)
+    params = jax.tree.map(jnp.zeros_like, tree())
+    (params, state), _ = jax.jit(lambda p: jax.lax.scan(step, (p, tx.init(p)), length=200))(params)
     assert all(bool(jnp.all(jnp.isfinite(x))) for x in jax.tree.leaves((params, state)))
 
 
 @maker
-@pytest.mark.parametrize("wrapper", ["inject_hyperparams", "multi_steps", "apply_if_finite", "masked"])
+def test_one_bad_batch_does_not_stay_in_the_statistics(make):
+    """NaN and infinite gradients and losses: the state stays finite, and so do this update and the next."""
+    tx = optax.with_extra_args_support(make(0.01))
+    params = tree()
+    bad = jax.tree.map(lambda p: jnp.where(jnp.arange(p.size).reshape(p.shape) % 2, jnp.nan, jnp.inf), params)
+
+    @jax.jit
+    def steps(params, loss):
+        state = tx.init(params)
+        _, state = tx.update(params, state, params, value=1.0)
+        poisoned, state = tx.update(bad, state, params, value=loss)
+        updates, state = tx.update(params, state, params, value=1.0)
+        return poisoned, updates, state
+
+    for loss in (jnp.nan, jnp.inf, -jnp.inf):
+        result = steps(params, loss)
+        if make in (MAKERS["celo2"], MAKERS["celo2_matrix_axes"]):
+            # optax's Adam branch has no such guard: only the learned rule's part is ours to keep clean.
+            result = [({k: u[k] for k in ("kernel", "conv")}) for u in result[:2]]
+        assert all(bool(jnp.all(jnp.isfinite(x))) for x in jax.tree.leaves(result))
+
+
+@maker
+@pytest.mark.parametrize("wrapper", ["inject_hyperparams", "multi_steps", "apply_if_finite", "masked", "partition"])
 def test_optax_wrappers_do_not_change_the_update(make, wrapper):
     params = {"kernel": tree()["kernel"], "bias": tree()["bias"]}
     tx = make(0.01)
     if wrapper == "inject_hyperparams":
         around = optax.inject_hyperparams(lambda learning_rate: make(learning_rate))(learning_rate=0.01)
     elif wrapper == "multi_steps":
-        around = optax.MultiSteps(tx, 1)
+        several = optax.MultiSteps(tx, 1)  # its gradient_transformation() would drop value=
+        around = optax.GradientTransformationExtraArgs(several.init, several.update)
     elif wrapper == "apply_if_finite":
         around = optax.apply_if_finite(tx, 3)
+    elif wrapper == "partition":
+        around = optax.partition({"a": tx, "b": optax.sgd(1.0)}, jax.tree.map(lambda _: "a", params))
     else:
         around = optax.masked(tx, jax.tree.map(lambda _: True, params))
     assert_close(one_step(around, params), one_step(tx, params))
-
-
-def one_step(tx, params):
-    return jax.jit(lambda p: tx.update(p, tx.init(p), p)[0])(params)
 
 
 def test_inject_hyperparams_takes_celo2_itself():
@@ -153,17 +221,6 @@ def test_every_matrix_step_has_unit_rms():
             np.testing.assert_allclose(jnp.sqrt(jnp.mean(step**2, axis=(-2, -1))), 1.0, atol=1e-4)
 
 
-def test_routing_sends_heads_embeddings_and_biases_to_adam():
-    params = {
-        name: {"kernel": jnp.ones((3, 3)), "bias": jnp.ones(3)}
-        for name in ("input", "hidden_0", "policy_head", "embed")
-    }
-    labels = celo2.matrix_labels(params)
-    assert {name for name in params if labels[name]["kernel"] == "rule"} == {"input", "hidden_0"}
-    assert all(labels[name]["bias"] == "adam" for name in params)
-    assert celo2.hidden_matrix_labels(params)["input"]["kernel"] == "adam"
-
-
 def test_adam_branch_runs_at_the_multiple_of_the_rate():
     params = {"bias": jnp.zeros(4)}
     grads = {"bias": jnp.asarray([1.0, -2.0, 3.0, -4.0])}
@@ -172,13 +229,29 @@ def test_adam_branch_runs_at_the_multiple_of_the_rate():
     np.testing.assert_allclose(updates["bias"], -0.07 * np.sign(grads["bias"]), rtol=1e-4)
 
 
-def test_attention_kernels_stay_with_the_rule():
-    params = {"MultiHeadDotProductAttention_0": {n: {"kernel": jnp.ones((2, 2))} for n in ("query", "key", "out")}}
-    params |= {"overhead": jnp.ones((2, 2)), "lm_head": jnp.ones((2, 2)), "TokenEmbed_0": jnp.ones((2, 2))}
-    labels = celo2.matrix_labels(params)
-    attention = jax.tree.leaves(labels["MultiHeadDotProductAttention_0"])
-    assert attention == ["rule"] * 3
-    assert (labels["overhead"], labels["lm_head"]) == ("rule", "adam")
+def test_a_matrix_without_any_gradient_stays_where_it_is():
+    params = {"used": jnp.ones((4, 3)), "unused": jnp.ones((4, 3)), "unused_conv": jnp.ones((2, 2, 3, 4))}
+    grads = jax.tree.map(jnp.zeros_like, params) | {"used": jax.random.normal(jax.random.key(0), (4, 3))}
+    for make in (celo2.celo2, celo2.celo2_base):
+        updates = jax.jit(lambda g, make=make: make(0.01, THETA).update(g, make(0.01, THETA).init(params), params)[0])(grads)
+        assert not np.any(updates["unused"])
+        assert not np.any(updates["unused_conv"])
+        assert np.all(np.abs(updates["used"]) > 0)
+    published = one_step(celo2.scale_by_celo2(THETA), jax.tree.map(jnp.zeros_like, params))
+    assert np.any(published["unused"])
+
+
+def test_derivatives_pass_through_an_update():
+    tx = celo2.scale_by_celo2(THETA)
+    params = {"w": jax.random.normal(jax.random.key(0), (4, 8))}
+
+    def loss(scale):
+        updates, _ = tx.update(jax.tree.map(lambda p: jnp.sin(scale * p), params), tx.init(params), params)
+        return jnp.sum(updates["w"] ** 3)
+
+    loss = jax.jit(loss)
+    gradient, difference = jax.grad(loss)(0.7), (loss(0.701) - loss(0.699)) / 0.002
+    np.testing.assert_allclose(gradient, difference, rtol=0.02)
 
 
 class TestBadInput:
