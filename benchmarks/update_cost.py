@@ -3,7 +3,7 @@
     python benchmarks/update_cost.py
     python benchmarks/update_cost.py --seeds 16      # the same under vmap over seeds
 
-The optimizers take turns in one process, `--rounds` times. "call": one jitted update called from Python; "loop": the same
+The optimizers take turns in one process, `--rounds` times. "call": one jitted update called from Python; "loop": that
 update in a compiled `lax.fori_loop`, as in a training program that never leaves the device. Printed are median times,
 the ratios to `optax.adamw` and to `optax.contrib.muon` with the routing of `celo2` (medians of the ratios within a
 round), and floats of state and of temporary memory per parameter (the latter as XLA reports them for the call).
@@ -52,7 +52,9 @@ def main() -> None:
     parser.add_argument("--optimizers", nargs="+", default=None)
     parser.add_argument("--seeds", type=int, default=1, help="updates under one vmap; times are per seed")
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--settings", choices=("jax", "rlopt"), default="jax", help="JAX's own, or those of our commands")
+    parser.add_argument(
+        "--settings", choices=("jax", "rlopt"), default="jax", help="JAX's own, or those of our commands"
+    )
     args = parser.parse_args()
     if args.settings == "rlopt":
         runtime.configure(num_devices=1)

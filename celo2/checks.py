@@ -19,7 +19,9 @@ Path = tuple[str, ...]
 
 def theta_shapes(rule: str, hidden: int) -> dict[Path, tuple[int, ...]]:
     """Paths and shapes of a rule's theta ("celo2", "celo" or "celo_adam"); hidden: width of its MLP."""
-    mlp = {("ff_mod_stack", "~", name): shape for name, shape in update_mlp.shapes(hidden).items()}
+    mlp: dict[Path, tuple[int, ...]] = {
+        ("ff_mod_stack", "~", name): shape for name, shape in update_mlp.shapes(hidden).items()
+    }
     if rule == "celo2":
         return mlp
     paths = scheduler.shapes()

@@ -24,8 +24,8 @@ ROW_COL_EPS = 1e-8
 ROW_GROUPS = (9, 11)
 COL_GROUPS = (10, 12)
 
-# The elementwise loops over a tensor are vectorised along its last axis. XLA's CPU backend gives up on short axes that are
-# no multiple of the vector width (ten classes, six actions); such tensors are flattened first.
+# The elementwise loops over a tensor are vectorised along its last axis. XLA's CPU backend gives up on short axes that
+# are no multiple of the vector width (ten classes, six actions); such tensors are flattened first.
 _NARROW = 32
 _VECTOR = 8
 
@@ -163,6 +163,7 @@ def _flatten(x: Inputs, num_axes: int) -> Inputs:
         return None if factor is None else flat(factor)
 
     gradient_factor = flat_factor(x.gradient_factor)
+    assert gradient_factor is not None
     same = x.momentum_factor is x.gradient_factor
     return Inputs(
         g=flat(x.g),

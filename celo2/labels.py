@@ -96,7 +96,7 @@ MATRICES = Routing()
 HIDDEN_MATRICES = Routing(kinds=("embedding", "head", "input"))
 
 
-def routing_table(params: Any, label_fn: LabelFn | None = None) -> str:
+def routing_table(params: Any, label_fn: LabelFn = matrix_labels) -> str:
     """Which tensor goes where and why, as text.
 
     Args:
@@ -106,9 +106,10 @@ def routing_table(params: Any, label_fn: LabelFn | None = None) -> str:
     Returns:
       One line per tensor: name, shape, label, reason; and the number of parameters under every label.
     """
-    known = {None: MATRICES, matrix_labels: MATRICES, hidden_matrix_labels: HIDDEN_MATRICES}
-    routing = label_fn if isinstance(label_fn, Routing) else known.get(label_fn)
-    labels = jax.tree.leaves((routing or label_fn or MATRICES)(params))
+    named: dict[LabelFn, LabelFn] = {matrix_labels: MATRICES, hidden_matrix_labels: HIDDEN_MATRICES}
+    label_fn = named.get(label_fn, label_fn)
+    routing = label_fn if isinstance(label_fn, Routing) else None
+    labels = jax.tree.leaves(label_fn(params))
     rows, sizes = [("tensor", "shape", "goes to", "because")], dict[str, int]()
     for (path, leaf), label in zip(jax.tree.leaves_with_path(params), labels, strict=True):
         name = path_name(path)

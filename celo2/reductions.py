@@ -1,6 +1,6 @@
 """Many sums in one pass.
 
-A learned rule needs some twenty sums of squares per tensor, of quantities that cost little to compute from a few arrays.
+A learned rule needs some twenty sums of squares per tensor, of quantities that are quickly computed from a few arrays.
 Summed one by one, XLA's CPU backend writes each of them to memory and then adds it up in a chain that waits for every
 single addition. One variadic reduction computes them all on the fly; reducing four neighbours at a time first gives it
 independent additions. Together about six times faster than separate sums.
@@ -16,7 +16,7 @@ import jax.numpy as jnp
 _WIDTH = 4  # neighbours added per level: few enough that XLA unrolls the inner loop and vectorises the outer one
 _SMALL = 64  # elements that are left to one final reduction
 # Levels need memory: (1/4 + 1/16 + ...) floats per element and sum. Larger tensors do without.
-_LARGE = 1 << 18
+_LARGE = 1 << 16
 
 
 def _add(xs: list[jax.Array], ys: list[jax.Array]) -> list[jax.Array]:

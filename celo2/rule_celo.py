@@ -83,7 +83,8 @@ def scale_by_celo(
     def init_fn(params: Any) -> ScaleByCeloState:
         checks.check_params(params)
         statistics = trees.init_statistics(params, len(MOMENTUM_DECAYS), len(FACTORED_DECAYS))
-        return ScaleByCeloState(jnp.zeros([], jnp.int32), *statistics, scheduler.init(theta) if use_scheduler else None)
+        schedule = scheduler.init(theta) if use_scheduler else None
+        return ScaleByCeloState(jnp.zeros([], jnp.int32), *statistics, schedule)
 
     def update_fn(
         updates: Any, state: ScaleByCeloState, params: Any = None, **extra_args: Any
@@ -91,7 +92,7 @@ def scale_by_celo(
         if params is None:
             raise ValueError("scale_by_celo reads the parameters: call update(grads, state, params, value=loss)")
         eta, schedule = jnp.ones([]), state.schedule
-        if use_scheduler:
+        if schedule is not None:
             loss = checks.loss_argument("scale_by_celo", **extra_args)
             eta, schedule = scheduler.update(theta, schedule, state.count, loss, num_steps)
         weights = update_mlp.layers(theta)
@@ -108,6 +109,8 @@ def tensor_step(
 ) -> tuple[jax.Array, accumulators.Accumulators]:
     """One tensor's update (to be added; float32, g's shape) and its new statistics; g is clipped, both float32."""
     acc = accumulators.update(acc, g, MOMENTUM_DECAYS, RMS_DECAY, FACTORED_DECAYS)
+    gradient_factor: features.Factor
+    momentum_factor: features.Factor
     if acc.diag is None:
         gradient_factor = momentum_factor = accumulators.factors(acc)
     else:

@@ -150,8 +150,8 @@ def _unit_rms(step: jax.Array, unless_still: accumulators.Accumulators | None) -
     (total,) = sums([jnp.square(step)], num_axes)
     scale = jax.lax.rsqrt(NORM_EPS + total / math.prod(step.shape[total.ndim :]))
     if unless_still is not None:
-        slowest = unless_still.row[-1] if unless_still.diag is None else unless_still.diag[-1]
-        largest = jnp.max(slowest, axis=tuple(range(total.ndim, step.ndim)))
+        squares: Any = unless_still.row if unless_still.diag is None else unless_still.diag
+        largest = jnp.max(squares[-1], axis=tuple(range(total.ndim, step.ndim)))
         # Without any gradient it stays below the floor that is added to every square.
         scale = jnp.where(largest > accumulators.SQUARE_FLOOR, scale, 0.0)
     return step * scale.reshape(scale.shape + (1,) * num_axes)

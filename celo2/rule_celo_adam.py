@@ -28,7 +28,7 @@ class ScaleByCeloAdamState(NamedTuple):
 def scale_by_celo_adam(theta: Theta, *, num_steps: int | jax.Array) -> optax.GradientTransformationExtraArgs:
     """Celo-Adam: a full update, to be added to the parameters as it is; there is no learning rate.
 
-    update = -eta 0.001 m^ / (1e-8 + sqrt(v^ + 1e-10)), with the bias-corrected moments of Adam (b1 0.9, b2 0.999) of the
+    update = -eta 0.001 m^ / (1e-8 + sqrt(v^ + 1e-10)), with Adam's bias-corrected moments (b1 0.9, b2 0.999) of the
     gradient clipped to +-1000, and eta the scheduler's output.
 
     Args:

@@ -28,7 +28,7 @@ class SchedulerState(NamedTuple):
 
 def shapes() -> dict[tuple[str, ...], tuple[int, ...]]:
     """Paths and shapes of the scheduler's part of theta ("rnn/linear" is one key, as in the published files)."""
-    dense = {name: (NUM_INPUTS, SIZE) for name in ("linear", "linear_1", "linear_2")}
+    dense = dict.fromkeys(("linear", "linear_1", "linear_2"), (NUM_INPUTS, SIZE))
     dense |= {"rnn/linear": (2 * SIZE, 4 * SIZE), "step_size": (SIZE, 1)}
     paths: dict[tuple[str, ...], tuple[int, ...]] = {("lstm_init_state", n): (1, SIZE) for n in ("hidden", "cell")}
     for name, shape in dense.items():

@@ -12,9 +12,7 @@ from celo2 import accumulators
 GRADIENT_CLIP = 1000.0
 
 Shape = tuple[int, ...]
-TensorStep = Callable[
-    [jax.Array, jax.Array, accumulators.Accumulators], tuple[jax.Array, accumulators.Accumulators]
-]
+TensorStep = Callable[[jax.Array, jax.Array, accumulators.Accumulators], tuple[jax.Array, accumulators.Accumulators]]
 
 
 def as_is(shape: Shape) -> Shape:
@@ -28,15 +26,15 @@ def as_matrix(shape: Shape) -> Shape:
 
 
 def clipped(g: jax.Array) -> jax.Array:
-    """The gradient in float32, cut to +-1000; NaN counts as 0, so that one bad batch does not stay in the statistics."""
+    """The gradient in float32, cut to +-1000; NaN counts as 0: one bad batch must not stay in the statistics."""
     g = jnp.asarray(g, jnp.float32)
     return jnp.where(jnp.isnan(g), 0.0, jnp.clip(g, -GRADIENT_CLIP, GRADIENT_CLIP))
 
 
 def init_statistics(
     params: Any, num_momenta: int, num_factored: int, shape_of: Callable[[Shape], Shape] = as_is
-) -> tuple[Any, ...]:
-    """Zero statistics of every parameter, as five trees like params, in the order of `accumulators.Accumulators`.
+) -> accumulators.Accumulators:
+    """Zero statistics of every parameter: an `accumulators.Accumulators` whose fields are trees like params.
 
     Momenta and second moments have the parameter's own shape, so that its sharding fits them; factored statistics
     that of `shape_of(shape)`.
@@ -55,7 +53,7 @@ def map_tensors(
     params: Any,
     statistics: tuple[Any, ...],
     shape_of: Callable[[Shape], Shape] = as_is,
-) -> tuple[Any, tuple[Any, ...]]:
+) -> tuple[Any, accumulators.Accumulators]:
     """Applies a rule tensor by tensor.
 
     Args:
@@ -90,5 +88,6 @@ def _stored(acc: accumulators.Accumulators, shape: Shape) -> accumulators.Accumu
     return acc._replace(m=acc.m.reshape(-1, *as_is(shape)), v=acc.v.reshape(as_is(shape)))
 
 
-def _columns(treedef: Any, accs: list[accumulators.Accumulators]) -> tuple[Any, ...]:
-    return tuple(treedef.unflatten([getattr(acc, name) for acc in accs]) for name in accumulators.Accumulators._fields)
+def _columns(treedef: Any, accs: list[accumulators.Accumulators]) -> accumulators.Accumulators:
+    fields = accumulators.Accumulators._fields
+    return accumulators.Accumulators(*(treedef.unflatten([getattr(acc, name) for acc in accs]) for name in fields))

@@ -2,8 +2,8 @@
 
     python examples/language_model.py
 
-celo2 on matrices, AdamW on embeddings, norm scales and biases at 20 times the rate; decoupled weight decay; warm-up and cosine
-schedule. The text is this project's own documentation.
+celo2 on matrices, AdamW on embeddings, norm scales and biases at 20 times the rate; decoupled weight decay; warm-up
+and cosine schedule. The text is this project's own documentation.
 """
 
 import argparse

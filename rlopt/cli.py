@@ -103,6 +103,51 @@ class MetaTrain:
 
 
 @dataclass(frozen=True)
+class ThetaInfo:
+    """Say what is in a theta file: rule, sizes, hash, card."""
+
+    source: tyro.conf.Positional[str]
+    """Theta file, or the name of packaged weights such as celo2."""
+
+    def run(self) -> None:
+        """Prints the description."""
+        from rlopt import theta
+
+        print(theta.info(theta.load(self.source)))
+
+
+@dataclass(frozen=True)
+class ThetaPlot:
+    """Draw what a learned rule does: the update over gradient and momentum, and Celo's schedule."""
+
+    source: tyro.conf.Positional[str]
+    """Theta file, or the name of packaged weights such as celo2."""
+    out: Path | None = None
+    """Picture to write; default: NAME.png in the current folder."""
+
+    def run(self) -> None:
+        """Writes the picture."""
+        from rlopt import theta, theta_plot
+
+        path = self.out or Path(f"{Path(self.source).name.split('.')[0]}.png")
+        theta_plot.plot(theta.load(self.source), path)
+        print(f"plot: {path}")
+
+
+@dataclass(frozen=True)
+class Theta:
+    """Look into the weights of a learned rule."""
+
+    command: tyro.conf.OmitSubcommandPrefixes[
+        Annotated[ThetaInfo, tyro.conf.subcommand("info")] | Annotated[ThetaPlot, tyro.conf.subcommand("plot")]
+    ]
+
+    def run(self) -> None:
+        """Runs the chosen command."""
+        self.command.run()
+
+
+@dataclass(frozen=True)
 class ListOptimizers:
     """List the optimizers that a run can name, with their default learning rates."""
 
@@ -134,13 +179,14 @@ def _preset_for(args: list[str]) -> PPOConfig:
     return presets.ppo_config(env_id)
 
 
-def _parse(args: list[str]) -> Train | Compare | MetaTrain | ListOptimizers | ListEnvs:
+def _parse(args: list[str]) -> Train | Compare | MetaTrain | Theta | ListOptimizers | ListEnvs:
     hyper = _preset_for(args)
     subcommand = tyro.conf.subcommand
     commands = (
         Annotated[Train, subcommand("train", default=Train(TrainConfig(hyper=hyper)))]
         | Annotated[Compare, subcommand("compare", default=Compare(hyper=hyper))]
         | Annotated[MetaTrain, subcommand("metatrain", default=MetaTrain())]
+        | Annotated[Theta, subcommand("theta")]
         | Annotated[ListOptimizers, subcommand("optimizers")]
         | Annotated[ListEnvs, subcommand("envs")]
     )

@@ -14,7 +14,7 @@ from rlopt.results import Run
 from rlopt.statistics import bootstrap
 
 # Okabe and Ito's colours, told apart by colour-blind readers too.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
 
 def learning_curves(runs: Sequence[Run], path: Path) -> None:
@@ -23,7 +23,7 @@ def learning_curves(runs: Sequence[Run], path: Path) -> None:
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     for i, run in enumerate(runs):
-        colour = _COLOURS[i % len(_COLOURS)]
+        colour = COLOURS[i % len(COLOURS)]
         # Early intervals may lack episodes in some seeds: a band over the rest would compare unlike seeds.
         full = np.all(np.isfinite(run.returns), axis=0)
         bands = [bootstrap(column, resamples=500) for column in run.returns[:, full].T]
@@ -42,7 +42,7 @@ def learning_curves(runs: Sequence[Run], path: Path) -> None:
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     axes.legend(frameon=False, title=f"IQM and 95 % interval, {' / '.join(map(str, seeds))} seeds", alignment="left")
-    _save(figure, path)
+    save(figure, path)
 
 
 def meta_loss(rows: Sequence[dict[str, float]], title: str, path: Path) -> None:
@@ -59,17 +59,18 @@ def meta_loss(rows: Sequence[dict[str, float]], title: str, path: Path) -> None:
     families = list(rows[0]["family_loss"])  # type: ignore[call-overload]
     for i, name in enumerate(families):
         values = [row["family_loss"][name] for row in rows]  # type: ignore[index]
-        axes.plot(iterations[width - 1 :], smooth(values), color=_COLOURS[i % 6], linewidth=1, alpha=0.8, label=name)
+        axes.plot(iterations[width - 1 :], smooth(values), color=COLOURS[i % 6], linewidth=1, alpha=0.8, label=name)
     axes.plot(iterations[width - 1 :], smooth([row["loss"] for row in rows]), color="black", linewidth=2, label="mean")
     axes.set_title(title)
     axes.set_xlabel("outer iterations")
     axes.set_ylabel("mean inner training loss")
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
-    _save(figure, path)
+    save(figure, path)
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path) -> None:
+    """Writes the figure as PNG, whole or not at all."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=150)
     write_atomic(path, buffer.getvalue())

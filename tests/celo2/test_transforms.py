@@ -129,9 +129,15 @@ def test_sharded_parameters_give_the_same_update_and_keep_their_shardings(make):
     state = jax.jit(tx.init)(sharded)
     updates, new_state = jax.jit(tx.update)(sharded, state, sharded, value=1.0)
     assert_close(updates, expected)
-    assert jax.tree.map(lambda u: u.sharding.is_equivalent_to(sharding, u.ndim), updates) == {"kernel": True, "bias": True}
+    assert jax.tree.map(lambda u: u.sharding.is_equivalent_to(sharding, u.ndim), updates) == {
+        "kernel": True,
+        "bias": True,
+    }
     again, _ = jax.jit(tx.update)(updates, new_state, sharded, value=1.0)
-    assert jax.tree.map(lambda u: u.sharding.is_equivalent_to(sharding, u.ndim), again) == {"kernel": True, "bias": True}
+    assert jax.tree.map(lambda u: u.sharding.is_equivalent_to(sharding, u.ndim), again) == {
+        "kernel": True,
+        "bias": True,
+    }
 
 
 @maker
@@ -233,7 +239,9 @@ def test_a_matrix_without_any_gradient_stays_where_it_is():
     params = {"used": jnp.ones((4, 3)), "unused": jnp.ones((4, 3)), "unused_conv": jnp.ones((2, 2, 3, 4))}
     grads = jax.tree.map(jnp.zeros_like, params) | {"used": jax.random.normal(jax.random.key(0), (4, 3))}
     for make in (celo2.celo2, celo2.celo2_base):
-        updates = jax.jit(lambda g, make=make: make(0.01, THETA).update(g, make(0.01, THETA).init(params), params)[0])(grads)
+        updates = jax.jit(lambda g, make=make: make(0.01, THETA).update(g, make(0.01, THETA).init(params), params)[0])(
+            grads
+        )
         assert not np.any(updates["unused"])
         assert not np.any(updates["unused_conv"])
         assert np.all(np.abs(updates["used"]) > 0)

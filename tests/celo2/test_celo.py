@@ -1,0 +1,130 @@
+"""Celo and Celo-Adam: the loss, bad input, and that they learn."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import celo2
+from celo2 import loss_buffer, rule_celo, scheduler, update_mlp
+
+CELO = rule_celo.init_theta(jax.random.key(0))
+CELO_ADAM = scheduler.init_theta(jax.random.key(0))
+PARAMS = {"w": jnp.ones((4, 3)), "b": jnp.ones(3)}
+RULES = {
+    "celo": lambda **kw: celo2.scale_by_celo(CELO, **{"num_steps": 10} | kw),
+    "celo_adam": lambda **kw: celo2.scale_by_celo_adam(CELO_ADAM, **{"num_steps": 10} | kw),
+}
+rules = pytest.mark.parametrize("make", RULES.values(), ids=RULES.keys())
+
+
+def update(tx, **extra):
+    return tx.update(PARAMS, tx.init(PARAMS), PARAMS, **extra)
+
+
+@rules
+def test_the_loss_has_two_names(make):
+    by_value, by_loss = update(make(), value=2.0)[0], update(make(), loss=2.0)[0]
+    both = update(make(), value=2.0, loss=2.0)[0]
+    jax.tree.map(np.testing.assert_array_equal, by_value, by_loss)
+    jax.tree.map(np.testing.assert_array_equal, by_value, both)
+
+
+@rules
+def test_bad_losses_are_refused(make):
+    with pytest.raises(ValueError, match=r"reads the training loss: call update\(grads, state, params, value=loss\)"):
+        update(make())
+    with pytest.raises(ValueError, match=r"two names of one argument, got value=1.0, loss=2.0"):
+        update(make(), value=1.0, loss=2.0)
+    with pytest.raises(ValueError, match=r"the loss must be a scalar, got shape \(2,\)"):
+        update(make(), value=jnp.ones(2))
+
+
+@rules
+@pytest.mark.parametrize("num_steps", [0, -3, 2.5, None, True])
+def test_lengths_that_are_none_are_refused(make, num_steps):
+    with pytest.raises(ValueError, match=f"num_steps must be a whole number of updates >= 1, got {num_steps}"):
+        make(num_steps=num_steps)
+
+
+@rules
+def test_params_that_cannot_be_optimised_are_refused(make):
+    with pytest.raises(ValueError, match="there are no parameters to optimise"):
+        make().init({})
+    with pytest.raises(ValueError, match=r"\['w'\] of shape \(0, 3\) has no elements"):
+        make().init({"w": jnp.ones((0, 3))})
+    with pytest.raises(ValueError, match=r"\['w'\] has dtype int32"):
+        make().init({"w": jnp.ones(3, jnp.int32)})
+
+
+def test_celo_needs_params():
+    tx = RULES["celo"]()
+    with pytest.raises(ValueError, match=r"call update\(grads, state, params, value=loss\)"):
+        tx.update(PARAMS, tx.init(PARAMS), value=1.0)
+
+
+def test_theta_of_another_rule_is_refused():
+    with pytest.raises(ValueError, match="this is a theta of 'celo_adam', but 'celo' is needed"):
+        celo2.scale_by_celo(CELO_ADAM, num_steps=10)
+    with pytest.raises(ValueError, match="this is a theta of 'celo', but 'celo_adam' is needed"):
+        celo2.scale_by_celo_adam(CELO, num_steps=10)
+    with pytest.raises(ValueError, match="this is a theta of 'celo2', but 'celo' is needed"):
+        celo2.celo(10, update_mlp.init(jax.random.key(0)))
+
+
+def test_a_theta_with_another_nesting_is_refused():
+    moved = {**CELO_ADAM, "rnn_params": {**CELO_ADAM["rnn_params"]}}
+    moved["rnn_params"]["rnn"] = {"linear": moved["rnn_params"].pop("rnn/linear")}
+    with pytest.raises(ValueError, match="missing arrays"):
+        celo2.scale_by_celo_adam(moved, num_steps=10)
+
+
+def test_a_nan_loss_leaves_the_buffer_as_it_was():
+    buffer = loss_buffer.init()
+    for loss in (2.0, 1.5, 1.2, 1.1):
+        buffer = loss_buffer.update(buffer, jnp.float32(loss), 100)
+    for bad in (jnp.nan, jnp.inf, -jnp.inf):
+        jax.tree.map(np.testing.assert_array_equal, loss_buffer.update(buffer, jnp.float32(bad), 100), buffer)
+    assert np.all(np.isfinite(loss_buffer.features(loss_buffer.update(loss_buffer.init(), jnp.float32(jnp.nan), 100))))
+
+
+def test_a_traced_length_gives_the_schedule_of_a_fixed_one():
+    def run(num_steps):
+        tx = celo2.scale_by_celo_adam(CELO_ADAM, num_steps=num_steps)
+        return jax.lax.scan(
+            lambda state, loss: tx.update(PARAMS, state, PARAMS, value=loss)[::-1],
+            tx.init(PARAMS),
+            jnp.linspace(2.0, 1.0, 20),
+        )[1]
+
+    together = jax.jit(jax.vmap(run))(jnp.asarray([20, 300]))
+    for i, num_steps in enumerate((20, 300)):
+        single = jax.jit(lambda n=num_steps: run(n))()
+        jax.tree.map(lambda a, b, i=i: np.testing.assert_allclose(a[i], b, rtol=0.02), together, single)
+
+
+@pytest.mark.parametrize("rule", ["celo", "celo_adam"])
+def test_the_published_weights_learn_a_regression_without_any_setting(rule, golden_folder):
+    theta = celo2.load_checkpoint(golden_folder / f"{rule}.theta.state")
+    num_steps = 400
+    tx = celo2.celo(num_steps, theta) if rule == "celo" else celo2.celo_adam(num_steps, theta)
+    x = jax.random.normal(jax.random.key(1), (256, 8))
+    y = jnp.tanh(x @ jax.random.normal(jax.random.key(2), (8, 3)))
+
+    def loss_fn(params):
+        return jnp.mean((jnp.tanh(x @ params["w0"] + params["b0"]) @ params["w1"] - y) ** 2)
+
+    def step(carry, _):
+        params, state = carry
+        loss, grads = jax.value_and_grad(loss_fn)(params)
+        updates, state = tx.update(grads, state, params, value=loss)
+        return (optax.apply_updates(params, updates), state), loss
+
+    params = {
+        "w0": jax.random.normal(jax.random.key(3), (8, 16)) / 3,
+        "b0": jnp.zeros(16),
+        "w1": jax.random.normal(jax.random.key(4), (16, 3)) / 4,
+    }
+    losses = jax.jit(lambda p: jax.lax.scan(step, (p, tx.init(p)), length=num_steps)[1])(params)
+    assert losses[-1] < 0.3 * losses[0]

@@ -1,0 +1,67 @@
+"""Convolution kernels of the Nature network, read per tap and as one matrix."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import celo2
+from celo2 import update_mlp
+from celo2.orthogonalize import newton_schulz
+
+THETA = update_mlp.init(jax.random.key(0))
+SHAPES = {"conv_0": (8, 8, 4, 32), "conv_1": (4, 4, 32, 64), "conv_2": (3, 3, 64, 64), "dense": (96, 32)}
+
+
+def nature(key):
+    keys = jax.random.split(jax.random.key(key), len(SHAPES))
+    return {name: jax.random.normal(k, shape) for k, (name, shape) in zip(keys, SHAPES.items(), strict=True)}
+
+
+def step(params, grads, **options):
+    tx = celo2.scale_by_celo2(THETA, **options)
+    return jax.jit(lambda g, p: tx.update(g, tx.init(p), p)[0])(grads, params)
+
+
+@pytest.mark.parametrize(("matrix_axes", "axes"), [("last_two", (-2, -1)), ("fan_in_fan_out", (0, 1, 2, 3))])
+def test_steps_have_unit_rms_per_matrix(matrix_axes, axes):
+    steps = step(nature(0), nature(1), matrix_axes=matrix_axes)
+    for name, value in steps.items():
+        rms = jnp.sqrt(jnp.mean(value**2, axis=axes if value.ndim > 2 else (0, 1)))
+        np.testing.assert_allclose(rms, 1.0, atol=1e-4, err_msg=name)
+
+
+def test_fan_in_by_fan_out_is_what_the_flattened_kernel_gets():
+    params, grads = nature(0), nature(1)
+    flat = [jax.tree.map(lambda x: x.reshape(-1, x.shape[-1]), tree) for tree in (params, grads)]
+    expected = step(*flat)
+    for name, value in step(params, grads, matrix_axes="fan_in_fan_out").items():
+        np.testing.assert_allclose(value.reshape(expected[name].shape), expected[name], atol=1e-5, err_msg=name)
+
+
+def test_the_two_readings_differ_for_kernels_only():
+    params, grads = nature(0), nature(1)
+    published, matrices = step(params, grads), step(params, grads, matrix_axes="fan_in_fan_out")
+    np.testing.assert_array_equal(published["dense"], matrices["dense"])
+    assert not np.allclose(published["conv_2"], matrices["conv_2"], atol=0.1)
+
+
+def test_unknown_matrix_axes_are_refused():
+    with pytest.raises(ValueError, match=r"matrix_axes 'last'.*last_two"):
+        celo2.scale_by_celo2(THETA, matrix_axes="last")
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(32, 64), (40, 500), (64, 33), (500, 64)])
+@pytest.mark.parametrize("spectrum", ["flat", "steep", "rank_one"])
+def test_gram_newton_schulz_gives_the_same_singular_values(rows, columns, spectrum):
+    """Against the polynomial applied to the singular values in float64; wide and tall matrices use the Gram form."""
+    rng = np.random.default_rng(0)
+    n = min(rows, columns)
+    left, right = (np.linalg.qr(rng.standard_normal((size, n)))[0] for size in (rows, columns))
+    values = {"flat": np.ones(n), "steep": np.logspace(0, -5, n), "rank_one": np.eye(n)[0]}[spectrum]
+    x = (left * values) @ right.T
+    expected = values / np.linalg.norm(values)
+    for _ in range(5):
+        expected = 3.4445 * expected - 4.7750 * expected**3 + 2.0315 * expected**5
+    result = np.asarray(newton_schulz(jnp.asarray(x, jnp.float32)), np.float64)
+    np.testing.assert_allclose(result, (left * expected) @ right.T, atol=2e-4)

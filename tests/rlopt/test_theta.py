@@ -1,0 +1,65 @@
+"""Looking into theta files."""
+
+import jax
+import numpy as np
+import pytest
+
+import celo2
+from celo2 import rule_celo, scheduler
+from rlopt import cli, theta
+
+
+@pytest.fixture(autouse=True)
+def jax_is_imported_already(monkeypatch):
+    monkeypatch.setattr(cli.runtime, "configure", lambda: None)
+
+
+@pytest.fixture
+def celo_file(tmp_path):
+    path = tmp_path / "mine.theta"
+    celo2.save_checkpoint(path, rule_celo.init_theta(jax.random.key(0)))
+    return path
+
+
+def test_info_names_rule_size_hash_and_card(capsys):
+    assert cli.main(["theta", "info", "celo2"]) == 0
+    out = capsys.readouterr().out
+    assert "theta of celo2, 347 numbers" in out
+    card_hash = theta.load("celo2").card["sha256"]
+    assert f"sha256 {card_hash}" in out
+    assert "command: rlopt metatrain celo2" in out
+
+
+def test_info_of_a_file_without_card(celo_file, capsys):
+    assert cli.main(["theta", "info", str(celo_file)]) == 0
+    out = capsys.readouterr().out
+    assert "theta of celo, 37,089 numbers" in out
+    assert "no card beside it" in out
+
+
+@pytest.mark.parametrize("make", [rule_celo.init_theta, scheduler.init_theta], ids=["celo", "celo_adam"])
+def test_plot_writes_a_picture(make, tmp_path):
+    path, picture = tmp_path / "mine.theta", tmp_path / "mine.png"
+    celo2.save_checkpoint(path, make(jax.random.key(0)))
+    assert cli.main(["theta", "plot", str(path), "--out", str(picture)]) == 0
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_trained_rule_goes_down_the_gradient():
+    response = theta.response(theta.load("celo2_base"))
+    assert np.corrcoef(response.gradient, response.update)[0, 1] > 0.3
+    assert np.corrcoef(response.momentum, response.update)[0, 1] > 0.3
+
+
+def test_schedules_are_positive(celo_file):
+    for eta in theta.schedules(theta.load(str(celo_file))).values():
+        assert eta.shape == (theta.TRAINING_LENGTH,)
+        assert np.all(eta > 0)
+
+
+def test_what_is_no_theta_is_refused(tmp_path, capsys):
+    assert cli.main(["theta", "info", "celo3"]) == 2
+    assert "'celo3' is neither a file nor the name of packaged weights (celo2, celo2_base)" in capsys.readouterr().err
+    (tmp_path / "noise").write_bytes(b"noise")
+    assert cli.main(["theta", "info", str(tmp_path / "noise")]) == 2
+    assert "not a flax-msgpack theta file" in capsys.readouterr().err

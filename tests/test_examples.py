@@ -1,0 +1,43 @@
+"""The examples do what they show, in a few steps."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).resolve().parents[1] / "examples"
+
+
+def load(name):
+    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the other libraries
+@pytest.mark.parametrize("name", ["flax_nnx", "equinox_mlp"])
+def test_a_network_learns_the_digits(name, capsys):
+    assert load(name).main(steps=200) > 0.85
+    assert "goes to" in capsys.readouterr().out
+
+
+def test_both_readings_of_a_convolution_learn_the_digits():
+    assert min(load("flax_linen").main(steps=50).values()) > 0.8
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_the_sweep_finds_a_good_rate_and_a_bad_one():
+    losses = load("haiku_mlp").main(steps=100)
+    assert min(losses.values()) < 0.3
+    assert max(losses.values()) > 1.5
+
+
+def test_the_language_model_learns_with_both_optimizers():
+    losses = load("language_model").main(steps=30)
+    assert max(losses.values()) < 4.0  # an untrained model is above 4.5
+
+
+def test_the_readme_lists_every_example():
+    text = (FOLDER / "README.md").read_text(encoding="utf-8")
+    assert all(f"examples/{path.name}" in text for path in FOLDER.glob("*.py"))
