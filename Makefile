@@ -37,6 +37,8 @@ format: install
 	$(BIN)/ruff format .
 
 bench: install
+	$(BIN)/python benchmarks/update_cost.py
+	$(BIN)/python benchmarks/update_cost.py --seeds 16
 	$(BIN)/python benchmarks/metatrain_speed.py
 	$(BIN)/python benchmarks/train_speed.py
 

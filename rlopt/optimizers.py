@@ -104,7 +104,7 @@ def _muon_routed(learning_rate: Any, num_updates: int) -> optax.GradientTransfor
 def _learned(theta: Any, orthogonalize: bool) -> OptimizerFactory:
     def factory(learning_rate: Any, num_updates: int) -> optax.GradientTransformation:
         del num_updates
-        rule = celo2.scale_by_celo2(theta, orthogonalize=orthogonalize)
+        rule = celo2.scale_by_celo2(theta, orthogonalize=orthogonalize, still_without_gradient=True)
         return _routed(optax.chain(rule, optax.scale_by_learning_rate(learning_rate)), learning_rate)
 
     return factory
