@@ -82,18 +82,11 @@ def labels_by_pattern(adam_pattern: str, min_rank: int = 2) -> Routing:
     return Routing(min_rank=min_rank, kinds=(), pattern=adam_pattern)
 
 
-def matrix_labels(params: Any) -> Any:
-    """Default routing: rank >= 2 and, by name, no embedding or output head -> "rule"; the rest -> "adam"."""
-    return MATRICES(params)
+# Default routing: rank >= 2 and, by name, no embedding or output head -> "rule"; the rest -> "adam".
+matrix_labels = Routing()
 
-
-def hidden_matrix_labels(params: Any) -> Any:
-    """Routing for RL networks: as `matrix_labels`, and input layers (by name) go to "adam" as well."""
-    return HIDDEN_MATRICES(params)
-
-
-MATRICES = Routing()
-HIDDEN_MATRICES = Routing(kinds=("embedding", "head", "input"))
+# Routing for RL networks: input layers (by name) go to "adam" as well.
+hidden_matrix_labels = Routing(kinds=("embedding", "head", "input"))
 
 
 def routing_table(params: Any, label_fn: LabelFn = matrix_labels) -> str:
@@ -106,8 +99,6 @@ def routing_table(params: Any, label_fn: LabelFn = matrix_labels) -> str:
     Returns:
       One line per tensor: name, shape, label, reason; and the number of parameters under every label.
     """
-    named: dict[LabelFn, LabelFn] = {matrix_labels: MATRICES, hidden_matrix_labels: HIDDEN_MATRICES}
-    label_fn = named.get(label_fn, label_fn)
     routing = label_fn if isinstance(label_fn, Routing) else None
     labels = jax.tree.leaves(label_fn(params))
     rows, sizes = [("tensor", "shape", "goes to", "because")], dict[str, int]()

@@ -5,11 +5,9 @@
 hand-designed rules under the same routing.
 """
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
-import flax.serialization
 import jax
 import jax.numpy as jnp
 import optax
@@ -19,6 +17,7 @@ from agents import OptimizerFactory
 from celo2.labels import ADAM, RULE
 from celo2.names import check_known
 from rlopt.catalog import OPTIMIZERS
+from rlopt.theta import sha256
 
 ADAM_EPS = 1e-5
 ROUTED_MULTIPLIER = 5.0
@@ -42,7 +41,7 @@ def theta_sha256(name: str, theta: Path | None = None) -> str | None:
     """SHA-256 of the weights that `make` would use, as on their card; None for a rule without weights."""
     if not OPTIMIZERS[name].learned:
         return None
-    return hashlib.sha256(flax.serialization.to_bytes(_load(name, theta))).hexdigest()
+    return sha256(_load(name, theta))
 
 
 def _load(name: str, theta: Path | None) -> Any:
@@ -86,7 +85,7 @@ def _to_unit_rms() -> optax.GradientTransformation:
     return optax.stateless(lambda updates, params: jax.tree.map(normalise, updates))
 
 
-def _fan_in_by_fan_out(params: Any) -> Any:
+def fan_in_by_fan_out(params: Any) -> Any:
     """Every tensor as a matrix: all axes but the last against the last (kernels are [..., in, out])."""
 
     def axes(x: jax.Array) -> optax.contrib.MuonDimensionNumbers:
@@ -97,7 +96,7 @@ def _fan_in_by_fan_out(params: Any) -> Any:
 
 def _muon_routed(learning_rate: Any, num_updates: int) -> optax.GradientTransformation:
     del num_updates
-    muon = optax.contrib.scale_by_muon(weight_dimension_numbers=_fan_in_by_fan_out)
+    muon = optax.contrib.scale_by_muon(weight_dimension_numbers=fan_in_by_fan_out)
     return _routed(optax.chain(muon, _to_unit_rms(), optax.scale_by_learning_rate(learning_rate)), learning_rate)
 
 

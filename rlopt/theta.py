@@ -57,6 +57,11 @@ def load(source: str) -> Loaded:
     return Loaded(theta, checks.rule_of(theta), source, card if isinstance(card, dict) else {})
 
 
+def sha256(theta: Any) -> str:
+    """The hash of a theta's file, as its card gives it."""
+    return hashlib.sha256(flax.serialization.to_bytes(theta)).hexdigest()
+
+
 def info(loaded: Loaded) -> str:
     """Rule, numbers, hash, size of every part, and the card, as text."""
     paths = checks.flatten_paths(loaded.theta)
@@ -66,7 +71,7 @@ def info(loaded: Loaded) -> str:
     norm = float(np.sqrt(sum(np.sum(np.square(x)) for x in paths.values())))
     lines = [
         f"{loaded.name}: theta of {loaded.rule}, {sum(x.size for x in paths.values()):,} numbers, norm {norm:.4g}",
-        f"sha256 {hashlib.sha256(flax.serialization.to_bytes(loaded.theta)).hexdigest()}",
+        f"sha256 {sha256(loaded.theta)}",
         *(f"  {name:28} {sum(parts):7,} numbers in {len(parts)} arrays" for name, parts in sorted(sizes.items())),
         "card:" if loaded.card else "no card beside it",
         *(f"  {key}: {value}" for key, value in loaded.card.items()),
