@@ -13,7 +13,10 @@ import jax.numpy as jnp
 from celo2.names import check_known
 from metatrain.tasks import Batch, Params, Task
 
-LEVELS = ("none", "global")
+LEVELS = ("none", "global", "tensor", "parameter", "mixed")
+# How often "mixed" draws each level (of seven), and which shares of the range, in logarithms, it draws from.
+MIXED_LEVELS = ("none", "none", "global", "global", "tensor", "tensor", "parameter")
+MIXED_RANGES = (1.0, 2 / 3, 1 / 3)
 
 
 def check(level: str, scale_range: tuple[float, float]) -> None:
@@ -25,16 +28,47 @@ def check(level: str, scale_range: tuple[float, float]) -> None:
 
 
 def draw_scale(key: jax.Array, params: Params, level: str, scale_range: tuple[float, float]) -> Any:
-    """One scale per tensor, a tree shaped like params of float32 scalars; log-uniform over scale_range.
+    """Log-uniform scales over scale_range, a tree shaped like params.
 
-    Level "global" draws one number for all tensors; "none" gives ones.
+    Level "none" gives ones, "global" one number for all tensors, "tensor" one per tensor: float32 scalars. "parameter"
+    draws one per parameter: float32 arrays of their shapes. "mixed" draws, every time anew, one of these levels
+    (2 : 2 : 2 : 1) and the whole range or, in logarithms, two thirds or one third of it (1e-3..1e3, 1e-2..1e2,
+    1e-1..1e1), and gives arrays too.
     """
     check(level, scale_range)
     if level == "none":
         return jax.tree.map(lambda _: jnp.ones([], jnp.float32), params)
-    low, high = map(math.log, scale_range)
-    scale = jnp.exp(jax.random.uniform(key, (), jnp.float32, low, high))
-    return jax.tree.map(lambda _: scale, params)
+    logs = _log_scales(key, params, level, *map(math.log, scale_range))
+    return jax.tree.map(jnp.exp, logs)
+
+
+def _log_scales(key: jax.Array, params: Params, level: str, low: float, high: float) -> Any:
+    treedef: Any
+    leaves, treedef = jax.tree.flatten(params)
+    keys: Any
+    if level == "global":
+        one = jax.random.uniform(key, (), jnp.float32, low, high)
+        return treedef.unflatten([one] * len(leaves))
+    if level in ("tensor", "parameter"):
+        shapes = [jnp.shape(x) if level == "parameter" else () for x in leaves]
+        keys = jax.random.split(key, len(leaves))
+        return treedef.unflatten(
+            [jax.random.uniform(k, s, jnp.float32, low, high) for k, s in zip(keys, shapes, strict=True)]
+        )
+    level_key, range_key, *keys = list(jax.random.split(key, 5))
+    chosen = jax.random.randint(level_key, (), 0, len(MIXED_LEVELS))
+    share = jax.random.choice(range_key, jnp.asarray(MIXED_RANGES, jnp.float32))
+    drawn = dict(zip(("global", "tensor", "parameter"), keys, strict=True))
+    logs = {name: jax.tree.leaves(_log_scales(k, params, name, low, high)) for name, k in drawn.items()}
+
+    def pick(i: int) -> jax.Array:
+        shape = jnp.shape(leaves[i])
+        options = [
+            jnp.broadcast_to(logs[name][i], shape) if name in logs else jnp.zeros(shape) for name in MIXED_LEVELS
+        ]
+        return share * jnp.select([chosen == j for j in range(len(options))], options)
+
+    return treedef.unflatten([pick(i) for i in range(len(leaves))])
 
 
 def to_rule(params: Params, scale: Any) -> Params:

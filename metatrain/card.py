@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import math
 import platform
 from collections.abc import Sequence
 from importlib import metadata
@@ -13,7 +14,9 @@ import jax
 
 from celo2 import save_checkpoint
 from celo2.files import write_atomic
+from metatrain import checkpoint
 from metatrain.config import MetaTrainConfig
+from metatrain.validation import Score
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
 CURVE_POINTS = 50
@@ -31,6 +34,19 @@ def command(config: MetaTrainConfig) -> str:
     return " ".join(words)
 
 
+def theta_path(folder: Path, config: MetaTrainConfig, best: bool = False) -> Path:
+    """Where a run's weights lie: the last ones, or those that did best in meta-validation."""
+    return folder / f"{config.rule}{'.best' if best else ''}.theta"
+
+
+def best_validation(folder: Path, config: MetaTrainConfig) -> float:
+    """The meta-validation loss of the best weights so far, from their card; infinite before the first."""
+    path = theta_path(folder, config, best=True).with_suffix(".json")
+    if not path.exists():
+        return math.inf
+    return float(json.loads(path.read_text(encoding="utf-8"))["validation"]["loss"])
+
+
 def write_theta(
     folder: Path,
     theta: Any,
@@ -38,16 +54,19 @@ def write_theta(
     iteration: int,
     wall_seconds: float,
     losses: Sequence[tuple[int, float]],
+    validation: Score | None = None,
 ) -> Path:
-    """Writes `RULE.theta` and, after it, its card `RULE.json`.
+    """Writes `RULE.theta` and, after it, its card `RULE.json`; with a meta-validation, as the best so far.
 
     Args:
       folder: where to. theta: weights. iteration: outer iterations done.
+      wall_seconds: of training so far.
       losses: (iteration, mean meta-loss since the row before) over the whole run; the card keeps at most 50
         points, each the mean of its neighbourhood.
+      validation: score of these weights, for `RULE.best.theta` and `RULE.best.json`.
     """
     config = dataclasses.replace(config, iterations=iteration)  # the run that ends where this theta was taken
-    path = folder / f"{config.rule}.theta"
+    path = theta_path(folder, config, best=validation is not None)
     save_checkpoint(path, theta)
     card = {
         "rule": config.rule,
@@ -55,23 +74,18 @@ def write_theta(
         "iterations": iteration,
         "inner_steps": iteration * config.inner_steps_per_iteration,
         "seed": config.seed,
-        "data": list(config.datasets),
-        "config": dataclasses.asdict(config) | {"outer_learning_rate": config.resolved_learning_rate},
+        "families": list(config.families),
+        "config": json.loads(json.dumps(dataclasses.asdict(config), default=str))
+        | {"outer_learning_rate": config.resolved_learning_rate},
         "wall_seconds": round(wall_seconds, 1),
         "devices": {"platform": jax.default_backend(), "count": jax.device_count(), "machine": platform.machine()},
-        "loss_curve": _thin(losses),
+        "loss_curve": [{"iteration": i, "loss": loss} for i, loss in checkpoint.thin(losses, CURVE_POINTS)],
         "packages": {name: metadata.version(name) for name in PACKAGES},
         "python": platform.python_version(),
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "licence": "MIT",
     }
+    if validation is not None:
+        card["validation"] = {"loss": validation.loss, "family_loss": validation.family_loss}
     write_atomic(path.with_suffix(".json"), json.dumps(card, indent=1).encode() + b"\n")
     return path
-
-
-def _thin(losses: Sequence[tuple[int, float]]) -> list[dict[str, float]]:
-    size = max(1, -(-len(losses) // CURVE_POINTS))
-    groups = [losses[i : i + size] for i in range(0, len(losses), size)]
-    return [
-        {"iteration": group[-1][0], "loss": round(sum(loss for _, loss in group) / len(group), 5)} for group in groups
-    ]

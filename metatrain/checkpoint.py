@@ -1,7 +1,10 @@
 """Checkpoints of a meta-training run: the whole outer state, verified on reading.
 
-A file is one line of JSON (format, configuration, iteration, wall time, length and SHA-256 of the rest) followed
-by the state as flax-msgpack. No pickle: reading a foreign file runs no code.
+A file is one line of JSON (format, configuration, iteration, wall time, meta-losses so far, length and SHA-256 of the
+rest) followed by the state as flax-msgpack. No pickle: reading a foreign file runs no code.
+
+Where all unrolls have just been started anew (every `refresh_every` iterations) their states follow from the rest and
+are left out: such a file has kilobytes instead of megabytes, and resumes as exactly.
 """
 
 import dataclasses
@@ -9,6 +12,7 @@ import hashlib
 import json
 import re
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,35 +22,66 @@ import numpy as np
 
 from celo2.files import write_atomic
 from metatrain.config import MetaTrainConfig
+from metatrain.outer import OuterState
 
-FORMAT = "rlopt-metatrain-1"
+FORMAT = "rlopt-metatrain-2"
 KEEP = 2
+CURVE_POINTS = 200
 _NAME = re.compile(r"checkpoint_(\d{8})\.msgpack")
 
 
 class Loaded(NamedTuple):
-    """state: like the template given to `load_latest`; wall_seconds: training time so far."""
+    """state: like the template given to `load_latest`; its particles are None where the file leaves them out.
 
-    state: Any
+    wall_seconds: training time so far. losses: (iteration, meta-loss) pairs so far, thinned out.
+    """
+
+    state: OuterState
     iteration: int
     wall_seconds: float
+    losses: list[tuple[int, float]]
 
 
 def resume_key(config: MetaTrainConfig) -> dict[str, Any]:
-    """The settings that must not change between a run and its continuation: all but the number of iterations."""
+    """The settings that must not change between a run and its continuation.
+
+    That is all but the number of iterations (which matters under a cosine schedule only) and where files lie; of the
+    weights to start from, the contents count.
+    """
     settings = dataclasses.asdict(config) | {"outer_learning_rate": config.resolved_learning_rate}
-    settings.pop("iterations")
+    if config.outer_schedule != "cosine":
+        settings.pop("iterations")
+    settings.pop("data_dir")
+    if config.init_theta is not None:
+        settings["init_theta"] = hashlib.sha256(config.init_theta.read_bytes()).hexdigest()
     return json.loads(json.dumps(settings))
 
 
-def save(folder: Path, state: Any, iteration: int, config: MetaTrainConfig, wall_seconds: float) -> Path:
+def thin(losses: Sequence[tuple[int, float]], points: int) -> list[tuple[int, float]]:
+    """At most `points` means of neighbouring losses, each with the last iteration that it covers."""
+    size = max(1, -(-len(losses) // points))
+    groups = [losses[i : i + size] for i in range(0, len(losses), size)]
+    return [(group[-1][0], round(sum(loss for _, loss in group) / len(group), 5)) for group in groups]
+
+
+def save(
+    folder: Path,
+    state: OuterState,
+    iteration: int,
+    config: MetaTrainConfig,
+    wall_seconds: float,
+    losses: Sequence[tuple[int, float]],
+) -> Path:
     """Writes one checkpoint atomically and removes all but the newest two."""
+    if iteration % config.refresh_every == 0:
+        state = state._replace(particles=None)  # type: ignore[arg-type]
     payload = flax.serialization.to_bytes(jax.tree.map(np.asarray, state))
     header = {
         "format": FORMAT,
         "config": resume_key(config),
         "iteration": iteration,
         "wall_seconds": wall_seconds,
+        "losses": thin(losses, CURVE_POINTS),
         "bytes": len(payload),
         "sha256": hashlib.sha256(payload).hexdigest(),
     }
@@ -57,7 +92,7 @@ def save(folder: Path, state: Any, iteration: int, config: MetaTrainConfig, wall
     return path
 
 
-def load_latest(folder: Path, template: Any, config: MetaTrainConfig) -> Loaded | None:
+def load_latest(folder: Path, template: OuterState, config: MetaTrainConfig) -> Loaded | None:
     """The newest intact checkpoint of a folder, or None if there is none at all.
 
     A damaged file is passed over with a warning in favour of the one before it.
@@ -72,8 +107,9 @@ def load_latest(folder: Path, template: Any, config: MetaTrainConfig) -> Loaded 
         except ValueError as error:
             warnings.warn(f"passing over {path}: {error}", stacklevel=2)
             continue
-        if header["config"] != resume_key(config):
-            theirs, ours = header["config"], resume_key(config)
+        # A setting that did not exist when the file was written stood at what is its default now.
+        theirs, ours = resume_key(MetaTrainConfig(config.rule)) | header["config"], resume_key(config)
+        if theirs != ours:
             changed = [
                 f"{name}: {theirs.get(name)!r} there, {ours.get(name)!r} here"
                 for name in sorted(theirs.keys() | ours.keys())
@@ -83,8 +119,11 @@ def load_latest(folder: Path, template: Any, config: MetaTrainConfig) -> Loaded 
                 f"{path} is from a run with other settings ({'; '.join(changed)}); "
                 "use the same settings to continue it, or another folder to start anew"
             )
+        if header["iteration"] % config.refresh_every == 0:
+            template = template._replace(particles=None)  # type: ignore[arg-type]
         state = flax.serialization.from_bytes(template, payload)
-        return Loaded(state, header["iteration"], header["wall_seconds"])
+        losses = [(int(iteration), float(loss)) for iteration, loss in header["losses"]]
+        return Loaded(state, header["iteration"], header["wall_seconds"], losses)
     if files:
         raise ValueError(f"no intact checkpoint among {[str(path) for path in files]}")
     return None

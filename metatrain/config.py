@@ -2,35 +2,46 @@
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import tyro
 
-RULES = ("celo2", "celo2_base")
-# Published outer learning rates (Celo2: 5e-5, Celo2-base: 1e-4).
-OUTER_LEARNING_RATES = {"celo2": 5e-5, "celo2_base": 1e-4}
+RULES = ("celo2", "celo2_base", "celo_phase1", "celo", "celo_adam")
+# Published outer learning rates; Celo's, for its two phases, is the better of the two that the paper found best.
+OUTER_LEARNING_RATES = {"celo2": 5e-5, "celo2_base": 1e-4, "celo_phase1": 3e-4, "celo": 3e-4, "celo_adam": 3e-4}
+# Rules that train a part of theta only and take the rest from an earlier run.
+NEEDS_INIT_THETA = ("celo",)
+AT_LEAST_ONE = ("iterations", "tasks_per_family", "hidden", "batch_size", "truncation", "min_unroll")
+AT_LEAST_ONE += ("outer_hold", "refresh_every")
 
 
 @dataclass(frozen=True)
 class MetaTrainConfig:
-    """4 data sets x 8 tasks x 2 signs x 50 steps = 3,200 inner steps per outer iteration, as published.
-
-    Two things differ from the published recipe: the data sets (these need no network), and that batches are drawn
-    with replacement instead of from a permutation per epoch.
-    """
+    """8 families x 4 tasks x 2 signs x 50 steps = 3,200 inner steps per outer iteration, as many as published."""
 
     rule: tyro.conf.Positional[str] = "celo2"
-    """Rule to train: celo2 (with Newton-Schulz) or celo2_base."""
+    """Rule to train: celo2 (with Newton-Schulz), celo2_base, celo_phase1 (Celo's update rule), celo (its schedule,
+    on top of the update rule of --init-theta), celo_adam (the same schedule over Adam)."""
     iterations: int = 100_000
     """Outer iterations, in total: a resumed run continues up to this number."""
-    outer_learning_rate: float | None = None
-    """AdamW's learning rate for theta. Default: the published one of the rule."""
-    outer_weight_decay: float = 1e-4
-    """AdamW's decoupled weight decay on theta."""
-    datasets: tuple[str, ...] = ("digits", "mnist", "fashion", "fashion_binary")
-    """Image sets, one task family each."""
-    tasks_per_dataset: int = 8
+    init_theta: Path | None = None
+    """Theta file to start from; default: random weights."""
+    families: tuple[str, ...] = (
+        "digits",
+        "mnist",
+        "fashion",
+        "fashion_inverted",
+        "fashion_noisy",
+        "mnist_binary",
+        "fashion_inverted/deep",
+        "mnist/regression",
+    )
+    """Task families, SET/NETWORK: an image set and what is trained on it (default network: relu)."""
+    tasks_per_family: int = 4
     """Inner problems per family; each is run twice, with theta + e and theta - e."""
+    data_dir: Path | None = None
+    """Folder with image files of your own: sets named after a file in it (see docs/metatrain.md)."""
     hidden: int = 32
     """Hidden units of the inner networks."""
     batch_size: int = 64
@@ -41,19 +52,36 @@ class MetaTrainConfig:
     """Shortest inner training run; lengths are log-uniform."""
     max_unroll: int = 2000
     """Longest inner training run."""
+    estimator: Literal["pes", "es"] = "pes"
+    """Persistent evolution strategies, or plain truncated ones (biased towards short-term gains)."""
     std: float = 0.01
     """Standard deviation of the perturbations of theta."""
-    augmentation: Literal["none", "global"] = "global"
-    """Random re-parametrisation of the inner networks."""
+    augmentation: Literal["none", "global", "tensor", "parameter", "mixed"] = "global"
+    """Random re-parametrisation of the inner networks: one scale per network, per tensor, per parameter, or a draw."""
     scale_range: tuple[float, float] = (1e-3, 1e3)
     """Range of its log-uniform scale."""
+    outer_learning_rate: float | None = None
+    """AdamW's learning rate for theta. Default: the published one of the rule."""
+    outer_schedule: Literal["constant", "inverse_sqrt", "cosine"] = "constant"
+    """Course of that rate: constant, as published; falling as 1/sqrt(iteration) after outer_hold iterations; or cosine,
+    down to zero at the last iteration, which must then stay the same on resuming."""
+    outer_hold: int = 500
+    """Outer iterations before the rate begins to fall (inverse_sqrt only)."""
+    outer_weight_decay: float = 1e-4
+    """AdamW's decoupled weight decay on theta."""
+    outer_clip: float | None = None
+    """Largest norm of the meta-gradient; default: not limited, as published."""
+    average_decay: float = 0.0
+    """Decay of the running mean of theta that is written out; 0 writes theta itself, as published."""
+    refresh_every: int = 1000
+    """Outer iterations after which all unrolls start anew, so that a small checkpoint is exact there."""
     seed: int = 0
     """Seed of everything random."""
 
     @property
     def num_tasks(self) -> int:
         """Inner problems over all families (each is a pair of trajectories)."""
-        return len(self.datasets) * self.tasks_per_dataset
+        return len(self.families) * self.tasks_per_family
 
     @property
     def inner_steps_per_iteration(self) -> int:
@@ -73,11 +101,11 @@ class MetaTrainConfig:
         Raises:
           ValueError: naming the setting, its value and what is allowed.
         """
-        for name in ("iterations", "tasks_per_dataset", "hidden", "batch_size", "truncation", "min_unroll"):
+        for name in AT_LEAST_ONE:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if not self.datasets:
-            raise ValueError("datasets must name at least one image set")
+        if not self.families:
+            raise ValueError("families must name at least one task family, such as fashion or mnist/deep")
         if self.min_unroll < self.truncation:
             raise ValueError(
                 f"min_unroll ({self.min_unroll}) must not be shorter than truncation ({self.truncation}): "
@@ -85,11 +113,20 @@ class MetaTrainConfig:
             )
         if self.max_unroll < self.min_unroll:
             raise ValueError(f"max_unroll ({self.max_unroll}) must be at least min_unroll ({self.min_unroll})")
-        for name in ("std", "resolved_learning_rate"):
+        for name in ("std", "resolved_learning_rate", "outer_clip"):
             value = getattr(self, name)
-            if not (math.isfinite(value) and value > 0):
+            if value is not None and not (math.isfinite(value) and value > 0):
                 raise ValueError(f"{name} must be positive and finite, got {value}")
         if not (math.isfinite(self.outer_weight_decay) and self.outer_weight_decay >= 0):
             raise ValueError(f"outer_weight_decay must be >= 0, got {self.outer_weight_decay}")
+        if not 0 <= self.average_decay < 1:
+            raise ValueError(f"average_decay must lie in [0, 1), got {self.average_decay}")
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"seed must lie in [0, 2**32), got {self.seed}")
+        if self.rule in NEEDS_INIT_THETA and self.init_theta is None:
+            raise ValueError(
+                f"{self.rule} trains the schedule only: give the update rule with --init-theta, "
+                "for example runs/metatrain-celo_phase1/celo_phase1.theta"
+            )
+        if self.init_theta is not None and not self.init_theta.is_file():
+            raise ValueError(f"init_theta: there is no file {self.init_theta}")

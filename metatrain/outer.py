@@ -1,4 +1,4 @@
-"""One outer iteration of meta-training: every problem of every family, both signs, in one compiled program."""
+"""One outer iteration of meta-training: every particle, both signs, AdamW on theta, in one compiled program."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -9,11 +9,12 @@ import numpy as np
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from metatrain import augmentation, datasets, pes, rules, tasks
+import celo2
+from celo2 import checks
+from metatrain import particles
 from metatrain.config import MetaTrainConfig
-from metatrain.unroll import StepRecord, TruncatedUnroll, UnrollState
 
-AXIS = "tasks"
+AXIS = "particles"
 # Reported in place of a mean loss that is not finite.
 BAD_LOSS = 20.0
 
@@ -21,15 +22,26 @@ BAD_LOSS = 20.0
 class OuterState(NamedTuple):
     """Everything that a run carries from one outer iteration to the next.
 
-    iteration: int32, iterations done. theta; opt_state: of the outer AdamW.
-    unrolls: leaves [N, 2, ...], N problems with both signs. accumulator: like theta, leaves [N, ...].
+    iteration: int32, iterations done. trained: the part of theta that is trained; frozen: the other part.
+    average: running mean of `trained`. opt_state: of the outer AdamW. particles: see `particles.State`.
     """
 
     iteration: jax.Array
-    theta: Any
+    trained: Any
+    frozen: Any
+    average: Any
     opt_state: Any
-    unrolls: UnrollState
-    accumulator: Any
+    particles: particles.State
+
+    @property
+    def theta(self) -> dict[str, Any]:
+        """The weights as they are."""
+        return {**self.frozen, **self.trained}
+
+    @property
+    def theta_average(self) -> dict[str, Any]:
+        """The weights with their running mean in place of the trained part."""
+        return {**self.frozen, **self.average}
 
 
 class Metrics(NamedTuple):
@@ -46,136 +58,116 @@ class Metrics(NamedTuple):
 class Program(NamedTuple):
     """init() -> state. step(state) -> (state, metrics), compiled; it consumes its argument.
 
+    refresh(state) -> the state with all particles started anew; it depends on iteration and theta only.
     place(state) -> the same state on the devices that share the problems (after reading a checkpoint).
     """
 
     init: Callable[[], OuterState]
     step: Callable[[OuterState], tuple[OuterState, Metrics]]
+    refresh: Callable[[OuterState], OuterState]
     place: Callable[[OuterState], OuterState]
 
 
-def num_devices_for(num_tasks: int, available: int) -> int:
-    """The largest number of devices, at most `available`, that divides the problems evenly."""
-    return max(n for n in range(1, available + 1) if num_tasks % n == 0)
+def num_devices_for(num_particles: int, available: int) -> int:
+    """The largest number of devices, at most `available`, that divides the particles evenly."""
+    return max(n for n in range(1, available + 1) if num_particles % n == 0)
+
+
+def optimizer(config: MetaTrainConfig) -> optax.GradientTransformation:
+    """AdamW with the configuration's rate, schedule, decay and clipping."""
+    peak, hold = config.resolved_learning_rate, config.outer_hold
+    rate: Any = {
+        "constant": peak,
+        "inverse_sqrt": lambda count: peak * jnp.sqrt(hold / jnp.maximum(count, hold)),
+        "cosine": optax.cosine_decay_schedule(peak, config.iterations),
+    }[config.outer_schedule]
+    adamw = optax.adamw(rate, weight_decay=config.outer_weight_decay)
+    return adamw if config.outer_clip is None else optax.chain(optax.clip_by_global_norm(config.outer_clip), adamw)
 
 
 def build(config: MetaTrainConfig, devices: list[Any] | None = None) -> Program:
     """Prepares the compiled outer iteration for a configuration.
 
-    Problems are spread over the devices; one mean of theta-sized gradients per iteration joins them. Random
-    numbers belong to problems, not to devices, so the number of devices changes the result by rounding only.
+    Particles are spread over the devices; one sum of theta-sized gradients per iteration joins them. Random
+    numbers belong to particles, not to devices, so the number of devices changes the result by rounding only.
     """
-    config.check()
-    augmentation.check(config.augmentation, config.scale_range)
-    rule = rules.get(config.rule)
-    task = tasks.mlp_classifier(config.hidden)
-    unroll = TruncatedUnroll(task, rule, config.min_unroll, config.max_unroll, config.augmentation, config.scale_range)
-    optimizer = optax.adamw(config.resolved_learning_rate, weight_decay=config.outer_weight_decay)
-    data = datasets.stack([datasets.load(name) for name in config.datasets])
-
+    population = particles.make(config)
+    outer_optimizer = optimizer(config)
     devices = list(jax.devices() if devices is None else devices)
-    mesh = Mesh(np.asarray(devices[: num_devices_for(config.num_tasks, len(devices))]), (AXIS,))
+    mesh = Mesh(np.asarray(devices[: num_devices_for(population.smallest_share, len(devices))]), (AXIS,))
     replicated, sharded = PartitionSpec(), PartitionSpec(AXIS)
-    data = jax.device_put(data, NamedSharding(mesh, replicated))
-    task_index = jax.device_put(np.arange(config.num_tasks, dtype=np.int32), NamedSharding(mesh, sharded))
-    seed_key = jax.random.key(config.seed)
+    inputs_specs: Any = particles.Inputs(*(sharded, sharded, replicated))  # type: ignore[arg-type]
+    inputs = tuple(
+        particles.Inputs(*(jax.device_put(x, NamedSharding(mesh, s)) for x, s in zip(group, inputs_specs, strict=True)))
+        for group in population.inputs
+    )
+    theta_key, particles_key, step_key, data_key = jax.random.split(jax.random.key(config.seed), 4)
+    start = None if config.init_theta is None else celo2.load_checkpoint(config.init_theta)
+
+    def with_particles(iteration: jax.Array, trained: Any, frozen: Any, average: Any, opt_state: Any) -> OuterState:
+        fresh = population.init(jax.random.fold_in(particles_key, iteration), trained, frozen)
+        return OuterState(iteration, trained, frozen, average, opt_state, fresh)
 
     def init() -> OuterState:
-        theta_key, unroll_key = jax.random.split(seed_key)
-        theta = rule.init_theta(theta_key)
-
-        def init_unroll(index: jax.Array) -> UnrollState:
-            state = unroll.init(jax.random.fold_in(unroll_key, index), theta)
-            return jax.tree.map(lambda x: jnp.stack([x, x]), state)
-
-        return OuterState(
-            iteration=jnp.zeros([], jnp.int32),
-            theta=theta,
-            opt_state=optimizer.init(theta),
-            unrolls=jax.vmap(init_unroll)(jnp.arange(config.num_tasks)),
-            accumulator=jax.tree.map(lambda x: jnp.zeros((config.num_tasks, *x.shape), x.dtype), theta),
-        )
+        theta = population.rule.init_theta(theta_key)
+        if start is not None:
+            theta = _like(start, theta, config)
+        trained, frozen = population.rule.split(theta)
+        return with_particles(jnp.zeros([], jnp.int32), trained, frozen, trained, outer_optimizer.init(trained))
 
     def estimate(
-        iteration: jax.Array,
-        theta: Any,
-        unrolls: UnrollState,
-        accumulator: Any,
-        index: jax.Array,
-        data: datasets.StackedDatasets,
-    ) -> tuple[UnrollState, pes.Estimate, jax.Array]:
-        """PES over the problems of one device; `index` [n] are their numbers among all problems."""
-        iteration_key = jax.random.fold_in(seed_key, iteration + 1)
-        keys = jax.vmap(lambda i: jax.random.split(jax.random.fold_in(iteration_key, i), 3))(index)
-        family = index // config.tasks_per_dataset
-        perturbation = jax.vmap(lambda k: pes.sample_perturbation(k, theta, config.std))(keys[:, 0])
-        thetas = jax.vmap(lambda e: pes.antithetic(theta, e))(perturbation)
-        restart = jax.vmap(unroll.draw_restart)(keys[:, 1])
+        iteration: jax.Array, trained: Any, frozen: Any, state: particles.State, inputs: tuple[particles.Inputs, ...]
+    ) -> tuple[particles.State, particles.Sums]:
+        key = jax.random.fold_in(step_key, iteration)
+        state, sums = population.estimate(key, data_key, iteration, trained, frozen, state, inputs)
+        return state, jax.lax.psum(sums, AXIS)
 
-        def draw_rows(key: jax.Array, size: jax.Array) -> jax.Array:
-            return jax.random.randint(key, (config.truncation, config.batch_size), 0, size)
-
-        rows = jax.vmap(draw_rows, out_axes=1)(keys[:, 2], jnp.asarray(data.sizes)[family])  # [T, n, B]
-
-        # Both signs share problem, batch and restart; only theta and the trajectory differ.
-        pair_step = jax.vmap(unroll.step, in_axes=(0, 0, None, None))
-        all_steps = jax.vmap(pair_step)
-
-        def body(state: UnrollState, rows_t: jax.Array) -> tuple[UnrollState, StepRecord]:
-            images = jnp.asarray(data.images)[family[:, None], rows_t].astype(jnp.float32) / 255
-            labels = jnp.asarray(data.labels)[family[:, None], rows_t]
-            return all_steps(thetas, state, restart, tasks.Batch(images, labels))
-
-        unrolls, record = jax.lax.scan(body, unrolls, rows)  # record: [T, n, 2]
-        result = pes.estimate(
-            record.loss[:, :, 0],
-            record.loss[:, :, 1],
-            record.is_done[:, :, 0],
-            record.mask[:, :, 0],
-            perturbation,
-            accumulator,
-            config.std,
-        )
-        per_task = jnp.sum(jnp.mean(record.loss, axis=-1), axis=0) / jnp.maximum(
-            jnp.sum(record.mask[:, :, 0], axis=0), 1
-        )
-        families = jax.ops.segment_sum(per_task, family, num_segments=len(config.datasets))
-        mean = jax.lax.pmean((result.grad, result.loss), AXIS)
-        family_loss = jax.lax.psum(families, AXIS) / config.tasks_per_dataset
-        return unrolls, pes.Estimate(mean[0], result.accumulator, mean[1]), family_loss
-
-    estimate_specs: Any = pes.Estimate(*(replicated, sharded, replicated))  # type: ignore[arg-type]
     sharded_estimate = jax.shard_map(
         estimate,
         mesh=mesh,
-        in_specs=(replicated, replicated, sharded, sharded, sharded, replicated),
-        out_specs=(sharded, estimate_specs, replicated),
+        in_specs=(replicated, replicated, replicated, sharded, (inputs_specs,) * len(inputs)),
+        out_specs=(sharded, replicated),
         check_vma=False,
     )
 
-    def step(state: OuterState, index: jax.Array, data: datasets.StackedDatasets) -> tuple[OuterState, Metrics]:
-        unrolls, result, family_loss = sharded_estimate(
-            state.iteration, state.theta, state.unrolls, state.accumulator, index, data
-        )
-        flat = jnp.concatenate([g.ravel() for g in jax.tree.leaves(result.grad)])
-        grad = jax.tree.map(lambda g: jnp.where(jnp.isfinite(g), g, 0.0), result.grad)
-        updates, opt_state = optimizer.update(grad, state.opt_state, state.theta)
+    def step(state: OuterState, inputs: tuple[particles.Inputs, ...]) -> tuple[OuterState, Metrics]:
+        new, sums = sharded_estimate(state.iteration, state.trained, state.frozen, state.particles, inputs)
+        raw = jax.tree.map(lambda g: g / config.num_tasks, sums.grad)
+        flat = jnp.concatenate([g.ravel() for g in jax.tree.leaves(raw)])
+        grad = jax.tree.map(lambda g: jnp.where(jnp.isfinite(g), g, 0.0), raw)
+        updates, opt_state = outer_optimizer.update(grad, state.opt_state, state.trained)
+        trained = optax.apply_updates(state.trained, updates)
+        decay = config.average_decay
+        average = jax.tree.map(lambda a, t: decay * a + (1 - decay) * t, state.average, trained)
+        loss = sums.loss / config.num_tasks
         metrics = Metrics(
-            loss=jnp.where(jnp.isfinite(result.loss), result.loss, BAD_LOSS),
-            family_loss=family_loss,
+            loss=jnp.where(jnp.isfinite(loss), loss, BAD_LOSS),
+            family_loss=sums.family_loss / config.tasks_per_family,
             grad_norm=optax.tree.norm(grad),
             bad_grads=jnp.mean(~jnp.isfinite(flat)),
         )
-        theta = optax.apply_updates(state.theta, updates)
-        return OuterState(state.iteration + 1, theta, opt_state, unrolls, result.accumulator), metrics
+        return OuterState(state.iteration + 1, trained, state.frozen, average, opt_state, new), metrics
 
-    specs = (replicated, replicated, replicated, sharded, sharded)
-    shardings: Any = OuterState(*(NamedSharding(mesh, spec) for spec in specs))  # type: ignore[arg-type]
+    def on_mesh(spec: PartitionSpec) -> Any:
+        return NamedSharding(mesh, spec)
+
+    shardings: Any = OuterState(*map(on_mesh, (*[replicated] * 5, sharded)))
     compiled = jax.jit(step, donate_argnums=0, out_shardings=(shardings, None))
-
-    def place(state: OuterState) -> OuterState:
-        return OuterState(*(jax.device_put(x, s) for x, s in zip(state, shardings, strict=True)))
-
+    compiled_init = jax.jit(init, out_shardings=shardings)
+    compiled_refresh = jax.jit(with_particles, out_shardings=shardings)
     return Program(
-        init=lambda: place(jax.jit(init)()), step=lambda state: compiled(state, task_index, data), place=place
+        init=compiled_init,
+        step=lambda state: compiled(state, inputs),
+        refresh=lambda state: compiled_refresh(*state[:5]),
+        place=lambda state: OuterState(*(jax.device_put(x, s) for x, s in zip(state, shardings, strict=True))),
     )
+
+
+def _like(start: Any, theta: Any, config: MetaTrainConfig) -> Any:
+    """The theta of a file, if it fits the rule."""
+    shapes, expected = (
+        {path: np.shape(x) for path, x in checks.flatten_paths(tree).items()} for tree in (start, theta)
+    )
+    if shapes != expected:
+        raise ValueError(f"{config.init_theta} holds {checks.rule_of(start)} weights, which do not fit {config.rule}")
+    return jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), start)

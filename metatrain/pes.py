@@ -39,6 +39,7 @@ def estimate(
     perturbation: Tree,
     accumulator: Tree,
     std: float,
+    persistent: bool = True,
 ) -> Estimate:
     """The PES estimate from one truncation of N problems.
 
@@ -47,13 +48,15 @@ def estimate(
 
       (A * sum_{t before the end} mask_t D_t + e * sum_{t from the end on} mask_t D_t) / (2 std^2 M).
 
-    The step that ends an unroll already counts as "from the end on", as in the published code.
+    The step that ends an unroll already counts as "from the end on", as in the published code. Plain truncated
+    evolution strategies take A = e throughout: they credit a truncation's losses to its own perturbation alone.
 
     Args:
       positive_loss, negative_loss: float32 [T, N], losses under theta + e and theta - e.
       is_done: bool [T, N], the unroll ended at this step. mask: bool [T, N], the step has a loss.
       perturbation: tree like theta, leaves [N, ...]. accumulator: likewise, before this truncation.
       std: standard deviation of the perturbations.
+      persistent: False gives plain truncated evolution strategies.
 
     Returns:
       The gradient, averaged over N; the accumulator for the next truncation (started anew where an unroll
@@ -69,7 +72,7 @@ def estimate(
     def per_problem(x: jax.Array, like: jax.Array) -> jax.Array:
         return x.reshape(x.shape + (1,) * (like.ndim - 1))
 
-    accumulated = jax.tree.map(jnp.add, accumulator, perturbation)
+    accumulated = jax.tree.map(jnp.add, accumulator, perturbation) if persistent else perturbation
 
     def gradient(total: jax.Array, fresh: jax.Array) -> jax.Array:
         contribution = per_problem(before, total) * total + per_problem(after, total) * fresh

@@ -1,4 +1,8 @@
-"""The learned rules as meta-training runs them: constant step size, the published Adam branch for biases."""
+"""The learned rules as meta-training runs them.
+
+Celo2: constant step size, the published Adam branch for biases. Celo: the update first (phase 1, without schedule),
+then the schedule on top of it (phase 2).
+"""
 
 import re
 from collections.abc import Callable
@@ -8,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from celo2 import scale_by_celo2, update_mlp
+from celo2 import rule_celo, rule_celo_adam, scale_by_celo2, scheduler, update_mlp
 from celo2.labels import ADAM, RULE, path_name
 from celo2.names import check_known
 
@@ -26,10 +30,17 @@ class Rule(NamedTuple):
 
     init_theta(key) -> theta. optimizer(theta, num_steps) -> an optax transformation whose updates are added;
     num_steps (int32, may be traced) is the length of the unroll, for rules with a schedule.
+    trained: top-level keys of theta that meta-training changes; the rest is frozen.
     """
 
     init_theta: Callable[[jax.Array], Theta]
     optimizer: Callable[[Theta, jax.Array], optax.GradientTransformationExtraArgs]
+    trained: tuple[str, ...]
+
+    def split(self, theta: Theta) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The parts of theta that are trained and that are frozen."""
+        trained = {name: part for name, part in theta.items() if name in self.trained}
+        return trained, {name: part for name, part in theta.items() if name not in self.trained}
 
 
 class _MomentsState(NamedTuple):
@@ -81,12 +92,27 @@ def inner_celo2(
 
 
 def _celo2_rule(orthogonalize: bool) -> Rule:
-    return Rule(update_mlp.init, lambda theta, num_steps: inner_celo2(theta, orthogonalize))
+    return Rule(update_mlp.init, lambda theta, num_steps: inner_celo2(theta, orthogonalize), UPDATE)
 
 
+UPDATE = ("ff_mod_stack",)
+SCHEDULE = ("lstm_init_state", "rnn_params")
 RULES: dict[str, Rule] = {
     "celo2": _celo2_rule(orthogonalize=True),
     "celo2_base": _celo2_rule(orthogonalize=False),
+    "celo_phase1": Rule(
+        rule_celo.init_theta,
+        lambda theta, num_steps: rule_celo.scale_by_celo(theta, num_steps=num_steps, use_scheduler=False),
+        UPDATE,
+    ),
+    "celo": Rule(
+        rule_celo.init_theta, lambda theta, num_steps: rule_celo.scale_by_celo(theta, num_steps=num_steps), SCHEDULE
+    ),
+    "celo_adam": Rule(
+        scheduler.init_theta,
+        lambda theta, num_steps: rule_celo_adam.scale_by_celo_adam(theta, num_steps=num_steps),
+        SCHEDULE,
+    ),
 }
 
 

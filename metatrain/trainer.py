@@ -1,33 +1,35 @@
-"""The outer loop: progress, metrics, checkpoints, exact resume, graceful stop."""
+"""The outer loop: progress, metrics, meta-validation, checkpoints, exact resume, graceful stop."""
 
-import json
-import os
-import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import tqdm
+from jax.experimental import multihost_utils
 
-from celo2.files import write_atomic
-from metatrain import card, checkpoint, outer
+from celo2 import save_checkpoint
+from metatrain import card, checkpoint, metrics, outer, validation
 from metatrain.config import MetaTrainConfig
+from metatrain.stopping import stop_requested
 
-METRICS = "metrics.jsonl"
 CHECKPOINTS = "checkpoints"
+THETAS = "thetas"
 
 
 class Result(NamedTuple):
-    """theta: the trained weights; iteration: outer iterations done; stopped: a signal ended the run early."""
+    """theta: the trained weights; iteration: outer iterations done; stopped: a signal ended the run early.
+
+    theta_path: the last weights. best_path: those that did best in meta-validation, None before the first.
+    """
 
     theta: Any
     iteration: int
     stopped: bool
     theta_path: Path
+    best_path: Path | None
 
 
 def train(
@@ -35,8 +37,10 @@ def train(
     out: Path,
     *,
     checkpoint_every: int = 500,
+    validate_every: int = 1000,
     log_every: int = 10,
     progress: bool = True,
+    report: Callable[[dict[str, Any]], None] | None = None,
     devices: list[Any] | None = None,
 ) -> Result:
     """Meta-trains a rule, or continues a run whose checkpoints lie in `out`.
@@ -45,22 +49,28 @@ def train(
     (same machine, same number of devices). SIGTERM or Ctrl-C: the run finishes the current log interval,
     writes a checkpoint and returns.
 
+    With several processes (`jax.distributed`), all call this with the same arguments and an `out` that all can read;
+    the first one writes.
+
     Args:
       config: what to train.
-      out: run folder; gets `RULE.theta`, `RULE.json` (card), `metrics.jsonl` and `checkpoints/`.
+      out: run folder; gets `RULE.theta` and `RULE.json` (its card), `RULE.best.theta` with card (the weights that did
+        best in meta-validation), `metrics.jsonl`, `checkpoints/`, and `thetas/` with the weights at every
+        `refresh_every` iterations.
       checkpoint_every: outer iterations between checkpoints, a multiple of log_every.
+      validate_every: outer iterations between meta-validations, a multiple of log_every; 0: none.
       log_every: outer iterations per row of `metrics.jsonl`.
       progress: show a progress bar with the time left.
+      report: called with every row.
       devices: devices that share the problems; default: all.
 
     Raises:
       ValueError: for impossible settings, or an `out` that holds a run with other settings.
     """
     config.check()
-    if log_every < 1 or checkpoint_every < 1 or checkpoint_every % log_every:
-        raise ValueError(
-            f"checkpoint_every must be a positive multiple of log_every ({log_every}), got {checkpoint_every}"
-        )
+    for name, every, least in (("checkpoint_every", checkpoint_every, 1), ("validate_every", validate_every, 0)):
+        if log_every < 1 or every < least or every % log_every:
+            raise ValueError(f"{name} must be a positive multiple of log_every ({log_every}), got {every}")
     out = Path(out)
     folder = out / CHECKPOINTS
     if out.is_dir() and any(out.iterdir()) and not folder.is_dir():
@@ -70,36 +80,72 @@ def train(
     loaded = checkpoint.load_latest(folder, template, config) if folder.exists() else None
     if loaded is None:
         state, iteration, past_seconds = program.init(), 0, 0.0
+        past_losses: list[tuple[int, float]] = []
     else:
-        state, iteration, past_seconds = program.place(loaded.state), loaded.iteration, loaded.wall_seconds
-    folder.mkdir(parents=True, exist_ok=True)  # before anything else: it marks the folder as ours
-    rows = _rows_until(out / METRICS, iteration)
+        compact = loaded.state.particles is None
+        state = program.refresh(loaded.state) if compact else program.place(loaded.state)
+        iteration, past_seconds, past_losses = loaded[1:]
+    lead = jax.process_index() == 0
+    rows: list[dict[str, Any]] = []
+    if lead:
+        folder.mkdir(parents=True, exist_ok=True)  # before anything else: it marks the folder as ours
+        rows = metrics.read_until(out, iteration)
+    best = card.best_validation(out, config)
+    score = None
     started = time.monotonic()
 
+    def weights() -> Any:
+        return jax.tree.map(np.asarray, state.theta_average if config.average_decay else state.theta)
+
+    def history() -> tuple[float, list[tuple[int, float]]]:
+        # In a folder that was given nothing but a checkpoint, the rows before it are missing.
+        missing = [pair for pair in past_losses if not rows or pair[0] < rows[0]["iteration"]]
+        return past_seconds + time.monotonic() - started, missing + [(row["iteration"], row["loss"]) for row in rows]
+
     def save() -> None:
-        seconds = past_seconds + time.monotonic() - started
-        checkpoint.save(folder, state, iteration, config, seconds)
-        curve = [(row["iteration"], row["loss"]) for row in rows]
-        card.write_theta(out, state.theta, config, iteration, seconds, curve)
+        whole = _gathered(state) if iteration % config.refresh_every else state
+        if lead:
+            seconds, losses = history()
+            checkpoint.save(folder, whole, iteration, config, seconds, losses)
+            card.write_theta(out, weights(), config, iteration, seconds, losses)
 
     bar = tqdm.tqdm(
-        total=config.iterations, initial=iteration, disable=not progress, unit="it", desc=config.rule, mininterval=1.0
+        total=config.iterations,
+        initial=iteration,
+        disable=not (progress and lead),
+        unit="it",
+        desc=config.rule,
+        mininterval=1.0,
     )
     # Not `iteration`: a kill between checkpoint and theta leaves an old theta beside a new checkpoint.
     saved_at = None
-    with bar, _stop_requested() as stop, open(out / METRICS, "a", encoding="utf-8") as log:
-        while iteration < config.iterations and not stop:
+    with bar, stop_requested() as stop:
+        while iteration < config.iterations and not _agreed(stop):
             window = []
             begun = time.monotonic()
-            for _ in range(min(log_every - iteration % log_every, config.iterations - iteration)):
-                state, metrics = program.step(state)
-                window.append(metrics)
+            until = min(iteration + every - iteration % every for every in (log_every, config.refresh_every))
+            for _ in range(min(until, config.iterations) - iteration):
+                state, measured = program.step(state)
+                window.append(measured)
                 iteration += 1
-            row = _row(iteration, window, config, begun)
-            rows.append(row)
-            log.write(json.dumps(row) + "\n")
-            log.flush()
+            row = metrics.row(iteration, window, config, begun)
             shown = f"loss {row['loss']:.3f}, {row['inner_steps_per_second']:.0f} inner steps/s"
+            if iteration % config.refresh_every == 0:
+                state = program.refresh(state)
+                if lead:
+                    save_checkpoint(out / THETAS / f"theta_{iteration:08d}.theta", weights())
+            if lead and validate_every and iteration % validate_every == 0:
+                score = score or validation.make(config.rule)
+                found = score(weights())
+                row |= {"validation_loss": found.loss, "validation": found.family_loss}
+                if found.loss < best:
+                    best = found.loss
+                    card.write_theta(out, weights(), config, iteration, *history(), validation=found)
+            rows.append(row)
+            if lead:
+                metrics.append(out, row)
+                if report is not None:
+                    report(row)
             bar.set_postfix_str(shown, refresh=False)
             bar.update(len(window))
             if iteration % checkpoint_every == 0:
@@ -107,66 +153,25 @@ def train(
                 saved_at = iteration
     if saved_at != iteration:
         save()
+    best_path = card.theta_path(out, config, best=True)
     return Result(
-        jax.tree.map(np.asarray, state.theta), iteration, iteration < config.iterations, out / f"{config.rule}.theta"
+        theta=weights(),
+        iteration=iteration,
+        stopped=iteration < config.iterations,
+        theta_path=card.theta_path(out, config),
+        best_path=best_path if best_path.exists() else None,
     )
 
 
-def _row(iteration: int, window: list[outer.Metrics], config: MetaTrainConfig, begun: float) -> dict[str, Any]:
-    stacked = jax.tree.map(lambda *x: np.stack([np.asarray(value) for value in x]), *window)  # waits for the device
-    seconds = time.monotonic() - begun
-    return {
-        "iteration": iteration,
-        "loss": float(stacked.loss.mean()),
-        "family_loss": dict(zip(config.datasets, stacked.family_loss.mean(0).tolist(), strict=True)),
-        "grad_norm": float(stacked.grad_norm.mean()),
-        "bad_grads": float(stacked.bad_grads.mean()),
-        "inner_steps_per_second": round(len(window) * config.inner_steps_per_iteration / seconds, 1),
-    }
+def _gathered(state: outer.OuterState) -> outer.OuterState:
+    """The state with the particles of all processes."""
+    if jax.process_count() == 1:
+        return state
+    return state._replace(particles=multihost_utils.process_allgather(state.particles, tiled=True))
 
 
-def read_metrics(out: Path) -> list[dict[str, Any]]:
-    """The rows of a run's `metrics.jsonl`; a half-written last line of a killed run is passed over."""
-    rows = []
-    for line in (out / METRICS).read_text(encoding="utf-8").splitlines():
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue
-        if "iteration" not in row:
-            raise ValueError(f"{out / METRICS} is not of a meta-training run; choose another folder")
-        rows.append(row)
-    return rows
-
-
-def _rows_until(path: Path, iteration: int) -> list[dict[str, Any]]:
-    """The rows up to a checkpoint; later ones, of work that a kill lost, are removed from the file."""
-    if not path.exists():
-        return []
-    rows = [row for row in read_metrics(path.parent) if row["iteration"] <= iteration]
-    write_atomic(path, "".join(json.dumps(row) + "\n" for row in rows).encode())
-    return rows
-
-
-@contextmanager
-def _stop_requested() -> Iterator[list[int]]:
-    """A list that is empty until SIGTERM or SIGINT arrives. A second SIGINT interrupts at once."""
-    received: list[int] = []
-
-    def handle(number: int, frame: Any) -> None:
-        del frame
-        if received and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        received.append(number)
-        os.write(2, b"\nstopping after this interval; the run can be resumed\n")
-
-    try:
-        previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # not the main thread: signals stay with whoever owns them
-        yield received
-        return
-    try:
-        yield received
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+def _agreed(stop: list[int]) -> bool:
+    """Whether any process was asked to stop: all must leave the loop at the same iteration."""
+    if jax.process_count() == 1:
+        return bool(stop)
+    return bool(np.any(multihost_utils.process_allgather(np.asarray(bool(stop)))))

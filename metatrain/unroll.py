@@ -14,9 +14,6 @@ from metatrain import augmentation
 from metatrain.rules import Rule, Theta
 from metatrain.tasks import Batch, Params, Task
 
-# Losses enter the meta-objective clipped here; NaN counts as the cap.
-LOSS_CAP = 1.5 * math.log(10)
-
 
 class UnrollState(NamedTuple):
     """State of one inner problem.
@@ -46,9 +43,9 @@ class Restart(NamedTuple):
 
 
 class StepRecord(NamedTuple):
-    """loss: training loss before the update, clipped to [0, LOSS_CAP], 0 on a restart. mask: False on a restart.
+    """loss: training loss before the update, clipped to [0, the task's cap] (NaN: the cap), 0 on a restart.
 
-    is_done: the unroll ended with this step.
+    mask: False on a restart. is_done: the unroll ended with this step.
     """
 
     loss: jax.Array
@@ -113,7 +110,8 @@ class TruncatedUnroll(NamedTuple):
         def choose(fresh: Any, trained: Any) -> Any:
             return jax.tree.map(lambda f, t: jnp.where(restarting, f, t), fresh, trained)
 
-        recorded = jnp.where(jnp.isnan(loss), LOSS_CAP, jnp.clip(loss, 0.0, LOSS_CAP))
+        cap = self.task.loss_cap
+        recorded = jnp.where(jnp.isnan(loss), cap, jnp.clip(loss, 0.0, cap))
         new_state = UnrollState(
             params=choose(restart.params, params),
             opt_state=choose(optimizer.init(restart.params), opt_state),

@@ -3,7 +3,7 @@
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -85,21 +85,53 @@ class MetaTrain:
     """Run folder; default: runs/metatrain-RULE."""
     checkpoint_every: int = 500
     """Outer iterations between checkpoints."""
+    validate_every: int = 1000
+    """Outer iterations between meta-validations on tasks that are not trained on; 0: none."""
+    wandb: Literal["off", "online", "offline"] = "off"
+    """Send the metrics to Weights & Biases, or keep them in its format for `wandb sync`."""
+    distributed: bool = False
+    """Join the processes of a SLURM or MPI job, or of the three settings below, into one run."""
+    coordinator: str | None = None
+    """Where process 0 listens, HOST:PORT; found by itself under SLURM."""
+    num_processes: int | None = None
+    """Number of processes; found by itself under SLURM."""
+    process_id: int | None = None
+    """Number of this process, from 0; found by itself under SLURM."""
 
     def run(self) -> None:
         """Trains or continues, writes theta, card, metrics and plot."""
-        from metatrain import trainer
-        from rlopt import plotting, results
+        manual = (self.coordinator, self.num_processes, self.process_id)
+        if any(value is not None for value in manual) and (not self.distributed or None in manual):
+            raise ValueError("coordinator, num_processes and process_id go together, and with --distributed")
+        self.config.check()
+        import jax
+
+        if self.distributed:
+            jax.distributed.initialize(*manual)
+        from metatrain import metrics, trainer
+        from rlopt import plotting, results, tracking
 
         folder = self.out or Path("runs") / f"metatrain-{self.config.rule}"
-        result = trainer.train(self.config, folder, checkpoint_every=self.checkpoint_every)
-        rows = trainer.read_metrics(folder)
+        lead = jax.process_index() == 0
+        with tracking.wandb_report(self.wandb if lead else "off", self.config, folder, "iteration") as report:
+            result = trainer.train(
+                self.config,
+                folder,
+                checkpoint_every=self.checkpoint_every,
+                validate_every=self.validate_every,
+                report=report,
+            )
+        if not lead:
+            return
+        rows = metrics.read(folder)
         if rows:
             plot = folder / results.PLOTS / "meta_loss.png"
             plotting.meta_loss(rows, f"Meta-training of {self.config.rule}", plot)
             print(f"plot: {plot}")
         state = "stopped; the same command continues it" if result.stopped else "done"
         print(f"{result.iteration} outer iterations, {state}\ntheta: {result.theta_path}")
+        if result.best_path:
+            print(f"best in meta-validation: {result.best_path}")
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ def learning_curves(runs: Sequence[Run], path: Path) -> None:
 
 
 def meta_loss(rows: Sequence[dict[str, float]], title: str, path: Path) -> None:
-    """Meta-loss over outer iterations, per data set and in the mean, smoothed over about 1/100 of the run."""
+    """Meta-loss over outer iterations, per family and in the mean, smoothed over about 1/100 of the run."""
     figure = Figure(figsize=(7.2, 4.4), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
@@ -59,13 +59,24 @@ def meta_loss(rows: Sequence[dict[str, float]], title: str, path: Path) -> None:
     families = list(rows[0]["family_loss"])  # type: ignore[call-overload]
     for i, name in enumerate(families):
         values = [row["family_loss"][name] for row in rows]  # type: ignore[index]
-        axes.plot(iterations[width - 1 :], smooth(values), color=COLOURS[i % 6], linewidth=1, alpha=0.8, label=name)
+        axes.plot(
+            iterations[width - 1 :],
+            smooth(values),
+            color=COLOURS[i % 6],
+            linewidth=1,
+            linestyle=("-", "--")[i // 6 % 2],
+            alpha=0.8,
+            label=name,
+        )
     axes.plot(iterations[width - 1 :], smooth([row["loss"] for row in rows]), color="black", linewidth=2, label="mean")
+    validated = [(row["iteration"], row["validation_loss"]) for row in rows if "validation_loss" in row]
+    if validated:
+        axes.plot(*zip(*validated, strict=True), "k:o", markersize=3, label="meta-validation (share of the start)")
     axes.set_title(title)
     axes.set_xlabel("outer iterations")
     axes.set_ylabel("mean inner training loss")
     axes.grid(alpha=0.3)
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, fontsize="small", ncols=2)
     save(figure, path)
 
 

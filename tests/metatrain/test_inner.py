@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from metatrain import augmentation, datasets, rules, tasks
-from metatrain.unroll import LOSS_CAP, TruncatedUnroll
+from metatrain.unroll import TruncatedUnroll
 
-TASK = tasks.mlp_classifier()
+TASK = tasks.make("relu")
 
 
 def batch(seed=0):
@@ -31,15 +31,35 @@ def test_binary_variant_has_two_values():
     assert set(np.unique(datasets.load("digits_binary").images)) == {0, 255}
 
 
-def test_unknown_data_set_lists_what_there_is():
-    with pytest.raises(ValueError, match=r"unknown data set 'cifar'; there are .*fashion"):
-        datasets.load("cifar")
+def test_variants_change_images_or_labels_and_combine():
+    plain, changed = datasets.load("mnist"), datasets.load("mnist_inverted_noisy")
+    np.testing.assert_array_equal(plain.images, 255 - changed.images)
+    # Half the labels are redrawn, a tenth of those hit the old one again.
+    assert 0.42 < np.mean(plain.labels != changed.labels) < 0.48
+
+
+@pytest.mark.parametrize("name", ["cifar", "fashion_loud", "noisy"])
+def test_unknown_data_set_lists_what_there_is(name):
+    with pytest.raises(ValueError, match=rf"unknown data set '{name}'; there are .*fashion"):
+        datasets.load(name)
 
 
 def test_task_has_the_published_size_and_starts_near_chance():
     params = TASK.init(jax.random.key(0))
     assert sum(x.size for x in jax.tree.leaves(params)) == 2410
     assert abs(float(TASK.loss(params, batch())) - np.log(10)) < 0.5
+
+
+@pytest.mark.parametrize("network", tasks.NETWORKS)
+def test_every_network_starts_well_below_its_cap_and_learns(network):
+    task = tasks.make(network)
+    params = task.init(jax.random.key(0))
+    start = task.loss(params, batch())
+    assert abs(float(start) * tasks.CAP / task.loss_cap - 1) < 0.3
+    grad = jax.jit(jax.grad(task.loss))
+    for _ in range(100):
+        params = jax.tree.map(lambda p, g: p - 0.3 * g, params, grad(params, batch()))
+    assert float(task.loss(params, batch())) < 0.9 * float(start)
 
 
 @pytest.mark.parametrize("level", augmentation.LEVELS)
@@ -65,6 +85,34 @@ def test_global_scales_are_shared_by_all_tensors_and_log_uniform():
     assert -3 <= logs.min() <= -2.9
     assert 2.9 <= logs.max() <= 3
     assert abs(logs.mean()) < 0.15
+
+
+def scales(level, num=2000):
+    params = {"w": jnp.ones((3, 2)), "b": jnp.ones(2)}
+    draw = jax.vmap(lambda k: augmentation.draw_scale(k, params, level, (1e-3, 1e3)))
+    found = draw(jax.random.split(jax.random.key(3), num))
+    return {name: np.log10(np.asarray(x).reshape(num, -1)) for name, x in found.items()}
+
+
+def test_tensor_scales_differ_between_tensors_and_parameter_scales_within():
+    tensor, parameter = scales("tensor"), scales("parameter")
+    assert tensor["w"].shape[1] == 1
+    assert abs(np.corrcoef(tensor["w"][:, 0], tensor["b"][:, 0])[0, 1]) < 0.1
+    assert parameter["w"].shape[1] == 6
+    assert abs(np.corrcoef(parameter["w"].T)[0, 1]) < 0.1
+
+
+def test_mixed_draws_levels_and_ranges_anew_for_every_unroll():
+    mixed = scales("mixed", 7000)
+    w, b = mixed["w"], mixed["b"]
+    none = np.all(w == 0, axis=1) & np.all(b == 0, axis=1)
+    within = np.all(w == w[:, :1], axis=1) & np.all(b == b[:, :1], axis=1)
+    shared = within & (w[:, 0] == b[:, 0])
+    shares = [np.mean(none), np.mean(shared & ~none), np.mean(within & ~shared), np.mean(~within)]
+    np.testing.assert_allclose(shares, [2 / 7, 2 / 7, 2 / 7, 1 / 7], atol=0.03)
+    # A third of the draws reaches beyond two thirds of the range only if the range is drawn too: 1/3 * 1/3 of them.
+    beyond = np.mean(np.abs(w[shared & ~none, 0]) > 2)
+    assert abs(beyond - 1 / 9) < 0.03
 
 
 @pytest.mark.parametrize(("name", "orthogonalize"), [("celo2_wrapper_dual", True), ("celo2_wrapper_base", False)])
@@ -121,4 +169,26 @@ def test_recorded_losses_are_capped_and_nan_counts_as_the_cap():
     for factor in (1e6, jnp.nan):
         broken = state._replace(params=jax.tree.map(lambda p, f=factor: p * f, state.params))
         _, record = problem.step(theta, broken, restart, batch())
-        np.testing.assert_allclose(record.loss, LOSS_CAP)
+        np.testing.assert_allclose(record.loss, 1.5 * np.log(10), rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", rules.RULES)
+def test_every_rule_trains_under_traced_lengths_and_splits_its_theta(name):
+    rule = rules.get(name)
+    theta = rule.init_theta(jax.random.key(0))
+    trained, frozen = rule.split(theta)
+    assert trained
+    assert {**frozen, **trained}.keys() == theta.keys()
+    problem = unroll()._replace(rule=rule)
+    state = problem.init(jax.random.key(1), theta)._replace(inner_step=jnp.int32(0))
+    restart = problem.draw_restart(jax.random.key(2))
+    after, record = jax.jit(problem.step)(theta, state, restart, batch())
+    assert np.isfinite(record.loss)
+    assert any(np.any(a != b) for a, b in zip(*map(jax.tree.leaves, (after.params, state.params)), strict=True))
+
+
+def test_celo_trains_its_update_first_and_its_schedule_second():
+    theta = rules.get("celo").init_theta(jax.random.key(0))
+    first, second = (rules.get(name).split(theta)[0].keys() for name in ("celo_phase1", "celo"))
+    assert first == {"ff_mod_stack"}
+    assert second == {"lstm_init_state", "rnn_params"}

@@ -65,3 +65,34 @@ def test_flipping_the_perturbation_flips_the_estimate():
     a = pes.estimate(positive, negative, no, yes, e, jnp.zeros((3, 4)), 0.5).grad
     b = pes.estimate(negative, positive, no, yes, -e, jnp.zeros((3, 4)), 0.5).grad
     np.testing.assert_allclose(a, b, rtol=1e-6)
+
+
+def test_plain_evolution_strategies_leave_the_past_out():
+    key = jax.random.key(1)
+    positive, negative = jax.random.uniform(key, (2, 6, 3))
+    no, yes = jnp.zeros((6, 3), bool), jnp.ones((6, 3), bool)
+    e, past = jax.random.normal(key, (2, 3, 4))
+    plain = pes.estimate(positive, negative, no, yes, e, past, 0.5, persistent=False).grad
+    np.testing.assert_array_equal(plain, pes.estimate(positive, negative, no, yes, e, 0 * past, 0.5).grad)
+    assert np.any(plain != pes.estimate(positive, negative, no, yes, e, past, 0.5).grad)
+
+
+def test_persistent_estimates_see_long_term_effects_that_truncated_ones_miss():
+    # A state that theta feeds at every step: s <- s + theta, loss (s - 10)^2 over 20 steps in truncations of one.
+    # The meta-gradient at theta = 0 is sum_t 2 (0 - 10) t over 20 steps; truncated ES sees t = 1 alone at every step.
+    std, n, horizon = 0.01, 20_000, 20
+    key = jax.random.key(0)
+    total = {True: 0.0, False: 0.0}
+    for persistent in total:
+        states, accumulator = jnp.zeros((2, n)), jnp.zeros((n,))
+        for t in range(horizon):
+            e = std * jax.random.normal(jax.random.fold_in(key, t), (n,))
+            states = states + jnp.stack([e, -e])
+            losses = jnp.square(states - 10)[:, None]
+            got = pes.estimate(
+                *losses, jnp.zeros((1, n), bool), jnp.ones((1, n), bool), e, accumulator, std, persistent=persistent
+            )
+            accumulator = got.accumulator
+            total[persistent] += float(got.grad)
+    np.testing.assert_allclose(total[True], -20 * sum(range(1, horizon + 1)), rtol=0.05)
+    np.testing.assert_allclose(total[False], -20 * horizon, rtol=0.1)

@@ -15,14 +15,14 @@ import numpy as np
 import pytest
 
 import celo2
-from metatrain import checkpoint, outer, trainer
+from metatrain import checkpoint, metrics, outer, rules, trainer
 from metatrain.config import MetaTrainConfig
 
 SMALL = MetaTrainConfig(
     rule="celo2_base",
     iterations=6,
-    datasets=("digits", "mnist"),
-    tasks_per_dataset=4,
+    families=("digits", "mnist"),
+    tasks_per_family=4,
     hidden=8,
     batch_size=8,
     truncation=5,
@@ -38,12 +38,13 @@ def thetas_equal(a, b):
 
 def test_eight_devices_give_the_result_of_one():
     results = []
+    config = dataclasses.replace(SMALL, families=("digits", "mnist/deep"), tasks_per_family=8)
     for devices in (jax.devices()[:1], jax.devices()):
-        program = outer.build(SMALL, devices)
+        program = outer.build(config, devices)
         state = program.init()
         for _ in range(4):
-            state, metrics = program.step(state)
-        results.append((state.theta, metrics))
+            state, measured = program.step(state)
+        results.append((state.theta, measured))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5, rtol=1e-4), *results)
 
 
@@ -68,7 +69,7 @@ def test_a_run_learns_and_leaves_theta_card_and_metrics(finished):
     assert card["iterations"] == 6
     assert card["inner_steps"] == 6 * SMALL.inner_steps_per_iteration
     assert card["command"].startswith("rlopt metatrain celo2_base --iterations 6 ")
-    rows = trainer.read_metrics(tmp_path)
+    rows = metrics.read(tmp_path)
     assert [row["iteration"] for row in rows] == [2, 4, 6]
     assert all(np.isfinite(row["loss"]) for row in rows)
     assert len(list((tmp_path / "checkpoints").iterdir())) == 2
@@ -119,7 +120,7 @@ def test_kill_and_resume_gives_the_same_theta_bit_for_bit(tmp_path):
     assert (broken / "celo2_base.theta").read_bytes() == (whole / "celo2_base.theta").read_bytes()
 
     def losses(folder):
-        return [(row["iteration"], row["loss"]) for row in trainer.read_metrics(folder)]
+        return [(row["iteration"], row["loss"]) for row in metrics.read(folder)]
 
     assert losses(broken) == losses(whole)
 
@@ -131,7 +132,7 @@ def test_a_run_killed_before_its_first_checkpoint_starts_again(tmp_path):
     process.wait()
     assert not list(tmp_path.rglob("checkpoint_*.msgpack"))
     assert child(SMALL, tmp_path).wait() == 0
-    assert [row["iteration"] for row in trainer.read_metrics(tmp_path)] == [2, 4, 6]
+    assert [row["iteration"] for row in metrics.read(tmp_path)] == [2, 4, 6]
 
 
 def test_sigterm_stops_after_the_interval_with_a_checkpoint(tmp_path):
@@ -140,7 +141,7 @@ def test_sigterm_stops_after_the_interval_with_a_checkpoint(tmp_path):
     wait_for_checkpoint(tmp_path, process)
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=60) == 0
-    last = trainer.read_metrics(tmp_path)[-1]["iteration"]
+    last = metrics.read(tmp_path)[-1]["iteration"]
     assert (tmp_path / "checkpoints" / f"checkpoint_{last:08d}.msgpack").exists()
 
 
@@ -164,13 +165,21 @@ def test_other_settings_are_refused_by_name(own_copy):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"tasks_per_dataset": 0}, "tasks_per_dataset must be at least 1, got 0"),
+        ({"tasks_per_family": 0}, "tasks_per_family must be at least 1, got 0"),
         ({"min_unroll": 3}, r"min_unroll \(3\) must not be shorter than truncation \(5\)"),
         ({"max_unroll": 4}, r"max_unroll \(4\) must be at least min_unroll \(5\)"),
         ({"std": 0.0}, "std must be positive"),
-        ({"datasets": ()}, "datasets must name at least one"),
-        ({"datasets": ("svhn",)}, "unknown data set 'svhn'; there are"),
-        ({"rule": "celo3"}, "unknown rule 'celo3'; there are celo2"),
+        ({"families": ()}, "families must name at least one"),
+        ({"families": ("svhm",)}, "unknown data set 'svhm'; there are"),
+        ({"families": ("svhn",)}, r"no image set 'svhn' .*: put train_32x32.mat of SVHN"),
+        ({"families": ("digits/shallow",)}, "unknown network 'shallow'; there are"),
+        ({"batch_size": 1500}, "digits has 1438 images to train on, fewer than batch_size 1500"),
+        ({"outer_clip": 0.0}, "outer_clip must be positive"),
+        ({"average_decay": 1.0}, r"average_decay must lie in \[0, 1\)"),
+        ({"rule": "celo"}, "give the update rule with --init-theta"),
+        ({"init_theta": Path("nowhere.theta")}, "there is no file nowhere.theta"),
+        ({"data_dir": Path("nowhere")}, "there is no folder nowhere"),
+        ({"rule": "celo3"}, "unknown rule 'celo3'; there are celo"),
         ({"scale_range": (0.0, 1.0)}, "scale_range must satisfy"),
     ],
 )
@@ -198,6 +207,95 @@ def test_a_truncation_of_one_step_gives_finite_gradients():
     program = outer.build(dataclasses.replace(SMALL, truncation=1, min_unroll=1, max_unroll=2))
     state = program.init()
     for _ in range(5):
-        state, metrics = program.step(state)
-        assert float(metrics.bad_grads) == 0.0
-        assert float(metrics.loss) < outer.BAD_LOSS
+        state, measured = program.step(state)
+        assert float(measured.bad_grads) == 0.0
+        assert float(measured.loss) < outer.BAD_LOSS
+
+
+def run(config, folder, **settings):
+    return trainer.train(config, folder, checkpoint_every=2, log_every=2, progress=False, **settings)
+
+
+def test_a_compact_checkpoint_alone_continues_bit_for_bit(tmp_path):
+    config = dataclasses.replace(SMALL, refresh_every=4, iterations=8)
+    whole = run(config, tmp_path / "whole", validate_every=0)
+    early = run(dataclasses.replace(config, iterations=4), tmp_path / "early", validate_every=0)
+    assert early.iteration == 4
+    name = "checkpoints/checkpoint_00000004.msgpack"
+    target = tmp_path / "elsewhere" / name
+    target.parent.mkdir(parents=True)
+    shutil.copy(tmp_path / "early" / name, target)
+    full = tmp_path / "whole" / "checkpoints" / "checkpoint_00000006.msgpack"
+    assert target.stat().st_size < full.stat().st_size / 10
+    rest = run(config, tmp_path / "elsewhere", validate_every=0)
+    thetas_equal(rest.theta, whole.theta)
+    card = json.loads((tmp_path / "elsewhere" / "celo2_base.json").read_text())
+    assert [point["iteration"] for point in card["loss_curve"]] == [2, 4, 6, 8]
+    assert [p.name for p in sorted((tmp_path / "whole" / "thetas").iterdir())] == [
+        "theta_00000004.theta",
+        "theta_00000008.theta",
+    ]
+
+
+def test_a_setting_that_is_new_since_a_checkpoint_counts_as_its_default(own_copy):
+    path = own_copy / "checkpoints" / "checkpoint_00000006.msgpack"
+    header, _, payload = path.read_bytes().partition(b"\n")
+    known = json.loads(header)
+    del known["config"]["estimator"]
+    path.write_bytes(json.dumps(known).encode() + b"\n" + payload)
+    template = jax.eval_shape(outer.build(SMALL).init)
+    assert checkpoint.load_latest(path.parent, template, SMALL).iteration == 6
+    with pytest.raises(ValueError, match="estimator: 'pes' there, 'es' here"):
+        checkpoint.load_latest(path.parent, template, dataclasses.replace(SMALL, estimator="es"))
+
+
+def test_frozen_parts_of_theta_stay_and_come_from_the_file(tmp_path):
+    start = rules.get("celo").init_theta(jax.random.key(7))
+    celo2.save_checkpoint(tmp_path / "start.theta", start)
+    for rule, kept in (("celo_phase1", ("lstm_init_state", "rnn_params")), ("celo", ("ff_mod_stack",))):
+        config = dataclasses.replace(SMALL, rule=rule, iterations=2, init_theta=tmp_path / "start.theta")
+        theta = run(config, tmp_path / rule, validate_every=0).theta
+        for name in theta:
+            changed = [np.any(a != b) for a, b in zip(*map(jax.tree.leaves, (theta[name], start[name])), strict=True)]
+            assert not any(changed) if name in kept else any(changed), name
+
+
+def test_weights_of_another_rule_are_refused_as_a_start(tmp_path):
+    celo2.save_checkpoint(tmp_path / "start.theta", rules.get("celo2").init_theta(jax.random.key(7)))
+    config = dataclasses.replace(SMALL, rule="celo", init_theta=tmp_path / "start.theta")
+    with pytest.raises(ValueError, match="holds celo2 weights, which do not fit celo"):
+        outer.build(config).init()
+
+
+@pytest.mark.parametrize("settings", [{"estimator": "es"}, {"outer_schedule": "inverse_sqrt", "outer_hold": 2}])
+def test_estimator_and_schedule_change_the_course(finished, tmp_path, settings):
+    other = run(dataclasses.replace(SMALL, **settings), tmp_path, validate_every=0).theta
+    assert any(np.any(a != b) for a, b in zip(*map(jax.tree.leaves, (other, finished[0].theta)), strict=True))
+
+
+def test_clipping_does_not_touch_small_gradients(finished, tmp_path):
+    clipped = run(dataclasses.replace(SMALL, outer_clip=1e6), tmp_path, validate_every=0).theta
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), clipped, finished[0].theta)
+
+
+def test_the_running_mean_is_what_is_written(tmp_path):
+    result = run(dataclasses.replace(SMALL, average_decay=0.5), tmp_path, validate_every=0)
+    state = checkpoint.load_latest(
+        tmp_path / "checkpoints",
+        jax.eval_shape(outer.build(SMALL).init),
+        dataclasses.replace(SMALL, average_decay=0.5),
+    ).state
+    thetas_equal(result.theta, state.theta_average)
+    assert any(np.any(a != b) for a, b in zip(*map(jax.tree.leaves, (state.theta, result.theta)), strict=True))
+
+
+def test_the_best_weights_in_meta_validation_are_kept_with_their_score(tmp_path):
+    config = dataclasses.replace(SMALL, iterations=4)
+    rows = []
+    result = run(config, tmp_path, validate_every=2, report=rows.append)
+    losses = {row["iteration"]: row["validation_loss"] for row in rows}
+    card = json.loads((tmp_path / "celo2_base.best.json").read_text())
+    assert card["validation"]["loss"] == min(losses.values())
+    assert losses[card["iterations"]] == min(losses.values())
+    assert celo2.load_checkpoint(result.best_path)
+    assert metrics.read(tmp_path) == rows

@@ -1,0 +1,43 @@
+"""Task families: what is trained on which images. Those of one network are stacked and run as one batch."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from metatrain import datasets, tasks
+
+DEFAULT_NETWORK = tasks.NETWORKS[0]
+
+
+class Group(NamedTuple):
+    """Families with the same network.
+
+    task: theirs. data: their sets, stacked. members: their places in the list of all families.
+    """
+
+    task: tasks.Task
+    data: datasets.StackedDatasets
+    members: tuple[int, ...]
+
+
+def load(
+    specs: tuple[str, ...], hidden: int, batch_size: int, split: str = "train", data_dir: Path | None = None
+) -> list[Group]:
+    """Reads the families `SET` or `SET/NETWORK` and groups them by network, in the order of first appearance.
+
+    Raises:
+      ValueError: for an unknown set or network, or a set with fewer images than a batch.
+    """
+    members: dict[str, list[int]] = {}
+    sets = []
+    for i, spec in enumerate(specs):
+        name, _, network = spec.partition("/")
+        members.setdefault(network or DEFAULT_NETWORK, []).append(i)
+        sets.append(datasets.load(name, split, data_dir))
+        if len(sets[-1].labels) < batch_size:
+            raise ValueError(
+                f"{name} has {len(sets[-1].labels)} images to train on, fewer than batch_size {batch_size}"
+            )
+    return [
+        Group(tasks.make(network, hidden), datasets.stack([sets[i] for i in places]), tuple(places))
+        for network, places in members.items()
+    ]

@@ -1,0 +1,171 @@
+"""All inner problems ("particles") of a run: their states, and what those of one device say about the meta-gradient."""
+
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from metatrain import augmentation, batches, datasets, families, pes, rules, tasks
+from metatrain.config import MetaTrainConfig
+from metatrain.unroll import StepRecord, TruncatedUnroll, UnrollState
+
+Theta = Any
+
+
+class Sums(NamedTuple):
+    """Sums over particles. grad: like the trained part of theta. loss: float32 scalar. family_loss: float32 [F]."""
+
+    grad: Theta
+    loss: jax.Array
+    family_loss: jax.Array
+
+
+class Inputs(NamedTuple):
+    """What the particles of a group read. number, place: int32 [n], number among all particles and place of the family
+    in the group's stacked data. data: see `datasets.StackedDatasets`, the whole group's on every device.
+    """
+
+    number: Any
+    place: Any
+    data: datasets.StackedDatasets
+
+
+class State(NamedTuple):
+    """State of the particles, a tuple with an entry per group each.
+
+    unrolls: leaves [n, 2, ...], both signs. accumulator: like the trained part of theta, leaves [n, ...].
+    """
+
+    unrolls: tuple[UnrollState, ...]
+    accumulator: tuple[Theta, ...]
+
+
+class Particles(NamedTuple):
+    """The particles of a configuration, as pure functions of keys and states; see `make`."""
+
+    config: MetaTrainConfig
+    rule: rules.Rule
+    unrolls: tuple[TruncatedUnroll, ...]
+    inputs: tuple[Inputs, ...]
+
+    @property
+    def smallest_share(self) -> int:
+        """The largest number of devices that share every group evenly."""
+        return math.gcd(*(len(group.number) for group in self.inputs))
+
+    def init(self, key: jax.Array, trained: Theta, frozen: Theta) -> State:
+        """All unrolls at random points of their schedules, and empty accumulators."""
+        unrolls, accumulators = [], []
+        for unroll, group in zip(self.unrolls, self.inputs, strict=True):
+
+            def init_pair(number: jax.Array, unroll: TruncatedUnroll = unroll) -> UnrollState:
+                state = unroll.init(jax.random.fold_in(key, number), {**frozen, **trained})
+                return jax.tree.map(lambda x: jnp.stack([x, x]), state)
+
+            size = len(group.number)
+            unrolls.append(jax.vmap(init_pair)(jnp.asarray(group.number)))
+            accumulators.append(jax.tree.map(lambda x, n=size: jnp.zeros((n, *x.shape), x.dtype), trained))
+        return State(tuple(unrolls), tuple(accumulators))
+
+    def estimate(
+        self,
+        key: jax.Array,
+        data_key: jax.Array,
+        iteration: jax.Array,
+        trained: Theta,
+        frozen: Theta,
+        state: State,
+        inputs: tuple[Inputs, ...],
+    ) -> tuple[State, Sums]:
+        """One truncation of the particles given (those of one device), and the sums of their estimates."""
+        unrolls, accumulators, sums = [], [], []
+        for i, group in enumerate(inputs):
+            new, estimate, losses = self._estimate_group(
+                key, data_key, iteration, trained, frozen, state.unrolls[i], state.accumulator[i], i, group
+            )
+            unrolls.append(new)
+            accumulators.append(estimate.accumulator)
+            size = group.number.shape[0]
+            family = group.number // self.config.tasks_per_family
+            family_loss = jax.ops.segment_sum(losses, family, num_segments=len(self.config.families))
+            sums.append(Sums(jax.tree.map(lambda g, n=size: n * g, estimate.grad), jnp.sum(losses), family_loss))
+        return State(tuple(unrolls), tuple(accumulators)), jax.tree.map(lambda *x: sum(x[1:], x[0]), *sums)
+
+    def _estimate_group(
+        self,
+        key: jax.Array,
+        data_key: jax.Array,
+        iteration: jax.Array,
+        trained: Theta,
+        frozen: Theta,
+        unrolls: UnrollState,
+        accumulator: Theta,
+        group: int,
+        inputs: Inputs,
+    ) -> tuple[UnrollState, pes.Estimate, jax.Array]:
+        config, unroll = self.config, self.unrolls[group]
+        keys = jax.vmap(lambda n: jax.random.split(jax.random.fold_in(key, n)))(inputs.number)
+        perturbation = jax.vmap(lambda k: pes.sample_perturbation(k, trained, config.std))(keys[:, 0])
+        thetas = jax.vmap(lambda e: pes.antithetic(trained, e))(perturbation)
+        restart = jax.vmap(unroll.draw_restart)(keys[:, 1])
+        rows = self._rows(data_key, iteration, inputs)
+
+        def train(trained: Theta, *args: Any) -> tuple[UnrollState, StepRecord]:
+            return unroll.step({**frozen, **trained}, *args)
+
+        # Both signs share problem, batch and restart; only theta and the trajectory differ.
+        all_steps = jax.vmap(jax.vmap(train, in_axes=(0, 0, None, None)))
+        images, labels = jnp.asarray(inputs.data.images), jnp.asarray(inputs.data.labels)
+
+        def body(state: UnrollState, rows_t: jax.Array) -> tuple[UnrollState, StepRecord]:
+            place = inputs.place[:, None]
+            batch = tasks.Batch(images[place, rows_t].astype(jnp.float32) / 255, labels[place, rows_t])
+            return all_steps(thetas, state, restart, batch)
+
+        unrolls, record = jax.lax.scan(body, unrolls, rows)  # record: [T, n, 2]
+        estimate = pes.estimate(
+            record.loss[:, :, 0],
+            record.loss[:, :, 1],
+            record.is_done[:, :, 0],
+            record.mask[:, :, 0],
+            perturbation,
+            accumulator,
+            config.std,
+            persistent=config.estimator == "pes",
+        )
+        num_steps = jnp.maximum(jnp.sum(record.mask[:, :, 0], axis=0), 1)
+        return unrolls, estimate, jnp.sum(jnp.mean(record.loss, axis=-1), axis=0) / num_steps
+
+    def _rows(self, data_key: jax.Array, iteration: jax.Array, inputs: Inputs) -> jax.Array:
+        """Images of every step's batches, int32 [T, n, B]: the tasks of a family take turns in one stream of epochs."""
+        config = self.config
+        number = inputs.number.astype(jnp.uint32)
+        turn = number % config.tasks_per_family
+        step = iteration.astype(jnp.uint32) * config.truncation + jnp.arange(config.truncation, dtype=jnp.uint32)
+        position = step[:, None] * jnp.uint32(config.tasks_per_family) + turn
+        family_keys = jax.vmap(lambda f: jax.random.bits(jax.random.fold_in(data_key, f), dtype=jnp.uint32))(
+            number // config.tasks_per_family
+        )
+        sizes = jnp.asarray(inputs.data.sizes).astype(jnp.uint32)[inputs.place]
+        return batches.rows(position, jnp.broadcast_to(sizes, position.shape), family_keys, config.batch_size)
+
+
+def make(config: MetaTrainConfig) -> Particles:
+    """Reads the data of a configuration and numbers its particles: family by family, `tasks_per_family` each."""
+    config.check()
+    augmentation.check(config.augmentation, config.scale_range)
+    rule = rules.get(config.rule)
+    unrolls, inputs = [], []
+    each = np.arange(config.tasks_per_family, dtype=np.int32)
+    for group in families.load(config.families, config.hidden, config.batch_size, data_dir=config.data_dir):
+        unrolls.append(
+            TruncatedUnroll(
+                group.task, rule, config.min_unroll, config.max_unroll, config.augmentation, config.scale_range
+            )
+        )
+        number = np.concatenate([member * config.tasks_per_family + each for member in group.members])
+        place = np.repeat(np.arange(len(group.members), dtype=np.int32), config.tasks_per_family)
+        inputs.append(Inputs(number, place, group.data))
+    return Particles(config, rule, tuple(unrolls), tuple(inputs))

@@ -1,0 +1,31 @@
+"""Stopping a long run on request: the run ends at a place from which it can go on."""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+@contextmanager
+def stop_requested() -> Iterator[list[int]]:
+    """A list that is empty until SIGTERM or SIGINT arrives. A second SIGINT interrupts at once."""
+    received: list[int] = []
+
+    def handle(number: int, frame: Any) -> None:
+        del frame
+        if received and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        received.append(number)
+        os.write(2, b"\nstopping after this interval; the run can be resumed\n")
+
+    try:
+        previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # not the main thread: signals stay with whoever owns them
+        yield received
+        return
+    try:
+        yield received
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -1,0 +1,95 @@
+"""Meta-validation: how well weights train tasks that they were not meta-trained on."""
+
+import statistics
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from metatrain import batches, families, rules, tasks
+
+# Networks or variants of sets that the default families leave out, on images that no task is meta-trained on.
+FAMILIES = ("fashion/tanh", "digits_inverted", "mnist_noisy/deep", "mnist/autoencoder")
+SPLIT = "inner_valid"
+_SEED = 20_260
+
+
+class Score(NamedTuple):
+    """loss: mean over families. family_loss: mean training loss per family, a share of that before training."""
+
+    loss: float
+    family_loss: dict[str, float]
+
+
+def make(
+    rule_name: str,
+    specs: tuple[str, ...] = FAMILIES,
+    *,
+    steps: int = 1000,
+    problems: int = 4,
+    hidden: int = 32,
+    batch_size: int = 64,
+    split: str = SPLIT,
+) -> Callable[[Any], Score]:
+    """Prepares theta -> `Score`; the problems are the same for every theta and every run.
+
+    Args:
+      rule_name: rule as in `rules`.
+      specs: families, `SET` or `SET/NETWORK`.
+      steps: length of the inner training runs.
+      problems: runs per family. hidden, batch_size: of the inner networks.
+      split: which images to train on.
+    """
+    rule = rules.get(rule_name)
+    compiled = []
+    for group in families.load(specs, hidden, batch_size, split):
+        run = jax.jit(_runner(rule, group, steps, problems, batch_size))
+        compiled.append((run, [specs[i] for i in group.members], group.task.loss_cap / tasks.CAP))
+
+    def score(theta: Any) -> Score:
+        theta = jax.tree.map(np.asarray, theta)
+        found: dict[str, float] = {}
+        for run, names, guess in compiled:
+            losses = np.asarray(run(theta)) / guess
+            found.update(zip(names, losses.tolist(), strict=True))
+        ordered = {name: round(found[name], 6) for name in specs}
+        return Score(round(statistics.fmean(ordered.values()), 6), ordered)
+
+    return score
+
+
+def _runner(
+    rule: rules.Rule, group: families.Group, steps: int, problems: int, batch_size: int
+) -> Callable[[Any], jax.Array]:
+    task, data = group.task, group.data
+
+    def train(theta: Any, place: jax.Array, key: jax.Array) -> jax.Array:
+        init_key, data_key = jax.random.split(key)
+        params = task.init(init_key)
+        optimizer = rule.optimizer(theta, jnp.int32(steps))
+        order = jax.random.bits(data_key, dtype=jnp.uint32)
+        size = jnp.asarray(data.sizes).astype(jnp.uint32)[place]
+        rows = batches.rows(jnp.arange(steps, dtype=jnp.uint32), jnp.broadcast_to(size, (steps,)), order, batch_size)
+
+        def body(carry: Any, rows_t: jax.Array) -> tuple[Any, jax.Array]:
+            params, state = carry
+            images = jnp.asarray(data.images)[place, rows_t].astype(jnp.float32) / 255
+            batch = tasks.Batch(images, jnp.asarray(data.labels)[place, rows_t])
+            loss, grads = jax.value_and_grad(task.loss)(params, batch)
+            updates, state = optimizer.update(grads, state, params, value=loss)
+            capped = jnp.where(jnp.isnan(loss), task.loss_cap, jnp.clip(loss, 0.0, task.loss_cap))
+            return (optax.apply_updates(params, updates), state), capped
+
+        return jnp.mean(jax.lax.scan(body, (params, optimizer.init(params)), rows)[1])
+
+    def run(theta: Any) -> jax.Array:
+        """Mean loss of each family of the group, [F]."""
+        places = jnp.arange(len(group.members))
+        keys = jax.random.split(jax.random.key(_SEED), problems)
+        each = jax.vmap(jax.vmap(train, in_axes=(None, None, 0)), in_axes=(None, 0, None))
+        return jnp.mean(each(theta, places, keys), axis=1)
+
+    return run
