@@ -12,8 +12,10 @@ RULES = ("celo2", "celo2_base", "celo_phase1", "celo", "celo_adam")
 OUTER_LEARNING_RATES = {"celo2": 5e-5, "celo2_base": 1e-4, "celo_phase1": 3e-4, "celo": 3e-4, "celo_adam": 3e-4}
 # Rules that train a part of theta only and take the rest from an earlier run.
 NEEDS_INIT_THETA = ("celo",)
-AT_LEAST_ONE = ("iterations", "tasks_per_family", "hidden", "batch_size", "truncation", "min_unroll")
-AT_LEAST_ONE += ("outer_hold", "refresh_every")
+AT_LEAST_ONE = (
+    *("iterations", "tasks_per_family", "hidden", "batch_size", "truncation", "min_unroll"),
+    *("outer_hold", "refresh_every"),
+)
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,7 @@ def train(
     log_every: int = 10,
     progress: bool = True,
     report: Callable[[dict[str, Any]], None] | None = None,
+    score: Callable[[Any], validation.Score] | None = None,
     devices: list[Any] | None = None,
 ) -> Result:
     """Meta-trains a rule, or continues a run whose checkpoints lie in `out`.
@@ -62,6 +63,7 @@ def train(
       log_every: outer iterations per row of `metrics.jsonl`.
       progress: show a progress bar with the time left.
       report: called with every row.
+      score: theta -> meta-validation; default: `validation.make`.
       devices: devices that share the problems; default: all.
 
     Raises:
@@ -91,7 +93,6 @@ def train(
         folder.mkdir(parents=True, exist_ok=True)  # before anything else: it marks the folder as ours
         rows = metrics.read_until(out, iteration)
     best = card.best_validation(out, config)
-    score = None
     started = time.monotonic()
 
     def weights() -> Any:

@@ -12,6 +12,7 @@ from metatrain.config import MetaTrainConfig
 from rlopt import presets, runtime
 from rlopt.catalog import OPTIMIZERS
 from rlopt.config import TrainConfig
+from rlopt.supervised.config import SuiteConfig
 
 
 @dataclass(frozen=True)
@@ -135,6 +136,33 @@ class MetaTrain:
 
 
 @dataclass(frozen=True)
+class MetaTest:
+    """Judge learned rules on tasks that they were not trained on; the same command continues a stopped run."""
+
+    suite: Literal["supervised"] = "supervised"
+    """supervised: small networks on images, text and regression, against tuned hand-designed optimizers."""
+    config: Annotated[SuiteConfig, tyro.conf.arg(name="")] = field(default_factory=SuiteConfig)
+    out: Path | None = None
+    """Run folder; default: runs/metatest-SUITE."""
+
+    def run(self) -> None:
+        """Trains what is missing, prints the tables, draws the curves."""
+        from rich.console import Console
+
+        from rlopt.supervised import report
+        from rlopt.supervised import suite as supervised
+
+        folder = self.out or Path("runs") / f"metatest-{self.suite}"
+        cells = supervised.run(self.config, folder)
+        report.write(cells, folder)
+        tuned = {name: len(rates) > 1 for name, (_, rates) in supervised.contestants(self.config).items()}
+        console = Console()
+        console.print(report.task_table(cells))
+        console.print(report.summary_table(cells, tuned))
+        print(f"run folder: {folder}\nplot: {folder / 'plots' / 'curves.png'}")
+
+
+@dataclass(frozen=True)
 class ThetaInfo:
     """Say what is in a theta file: rule, sizes, hash, card."""
 
@@ -211,13 +239,14 @@ def _preset_for(args: list[str]) -> PPOConfig:
     return presets.ppo_config(env_id)
 
 
-def _parse(args: list[str]) -> Train | Compare | MetaTrain | Theta | ListOptimizers | ListEnvs:
+def _parse(args: list[str]) -> Train | Compare | MetaTrain | MetaTest | Theta | ListOptimizers | ListEnvs:
     hyper = _preset_for(args)
     subcommand = tyro.conf.subcommand
     commands = (
         Annotated[Train, subcommand("train", default=Train(TrainConfig(hyper=hyper)))]
         | Annotated[Compare, subcommand("compare", default=Compare(hyper=hyper))]
         | Annotated[MetaTrain, subcommand("metatrain", default=MetaTrain())]
+        | Annotated[MetaTest, subcommand("metatest", default=MetaTest())]
         | Annotated[Theta, subcommand("theta")]
         | Annotated[ListOptimizers, subcommand("optimizers")]
         | Annotated[ListEnvs, subcommand("envs")]

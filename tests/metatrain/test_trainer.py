@@ -5,17 +5,19 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import celo2
-from metatrain import checkpoint, metrics, outer, rules, trainer
+from metatrain import checkpoint, metrics, outer, rules, trainer, validation
 from metatrain.config import MetaTrainConfig
 
 SMALL = MetaTrainConfig(
@@ -267,15 +269,31 @@ def test_weights_of_another_rule_are_refused_as_a_start(tmp_path):
         outer.build(config).init()
 
 
-@pytest.mark.parametrize("settings", [{"estimator": "es"}, {"outer_schedule": "inverse_sqrt", "outer_hold": 2}])
-def test_estimator_and_schedule_change_the_course(finished, tmp_path, settings):
-    other = run(dataclasses.replace(SMALL, **settings), tmp_path, validate_every=0).theta
+def test_plain_evolution_strategies_take_another_course(finished, tmp_path):
+    other = run(dataclasses.replace(SMALL, estimator="es"), tmp_path, validate_every=0).theta
     assert any(np.any(a != b) for a, b in zip(*map(jax.tree.leaves, (other, finished[0].theta)), strict=True))
 
 
-def test_clipping_does_not_touch_small_gradients(finished, tmp_path):
-    clipped = run(dataclasses.replace(SMALL, outer_clip=1e6), tmp_path, validate_every=0).theta
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), clipped, finished[0].theta)
+def test_clipping_limits_the_norm_of_what_adamw_sees():
+    gradient, theta = {"w": jnp.asarray([30.0, 40.0])}, {"w": jnp.zeros(2)}
+    moments = []
+    for clip in (None, 5.0, 100.0):
+        optimizer = outer.optimizer(dataclasses.replace(SMALL, outer_clip=clip))
+        _, state = optimizer.update(gradient, optimizer.init(theta), theta)
+        moments.append(jax.tree.leaves(state)[1] / 0.1)  # Adam's first moment after one step is a tenth of what it saw
+    for seen, expected in zip(moments, ([30, 40], [3, 4], [30, 40]), strict=True):
+        np.testing.assert_allclose(seen, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("schedule", "after"), [("constant", 1.0), ("inverse_sqrt", 0.5), ("cosine", 0.5)])
+def test_schedules_of_the_outer_learning_rate(schedule, after):
+    config = dataclasses.replace(SMALL, outer_schedule=schedule, outer_hold=25, iterations=200, outer_weight_decay=0.0)
+    optimizer = outer.optimizer(config)
+    theta = {"w": jnp.zeros(1)}
+    state = optimizer.init(theta)
+    for _ in range(101):
+        updates, state = optimizer.update({"w": jnp.ones(1)}, state, theta)
+    np.testing.assert_allclose(updates["w"], -after * SMALL.outer_learning_rate, rtol=1e-4)
 
 
 def test_the_running_mean_is_what_is_written(tmp_path):
@@ -292,10 +310,38 @@ def test_the_running_mean_is_what_is_written(tmp_path):
 def test_the_best_weights_in_meta_validation_are_kept_with_their_score(tmp_path):
     config = dataclasses.replace(SMALL, iterations=4)
     rows = []
-    result = run(config, tmp_path, validate_every=2, report=rows.append)
+    score = validation.make("celo2_base", ("digits_inverted", "digits/tanh"), steps=20, problems=1, hidden=8)
+    result = run(config, tmp_path, validate_every=2, report=rows.append, score=score)
     losses = {row["iteration"]: row["validation_loss"] for row in rows}
     card = json.loads((tmp_path / "celo2_base.best.json").read_text())
     assert card["validation"]["loss"] == min(losses.values())
     assert losses[card["iterations"]] == min(losses.values())
     assert celo2.load_checkpoint(result.best_path)
     assert metrics.read(tmp_path) == rows
+
+
+def test_two_processes_give_the_result_of_one(tmp_path):
+    with socket.socket() as listener:
+        listener.bind(("localhost", 0))
+        port = listener.getsockname()[1]
+    flags = ["--iterations", "4", "--families", "digits", "mnist/deep", "--hidden", "8", "--batch-size", "8"]
+    flags += ["--truncation", "5", "--min-unroll", "5", "--max-unroll", "20", "--refresh-every", "3"]
+    flags += ["--checkpoint-every", "10", "--validate-every", "0"]
+    environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
+    environment["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"
+
+    def start(name, *more):
+        command = [sys.executable, "-m", "rlopt", "metatrain", "celo2_base", *flags, "--out", tmp_path / name, *more]
+        return subprocess.Popen(command, env=environment)
+
+    together = ["--distributed", "--coordinator", f"localhost:{port}", "--num-processes", "2", "--process-id"]
+    processes = [start("two", *together, str(i)) for i in range(2)]
+    assert [process.wait(timeout=300) for process in processes] == [0, 0]
+    assert start("one").wait(timeout=300) == 0
+    one, two = (celo2.load_checkpoint(tmp_path / name / "celo2_base.theta") for name in ("one", "two"))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5, rtol=1e-4), one, two)
+    (row,) = metrics.read(tmp_path / "two")[-1:]
+    assert row["iteration"] == 4
+    # Whole states, of both processes, were written: one process can go on from them.
+    assert start("two", "--iterations", "5").wait(timeout=300) == 0
+    assert metrics.read(tmp_path / "two")[-1]["iteration"] == 5

@@ -1,0 +1,117 @@
+"""Tables and plots of the supervised suite."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from rich.table import Table
+
+from celo2.files import write_atomic
+from rlopt.plotting import COLOURS, save
+from rlopt.statistics import Interval
+from rlopt.supervised import scores
+from rlopt.supervised.optimizers import REFERENCE
+from rlopt.supervised.suite import Cell
+from rlopt.supervised.training import EVERY
+
+Cells = Mapping[tuple[str, str], Cell]
+
+
+def names_of(cells: Cells) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Tasks and optimizers, in the order in which they were run."""
+    return tuple(dict.fromkeys(task for task, _ in cells)), tuple(dict.fromkeys(name for _, name in cells))
+
+
+def _shown(interval: Interval) -> str:
+    return f"{interval.estimate:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
+
+
+def summary_table(cells: Cells, tuned: Mapping[str, bool]) -> Table:
+    """One line per optimizer, best final-loss IQM first."""
+    tasks, names = names_of(cells)
+    table = Table(title=f"Against Adam tuned on each task; {len(tasks)} tasks, 95 % intervals over seeds")
+    for column in ("optimizer", "rate", "final loss, IQM", "gap", "speed-up, IQM", "gap", "lower mean loss"):
+        table.add_column(column, justify="left" if column in ("optimizer", "rate") else "right")
+    summaries = {name: scores.summarise(cells, tasks, name) for name in names}
+    for name, s in sorted(summaries.items(), key=lambda item: -item[1].final_iqm.estimate):
+        rate = cells[tasks[0], name].mean_rate
+        setting = "tuned" if tuned[name] else "none" if np.isnan(rate) else f"{float(rate):g}"
+        wins = "-" if name == REFERENCE else f"{s.wins} of {s.tasks}"
+        table.add_row(
+            name, setting, _shown(s.final_iqm), _shown(s.final_gap), _shown(s.speed_iqm), _shown(s.speed_gap), wins
+        )
+    return table
+
+
+def task_table(cells: Cells) -> Table:
+    """Mean training loss per task and optimizer, mean over seeds, each at its best rate."""
+    tasks, names = names_of(cells)
+    table = Table(title="Mean loss over training (mean over seeds)")
+    table.add_column("task")
+    for name in names:
+        table.add_column(name, justify="right")
+    for task in tasks:
+        means = {name: float(cells[task, name].mean.mean()) for name in names}
+        best = min(means.values())
+        table.add_row(task, *(f"[bold]{m:.4f}[/bold]" if m == best else f"{m:.4f}" for m in means.values()))
+    return table
+
+
+def write(cells: Cells, folder: Path) -> None:
+    """`summary.json` and the plots."""
+    tasks, names = names_of(cells)
+    summary: dict[str, Any] = {
+        name: scores.summarise(cells, tasks, name)._asdict()
+        | {
+            "mean_loss": {task: round(float(cells[task, name].mean.mean()), 6) for task in tasks},
+            "final_loss": {task: round(float(cells[task, name].final.mean()), 6) for task in tasks},
+            "mean_rate": {task: _number(cells[task, name].mean_rate) for task in tasks},
+            "final_rate": {task: _number(cells[task, name].final_rate) for task in tasks},
+        }
+        for name in names
+    }
+    write_atomic(folder / "summary.json", json.dumps(summary, indent=1).encode() + b"\n")
+    curves(cells, folder / "plots" / "curves.png")
+
+
+def _number(rate: np.ndarray) -> float | None:
+    return None if np.isnan(rate) else float(f"{float(rate):.4g}")
+
+
+def curves(cells: Cells, path: Path) -> None:
+    """Smoothed training loss per task: the learned rules, tuned Adam, and the best of the other optimizers."""
+    tasks, names = names_of(cells)
+    columns = min(5, len(tasks))
+    rows = -(-len(tasks) // columns)
+    figure = Figure(figsize=(3.2 * columns, 2.9 * rows + 0.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    learned = names[: names.index(REFERENCE)]
+    others = [name for name in names if name not in learned and name != REFERENCE]
+    colours = dict(zip((*learned, REFERENCE, "best other"), COLOURS, strict=False))
+    for ax, task in zip(axes, tasks, strict=False):
+        shown = {name: cells[task, name] for name in (*learned, REFERENCE)}
+        if others:
+            best = min(others, key=lambda name: cells[task, name].final.mean())
+            shown["best other"] = cells[task, best]
+            ax.set_title(f"{task} (other: {best})", fontsize="medium")
+        else:
+            ax.set_title(task, fontsize="medium")
+        for name, cell in shown.items():
+            steps = EVERY * np.arange(1, cell.smooth.shape[1] + 1)
+            ax.plot(steps, cell.smooth.mean(0), color=colours[name], linewidth=1.5, label=name)
+            ax.fill_between(steps, cell.smooth.min(0), cell.smooth.max(0), color=colours[name], alpha=0.2, linewidth=0)
+        low = min(float(cell.smooth.min()) for cell in shown.values())
+        ax.set_yscale("log")
+        ax.set_ylim(low * 0.95, float(cells[task, REFERENCE].smooth[:, 0].max()) * 1.1)
+        ax.set_xlabel("step")
+        ax.grid(alpha=0.3)
+    for ax in axes[len(tasks) :]:
+        ax.set_visible(False)
+    axes[0].set_ylabel("training loss")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(colours), frameon=False)
+    save(figure, path)

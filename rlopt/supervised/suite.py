@@ -1,0 +1,129 @@
+"""The suite: every optimizer on every task, tuned if it has a rate to tune. Each cell is kept: a run can go on."""
+
+import dataclasses
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import tqdm
+
+from celo2.files import write_atomic
+from rlopt.supervised import optimizers, tasks, training
+from rlopt.supervised.config import SuiteConfig
+
+CELLS = "cells"
+SETTINGS = "suite.json"
+
+
+class Cell(NamedTuple):
+    """What one optimizer reached on one task.
+
+    rates [K]: tried, with one seed; NaN where there is none to try. tuning_mean, tuning_final [K]: mean and final loss
+    of that seed. mean [S], final [S], smooth [S, T / 10]: of all seeds, each at the best rate for mean or final loss.
+    mean_rate, final_rate: these rates.
+    """
+
+    rates: np.ndarray
+    tuning_mean: np.ndarray
+    tuning_final: np.ndarray
+    mean: np.ndarray
+    final: np.ndarray
+    smooth: np.ndarray
+    mean_rate: np.ndarray
+    final_rate: np.ndarray
+
+
+def contestants(config: SuiteConfig) -> dict[str, tuple[optimizers.Factory, tuple[float, ...]]]:
+    """Name -> factory and rates, in the order of the tables: learned rules, then hand-designed optimizers."""
+    found: dict[str, tuple[optimizers.Factory, tuple[float, ...]]] = {}
+    for spec in config.rules:
+        name, _, file = spec.partition(":")
+        factory = optimizers.learned(name, Path(file) if file else None)
+        one = (float("nan"),) if name in optimizers.SELF_SCHEDULED else (config.learning_rate(name),)
+        found[spec] = (factory, optimizers.LEARNING_RATES if config.tune_rules and one[0] == one[0] else one)
+    for name in dict.fromkeys((optimizers.REFERENCE, *config.optimizers)):
+        found[name] = (optimizers.hand_designed(name), optimizers.LEARNING_RATES)
+    return found
+
+
+def run(config: SuiteConfig, folder: Path, progress: bool = True) -> dict[tuple[str, str], Cell]:
+    """Trains what is not in the folder yet. Returns (task, optimizer) -> `Cell`.
+
+    Raises:
+      ValueError: for unknown names, impossible numbers, or a folder with results of other settings.
+    """
+    config.check()
+    entries = contestants(config)
+    chosen = {name: tasks.make(name) for name in config.tasks}
+    settings = {"steps": config.steps, "seeds": config.seeds}
+    path = folder / SETTINGS
+    if path.exists():
+        before = json.loads(path.read_text(encoding="utf-8"))
+        if any(before.get(name) != value for name, value in settings.items()):
+            raise ValueError(f"{folder} holds results of other settings ({before}); choose another folder")
+    elif folder.exists() and any(folder.iterdir()):
+        raise ValueError(f"{folder} is neither empty nor of this suite; choose another folder")
+    document = {**dataclasses.asdict(config), **settings}
+    write_atomic(path, json.dumps(document, indent=1).encode() + b"\n")
+    cells = {}
+    bar = tqdm.tqdm(total=len(chosen) * len(entries), unit="cell", disable=not progress)
+    with bar:
+        for task_name, task in chosen.items():
+            for name, (factory, rates) in entries.items():
+                bar.set_postfix_str(f"{task_name}, {name}")
+                file = folder / CELLS / f"{task_name}--{_safe(name)}.npz"
+                cell = _read(file, rates)
+                if cell is None:
+                    cell = _run_cell(config, task, name, factory, rates)
+                    _write(file, cell)
+                cells[task_name, name] = cell
+                bar.update()
+    return cells
+
+
+def _run_cell(
+    config: SuiteConfig, task: tasks.Task, name: str, factory: optimizers.Factory, rates: Sequence[float]
+) -> Cell:
+    run_all = training.compile_runs(task, factory, config.steps)
+    seeds = range(config.seeds)
+    # The reference is what everything else is measured by: it is tuned on all seeds, the others on the first.
+    tuning_seeds = seeds if name == optimizers.REFERENCE else seeds[:1]
+    # A rule without a rate still gets a number to ignore.
+    tried = [0.0 if rate != rate else rate for rate in rates]
+    tuning = run_all([(rate, seed) for rate in tried for seed in tuning_seeds])
+    shape = (len(tried), len(tuning_seeds))
+    mean, final = tuning.mean.reshape(shape).mean(1), tuning.final.reshape(shape).mean(1)
+    best = {"mean": int(np.argmin(mean)), "final": int(np.argmin(final))}
+    curves = run_all([(tried[i], seed) for i in best.values() for seed in seeds])
+    half = len(seeds)
+    return Cell(
+        rates=np.asarray(rates),
+        tuning_mean=mean,
+        tuning_final=final,
+        mean=curves.mean[:half],
+        final=curves.final[half:],
+        smooth=curves.smooth[half:],
+        mean_rate=np.asarray(rates[best["mean"]]),
+        final_rate=np.asarray(rates[best["final"]]),
+    )
+
+
+def _safe(name: str) -> str:
+    return name.replace("/", "_").replace(":", "_")
+
+
+def _write(path: Path, cell: Cell) -> None:
+    buffer = io.BytesIO()
+    np.savez(buffer, **cell._asdict())
+    write_atomic(path, buffer.getvalue())
+
+
+def _read(path: Path, rates: Sequence[float]) -> Cell | None:
+    if not path.exists():
+        return None
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        cell = Cell(**{name: arrays[name] for name in Cell._fields})
+    return cell if np.array_equal(cell.rates, np.asarray(rates), equal_nan=True) else None
