@@ -72,7 +72,7 @@ def save(
     wall_seconds: float,
     losses: Sequence[tuple[int, float]],
 ) -> Path:
-    """Writes one checkpoint atomically and removes all but the newest two."""
+    """Writes one checkpoint atomically and removes all but the newest two and the newest small one."""
     if iteration % config.refresh_every == 0:
         state = state._replace(particles=None)  # type: ignore[arg-type]
     payload = flax.serialization.to_bytes(jax.tree.map(np.asarray, state))
@@ -87,7 +87,9 @@ def save(
     }
     path = folder / f"checkpoint_{iteration:08d}.msgpack"
     write_atomic(path, json.dumps(header).encode() + b"\n" + payload)
-    for old in _files(folder)[:-KEEP]:
+    kept = _files(folder)
+    compact = [file for file in kept if _iteration(file) % config.refresh_every == 0]
+    for old in set(kept) - {*kept[-KEEP:], *compact[-1:]}:
         old.unlink(missing_ok=True)
     return path
 
@@ -127,6 +129,10 @@ def load_latest(folder: Path, template: OuterState, config: MetaTrainConfig) -> 
     if files:
         raise ValueError(f"no intact checkpoint among {[str(path) for path in files]}")
     return None
+
+
+def _iteration(path: Path) -> int:
+    return int(path.stem.removeprefix("checkpoint_"))
 
 
 def _files(folder: Path) -> list[Path]:

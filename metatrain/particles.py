@@ -9,9 +9,11 @@ import numpy as np
 
 from metatrain import augmentation, batches, datasets, families, pes, rules, tasks
 from metatrain.config import MetaTrainConfig
-from metatrain.unroll import StepRecord, TruncatedUnroll, UnrollState
+from metatrain.unroll import Restart, StepRecord, TruncatedUnroll, UnrollState
 
 Theta = Any
+# Pairs of trajectories that are trained side by side: their arrays, some half a megabyte, stay in a core's cache.
+BLOCK = 2
 
 
 class Sums(NamedTuple):
@@ -111,20 +113,39 @@ class Particles(NamedTuple):
         thetas = jax.vmap(lambda e: pes.antithetic(trained, e))(perturbation)
         restart = jax.vmap(unroll.draw_restart)(keys[:, 1])
         rows = self._rows(data_key, iteration, inputs)
+        images, labels = jnp.asarray(inputs.data.images), jnp.asarray(inputs.data.labels)
 
         def train(trained: Theta, *args: Any) -> tuple[UnrollState, StepRecord]:
             return unroll.step({**frozen, **trained}, *args)
 
         # Both signs share problem, batch and restart; only theta and the trajectory differ.
         all_steps = jax.vmap(jax.vmap(train, in_axes=(0, 0, None, None)))
-        images, labels = jnp.asarray(inputs.data.images), jnp.asarray(inputs.data.labels)
 
-        def body(state: UnrollState, rows_t: jax.Array) -> tuple[UnrollState, StepRecord]:
-            place = inputs.place[:, None]
-            batch = tasks.Batch(images[place, rows_t].astype(jnp.float32) / 255, labels[place, rows_t])
-            return all_steps(thetas, state, restart, batch)
+        def truncation(
+            block: tuple[Theta, UnrollState, Restart, jax.Array, jax.Array],
+        ) -> tuple[UnrollState, StepRecord]:
+            thetas, state, restart, place, rows = block
 
-        unrolls, record = jax.lax.scan(body, unrolls, rows)  # record: [T, n, 2]
+            def body(state: UnrollState, rows_t: jax.Array) -> tuple[UnrollState, StepRecord]:
+                where = place[:, None]
+                batch = tasks.Batch(images[where, rows_t].astype(jnp.float32) / 255, labels[where, rows_t])
+                return all_steps(thetas, state, restart, batch)
+
+            state, record = jax.lax.scan(body, state, jnp.moveaxis(rows, 1, 0))
+            return state, jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), record)
+
+        # Block by block, so that the arrays of a step stay in the cache however many particles there are.
+        size = max(n for n in range(1, BLOCK + 1) if len(keys) % n == 0)
+
+        def split(x: jax.Array) -> jax.Array:
+            return x.reshape(-1, size, *x.shape[1:])
+
+        def join(x: jax.Array) -> jax.Array:
+            return x.reshape(-1, *x.shape[2:])
+
+        blocks = jax.tree.map(split, (thetas, unrolls, restart, inputs.place, rows))
+        unrolls, record = jax.tree.map(join, jax.lax.map(truncation, blocks))
+        record = jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), record)  # [T, n, 2]
         estimate = pes.estimate(
             record.loss[:, :, 0],
             record.loss[:, :, 1],
@@ -139,17 +160,19 @@ class Particles(NamedTuple):
         return unrolls, estimate, jnp.sum(jnp.mean(record.loss, axis=-1), axis=0) / num_steps
 
     def _rows(self, data_key: jax.Array, iteration: jax.Array, inputs: Inputs) -> jax.Array:
-        """Images of every step's batches, int32 [T, n, B]: the tasks of a family take turns in one stream of epochs."""
+        """Images of every step's batches, int32 [n, T, B]: the tasks of a family take turns in one stream of epochs."""
         config = self.config
         number = inputs.number.astype(jnp.uint32)
         turn = number % config.tasks_per_family
         step = iteration.astype(jnp.uint32) * config.truncation + jnp.arange(config.truncation, dtype=jnp.uint32)
-        position = step[:, None] * jnp.uint32(config.tasks_per_family) + turn
+        position = step * jnp.uint32(config.tasks_per_family) + turn[:, None]
         family_keys = jax.vmap(lambda f: jax.random.bits(jax.random.fold_in(data_key, f), dtype=jnp.uint32))(
             number // config.tasks_per_family
         )
         sizes = jnp.asarray(inputs.data.sizes).astype(jnp.uint32)[inputs.place]
-        return batches.rows(position, jnp.broadcast_to(sizes, position.shape), family_keys, config.batch_size)
+        return batches.rows(
+            position, jnp.broadcast_to(sizes[:, None], position.shape), family_keys[:, None], config.batch_size
+        )
 
 
 def make(config: MetaTrainConfig) -> Particles:

@@ -56,8 +56,9 @@ def _network(
 ) -> Task:
     """Dense layers of the given widths; `guess` is about the loss of the network as it starts.
 
-    The last weight is stored as [outputs, hidden]. The learned rules treat a matrix and its transpose alike
-    (square ones aside), and a last axis of 32 instead of 10 lets the compiler vectorise the rule.
+    Weights are stored as [outputs, inputs]. The learned rules treat a matrix and its transpose alike, square ones
+    aside, which therefore are [inputs, outputs] as in flax. The gradient comes out of the backward pass in that order,
+    and the last axis is no 10: both let the compiler vectorise the rule.
     """
     last = len(widths) - 2
 
@@ -66,17 +67,18 @@ def _network(
         for i, (layer_key, ins, outs) in enumerate(
             zip(jax.random.split(key, last + 1), widths, widths[1:], strict=False)
         ):
-            shape = (outs, ins) if i == last else (ins, outs)
+            shape = (ins, outs) if ins == outs else (outs, ins)
             params[f"linear_{i}"] = {"w": truncated_normal(layer_key, shape, ins), "b": jnp.zeros(outs)}
         return params
 
     def loss(params: Params, batch: Batch) -> jax.Array:
         x = batch.images
-        for i in range(last):
+        for i in range(last + 1):
             layer = params[f"linear_{i}"]
-            x = activation(x @ layer["w"] + layer["b"])
-        head = params[f"linear_{last}"]
-        return objective(x @ head["w"].T + head["b"], batch)
+            w = layer["w"] if widths[i] == widths[i + 1] else layer["w"].T
+            x = x @ w + layer["b"]
+            x = activation(x) if i < last else x
+        return objective(x, batch)
 
     return Task(init, loss, CAP * guess)
 
