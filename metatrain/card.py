@@ -75,8 +75,7 @@ def write_theta(
         "inner_steps": iteration * config.inner_steps_per_iteration,
         "seed": config.seed,
         "families": list(config.families),
-        "config": json.loads(json.dumps(dataclasses.asdict(config), default=str))
-        | {"outer_learning_rate": config.resolved_learning_rate},
+        "config": json.loads(json.dumps(dataclasses.asdict(config), default=str)),
         "wall_seconds": round(wall_seconds, 1),
         "devices": {"platform": jax.default_backend(), "count": jax.device_count(), "machine": platform.machine()},
         "loss_curve": [{"iteration": i, "loss": loss} for i, loss in checkpoint.thin(losses, CURVE_POINTS)],

@@ -48,7 +48,7 @@ def resume_key(config: MetaTrainConfig) -> dict[str, Any]:
     That is all but the number of iterations (which matters under a cosine schedule only) and where files lie; of the
     weights to start from, the contents count.
     """
-    settings = dataclasses.asdict(config) | {"outer_learning_rate": config.resolved_learning_rate}
+    settings = dataclasses.asdict(config)
     if config.outer_schedule != "cosine":
         settings.pop("iterations")
     settings.pop("data_dir")

@@ -8,8 +8,6 @@ from typing import Literal
 import tyro
 
 RULES = ("celo2", "celo2_base", "celo_phase1", "celo", "celo_adam")
-# Published outer learning rates; Celo's, for its two phases, is the better of the two that the paper found best.
-OUTER_LEARNING_RATES = {"celo2": 5e-5, "celo2_base": 1e-4, "celo_phase1": 3e-4, "celo": 3e-4, "celo_adam": 3e-4}
 # Rules that train a part of theta only and take the rest from an earlier run.
 NEEDS_INIT_THETA = ("celo",)
 AT_LEAST_ONE = (
@@ -62,19 +60,19 @@ class MetaTrainConfig:
     """Random re-parametrisation of the inner networks: one scale per network, per tensor, per parameter, or a draw."""
     scale_range: tuple[float, float] = (1e-3, 1e3)
     """Range of its log-uniform scale."""
-    outer_learning_rate: float | None = None
-    """AdamW's learning rate for theta. Default: the published one of the rule."""
-    outer_schedule: Literal["constant", "inverse_sqrt", "cosine"] = "constant"
+    outer_learning_rate: float = 1e-3
+    """AdamW's learning rate for theta; published: 5e-5 (celo2), 1e-4 (celo2_base), 3e-4 (celo), constant."""
+    outer_schedule: Literal["constant", "inverse_sqrt", "cosine"] = "inverse_sqrt"
     """Course of that rate: constant, as published; falling as 1/sqrt(iteration) after outer_hold iterations; or cosine,
     down to zero at the last iteration, which must then stay the same on resuming."""
-    outer_hold: int = 500
+    outer_hold: int = 1000
     """Outer iterations before the rate begins to fall (inverse_sqrt only)."""
     outer_weight_decay: float = 1e-4
     """AdamW's decoupled weight decay on theta."""
-    outer_clip: float | None = None
-    """Largest norm of the meta-gradient; default: not limited, as published."""
-    average_decay: float = 0.0
-    """Decay of the running mean of theta that is written out; 0 writes theta itself, as published."""
+    outer_clip: float | None = 100.0
+    """Largest norm of the meta-gradient; published: None, not limited."""
+    average_decay: float = 0.998
+    """Decay of the running mean of theta that is written out; published: 0, theta itself."""
     refresh_every: int = 1000
     """Outer iterations after which all unrolls start anew, so that a small checkpoint is exact there."""
     seed: int = 0
@@ -89,13 +87,6 @@ class MetaTrainConfig:
     def inner_steps_per_iteration(self) -> int:
         """Inner steps per outer iteration, both signs counted."""
         return 2 * self.num_tasks * self.truncation
-
-    @property
-    def resolved_learning_rate(self) -> float:
-        """The outer learning rate in use."""
-        if self.outer_learning_rate is not None:
-            return self.outer_learning_rate
-        return OUTER_LEARNING_RATES.get(self.rule, 1e-4)
 
     def check(self) -> None:
         """Refuses impossible settings before anything is compiled.
@@ -115,7 +106,7 @@ class MetaTrainConfig:
             )
         if self.max_unroll < self.min_unroll:
             raise ValueError(f"max_unroll ({self.max_unroll}) must be at least min_unroll ({self.min_unroll})")
-        for name in ("std", "resolved_learning_rate", "outer_clip"):
+        for name in ("std", "outer_learning_rate", "outer_clip"):
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value > 0):
                 raise ValueError(f"{name} must be positive and finite, got {value}")

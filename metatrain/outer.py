@@ -75,7 +75,7 @@ def num_devices_for(num_particles: int, available: int) -> int:
 
 def optimizer(config: MetaTrainConfig) -> optax.GradientTransformation:
     """AdamW with the configuration's rate, schedule, decay and clipping."""
-    peak, hold = config.resolved_learning_rate, config.outer_hold
+    peak, hold = config.outer_learning_rate, config.outer_hold
     rate: Any = {
         "constant": peak,
         "inverse_sqrt": lambda count: peak * jnp.sqrt(hold / jnp.maximum(count, hold)),

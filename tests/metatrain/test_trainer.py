@@ -31,6 +31,9 @@ SMALL = MetaTrainConfig(
     min_unroll=5,
     max_unroll=20,
     outer_learning_rate=1e-2,
+    outer_schedule="constant",
+    outer_clip=None,
+    average_decay=0.0,
 )
 
 

@@ -1,0 +1,159 @@
+"""The supervised suite: its tasks, its scores, tuning, and going on after a stop."""
+
+import dataclasses
+import json
+
+import jax
+import numpy as np
+import pytest
+
+import celo2
+from metatrain import rules
+from rlopt import cli, runtime
+from rlopt.supervised import optimizers, scores, suite, tasks, text, training
+from rlopt.supervised.config import DEFAULT_OPTIMIZERS, DEFAULT_TASKS, SuiteConfig
+
+SMALL = SuiteConfig(rules=("celo2",), optimizers=("sgd",), tasks=("teacher",), steps=20, seeds=2)
+
+
+def test_the_defaults_name_everything_there_is():
+    assert DEFAULT_TASKS == tasks.NAMES
+    assert DEFAULT_OPTIMIZERS == optimizers.HAND_DESIGNED
+    assert len([name for name in DEFAULT_OPTIMIZERS if name != optimizers.REFERENCE]) >= 10
+    np.testing.assert_allclose(np.log10(optimizers.LEARNING_RATES), np.arange(-6, 1.5, 0.5))
+
+
+@pytest.mark.parametrize("name", tasks.NAMES)
+def test_every_task_has_a_useful_gradient_for_every_tensor(name):
+    task = tasks.make(name)
+    params = task.init(jax.random.key(0))
+    batch = task.sample(jax.random.key(1))
+    loss, grads = jax.jit(jax.value_and_grad(task.loss))(params, batch)
+    assert np.isfinite(loss)
+    for path, g in jax.tree.leaves_with_path(grads):
+        assert np.all(np.isfinite(g)), path
+        # Attention keys have no use for a bias: it shifts all scores alike.
+        if "key/bias" not in jax.tree_util.keystr(path, simple=True, separator="/"):
+            assert np.any(g != 0), path
+
+
+def test_the_text_is_the_same_every_time_and_its_sums_are_right():
+    tokens, vocabulary = text.generate(5000)
+    again, _ = text.generate(5000)
+    np.testing.assert_array_equal(tokens, again)
+    assert tokens.shape == (5000,)
+    assert set(np.unique(tokens)) == set(range(vocabulary))
+
+
+def cell(final, smooth=None, mean=None):
+    final = np.asarray(final, float)
+    smooth = np.tile(final[:, None], (1, 10)) if smooth is None else np.asarray(smooth, float)
+    one = np.zeros(1)
+    return suite.Cell(one, one, one, np.asarray(final if mean is None else mean), final, smooth, one[0], one[0])
+
+
+def test_scores_worked_out_by_hand():
+    # 100 steps, a point at every tenth. Adam ends at 2.0 (mean of two seeds) on task a and at 1.0 on task b.
+    cells = {
+        ("a", "adam"): cell([1.9, 2.1]),
+        ("b", "adam"): cell([1.0, 1.0]),
+        # On a, seed 0 reaches 2.0 at the second point (step 20) and ends at 1.0; seed 1 never does.
+        ("a", "x"): cell([1.0, 4.0], [[3.0] + [1.9] * 9, [4.0] * 10], mean=[1.0, 1.5]),
+        ("b", "x"): cell([0.5, 0.5], [[0.5] * 10] * 2, mean=[1.5, 1.5]),
+    }
+    np.testing.assert_allclose(scores.final_scores(cells, ("a", "b"), "x"), [[2.0, 0.5], [2.0, 2.0]])
+    np.testing.assert_allclose(scores.speed_scores(cells, ("a", "b"), "x"), [[5.0, 0.0], [10.0, 10.0]])
+    summary = scores.summarise(cells, ("a", "b"), "x")
+    assert summary.wins == 1
+    assert summary.final_iqm.estimate == pytest.approx(2.0)  # of 0.5, 2, 2, 2 the middle two
+    assert summary.final_gap.estimate == pytest.approx(0.125)  # one of four falls short, by a half
+    assert summary.speed_iqm.estimate == pytest.approx(7.5)
+    assert summary.speed_gap.estimate == pytest.approx(0.25)
+    assert summary.final_iqm.low <= summary.final_iqm.estimate <= summary.final_iqm.high
+    own = scores.summarise(cells, ("a", "b"), "adam")
+    assert own.final_iqm.estimate == pytest.approx(1.0, abs=0.01)
+
+
+def test_runs_depend_on_their_own_rate_and_seed_only_and_divergence_counts_as_bad():
+    task = tasks.make("teacher")
+    run_all = training.compile_runs(task, optimizers.hand_designed("sgd"), 20)
+    pairs = [(1e-2, 0), (1e-2, 1), (1e-1, 0), (1e30, 0)]
+    together = run_all(pairs)
+    alone = run_all(pairs[1:2])
+    np.testing.assert_allclose(alone.mean[0], together.mean[1], rtol=1e-5)
+    assert together.smooth.shape == (4, 2)
+    assert len(set(together.mean[:3].tolist())) == 3
+    first = float(task.loss(task.init(jax.random.split(jax.random.key(0))[0]), task.sample(jax.random.key(5))))
+    assert first < together.mean[3] < np.inf
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("suite") / "run"
+    return suite.run(SMALL, folder, progress=False), folder
+
+
+def test_hand_designed_rates_are_tuned_and_learned_ones_are_not(finished):
+    cells, _ = finished
+    adam, sgd, learned = (cells["teacher", name] for name in ("adam", "sgd", "celo2"))
+    assert adam.rates.shape == sgd.rates.shape == (15,)
+    assert adam.mean_rate == adam.rates[np.argmin(adam.tuning_mean)]
+    assert learned.rates.shape == (1,)
+    # Adam's reported seeds are those it was tuned on: no rate gives a lower mean.
+    np.testing.assert_allclose(adam.mean.mean(), adam.tuning_mean.min(), rtol=1e-5)
+
+
+def test_a_second_run_trains_nothing_again_and_adds_what_is_missing(finished, monkeypatch):
+    _, folder = finished
+    before = {path.name: path.read_bytes() for path in (folder / "cells").iterdir()}
+    trained = []
+    compile_runs = training.compile_runs
+    monkeypatch.setattr(training, "compile_runs", lambda *a: trained.append(a) or compile_runs(*a))
+    suite.run(SMALL, folder, progress=False)
+    assert trained == []
+    suite.run(dataclasses.replace(SMALL, rules=("celo2",), rates=(1e-2,)), folder, progress=False)
+    assert len(trained) == 1
+    assert before["teacher--adam.npz"] == (folder / "cells" / "teacher--adam.npz").read_bytes()
+
+
+def test_results_of_other_settings_and_foreign_folders_are_left_alone(finished, tmp_path):
+    _, folder = finished
+    with pytest.raises(ValueError, match="holds results of other settings"):
+        suite.run(dataclasses.replace(SMALL, steps=30), folder, progress=False)
+    (tmp_path / "diary.txt").write_text("mine")
+    with pytest.raises(ValueError, match="neither empty nor of this suite"):
+        suite.run(SMALL, tmp_path, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"steps": 10}, "steps must be at least 20, got 10"),
+        ({"steps": 25}, "steps must be a multiple of 10, got 25"),
+        ({"seeds": 0}, "seeds must be at least 1, got 0"),
+        ({"tasks": ()}, "one task"),
+        ({"tasks": ("widest",)}, "unknown task 'widest'; there are wide"),
+        ({"optimizers": ("adan",)}, "unknown optimizer 'adan'; there are ada"),
+        ({"rules": ("celo3",)}, "unknown learned rule 'celo3'"),
+        ({"rates": (1e-3, 1e-2)}, "2 rates were given for 1 rules"),
+        ({"rates": (-1.0,)}, "rates must be finite and not negative"),
+    ],
+)
+def test_impossible_settings_are_refused(tmp_path, changes, message):
+    with pytest.raises(ValueError, match=message):
+        suite.run(dataclasses.replace(SMALL, **changes), tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_command_takes_own_weights_and_leaves_tables_and_plot(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(runtime, "configure", lambda: None)
+    theta = tmp_path / "mine.theta"
+    celo2.save_checkpoint(theta, rules.get("celo").init_theta(jax.random.key(0)))
+    words = ["metatest", "--rules", f"celo:{theta}", "--optimizers", "adam", "--tasks", "teacher"]
+    words += ["--steps", "20", "--seeds", "2", "--out", str(tmp_path / "run")]
+    assert cli.main(words) == 0
+    shown = capsys.readouterr().out
+    assert "Mean loss over training" in shown
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary[f"celo:{theta}"]["mean_rate"] == {"teacher": None}
+    assert (tmp_path / "run" / "plots" / "curves.png").stat().st_size > 10_000
