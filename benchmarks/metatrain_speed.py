@@ -1,10 +1,12 @@
-"""Inner steps per second of meta-training at the published setting (64 trajectories of 50 steps per outer iteration).
+"""Inner steps per second of meta-training: rules, particles, settings of XLA.
 
     python benchmarks/metatrain_speed.py
 
-Each row runs in a process of its own, in turn, `--rounds` times: our CPU settings (`rlopt.runtime`: one single-threaded
-device per core) and JAX's defaults. Prints the median of each, the range, and the ratio of the medians. The machine
-should be idle otherwise.
+The published setting is four families of eight problems (64 trajectories, 50 steps of each per outer iteration) with
+64-32-10 networks; "shipped" is the default recipe, eight families of three kinds of networks. 512: eight times as many
+trajectories. "one device": the same on one core, as several runs side by side have it. "JAX's defaults": without
+`rlopt.runtime`. Each row runs in a process of its own, in turn, `--rounds` times; prints median, range and ratio to the
+first row. The machine should be idle otherwise.
 """
 
 import argparse
@@ -14,21 +16,33 @@ import subprocess
 import sys
 import time
 
-RULES = ("celo2_base", "celo2")
-SETTINGS = ("ours", "default")
+PUBLISHED = {"families": ("digits", "mnist", "fashion", "fashion_binary"), "tasks_per_family": 8}
+# rule, what is varied, settings of the run, number of host devices (0: JAX's defaults)
+CASES = {
+    "celo2_base": ("celo2_base", PUBLISHED, None),
+    "celo2_base, JAX's defaults": ("celo2_base", PUBLISHED, 0),
+    "celo2_base, one device": ("celo2_base", PUBLISHED, 1),
+    "celo2_base, one device, 512": ("celo2_base", PUBLISHED | {"tasks_per_family": 64}, 1),
+    "celo2": ("celo2", PUBLISHED, None),
+    "celo_phase1": ("celo_phase1", PUBLISHED, None),
+    "celo_adam": ("celo_adam", PUBLISHED, None),
+    "celo2_base, shipped": ("celo2_base", {}, None),
+    "celo2, shipped": ("celo2", {}, None),
+}
 
 
-def measure(rule: str, settings: str, seconds: float) -> None:
-    if settings == "ours":
+def measure(case: str, seconds: float) -> None:
+    rule, settings, devices = CASES[case]
+    if devices != 0:
         from rlopt import runtime
 
-        runtime.configure()
+        runtime.configure(devices, concurrent=True)
     import jax
 
     from metatrain import outer
     from metatrain.config import MetaTrainConfig
 
-    config = MetaTrainConfig(rule=rule)
+    config = MetaTrainConfig(rule=rule, **settings)
     program = outer.build(config)
     state = program.init()
     jax.block_until_ready(state)
@@ -50,29 +64,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=10.0, help="measured time per run")
-    parser.add_argument("--child", nargs=2, metavar=("RULE", "SETTINGS"), help=argparse.SUPPRESS)
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
+    parser.add_argument("--child", choices=CASES, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:
-        measure(*args.child, args.seconds)
+        measure(args.child, args.seconds)
         return
-    results: dict[tuple[str, str], list[dict[str, float]]] = {}
+    results: dict[str, list[dict[str, float]]] = {case: [] for case in args.cases}
     for _ in range(args.rounds):
-        for rule in RULES:
-            for settings in SETTINGS:
-                command = [sys.executable, __file__, "--seconds", str(args.seconds), "--child", rule, settings]
-                output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-                results.setdefault((rule, settings), []).append(json.loads(output.splitlines()[-1]))
-    print(f"{'rule':12} {'settings':9} {'inner steps/s':>14} {'range':>18} {'first step s':>13}")
-    for rule in RULES:
-        medians = {}
-        for settings in SETTINGS:
-            rows = results[rule, settings]
-            rates = [row["rate"] for row in rows]
-            medians[settings] = statistics.median(rates)
-            first = statistics.median(row["compile"] for row in rows)
-            spread = f"{min(rates):,.0f}-{max(rates):,.0f}"
-            print(f"{rule:12} {settings:9} {medians[settings]:14,.0f} {spread:>18} {first:13.1f}")
-        print(f"{rule:12} {'ratio':9} {medians['ours'] / medians['default']:14.2f}")
+        for case, rows in results.items():
+            command = [sys.executable, __file__, "--seconds", str(args.seconds), "--child", case]
+            output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+            rows.append(json.loads(output.splitlines()[-1]))
+    medians = {case: statistics.median(row["rate"] for row in rows) for case, rows in results.items()}
+    print("| case | inner steps/s (median) | range | ratio | first step, s |\n|---|---|---|---|---|")
+    for case, rows in results.items():
+        rates = [row["rate"] for row in rows]
+        first = statistics.median(row["compile"] for row in rows)
+        ratio = medians[case] / medians[args.cases[0]]
+        print(f"| {case} | {medians[case]:,.0f} | {min(rates):,.0f}-{max(rates):,.0f} | {ratio:.2f} | {first:.1f} |")
 
 
 if __name__ == "__main__":

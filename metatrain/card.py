@@ -85,6 +85,6 @@ def write_theta(
         "licence": "MIT",
     }
     if validation is not None:
-        card["validation"] = {"loss": validation.loss, "family_loss": validation.family_loss}
+        card["validation"] = validation._asdict()
     write_atomic(path.with_suffix(".json"), json.dumps(card, indent=1).encode() + b"\n")
     return path

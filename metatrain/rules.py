@@ -30,12 +30,14 @@ class Rule(NamedTuple):
 
     init_theta(key) -> theta. optimizer(theta, num_steps) -> an optax transformation whose updates are added;
     num_steps (int32, may be traced) is the length of the unroll, for rules with a schedule.
-    trained: top-level keys of theta that meta-training changes; the rest is frozen.
+    trained: top-level keys of theta that meta-training changes; the rest is frozen. rates: multiples of its step size
+    among which a user would choose; 1 alone for rules with a schedule.
     """
 
     init_theta: Callable[[jax.Array], Theta]
     optimizer: Callable[[Theta, jax.Array], optax.GradientTransformationExtraArgs]
     trained: tuple[str, ...]
+    rates: tuple[float, ...] = (1.0,)
 
     def split(self, theta: Theta) -> tuple[dict[str, Any], dict[str, Any]]:
         """The parts of theta that are trained and that are frozen."""
@@ -92,10 +94,11 @@ def inner_celo2(
 
 
 def _celo2_rule(orthogonalize: bool) -> Rule:
-    return Rule(update_mlp.init, lambda theta, num_steps: inner_celo2(theta, orthogonalize), UPDATE)
+    return Rule(update_mlp.init, lambda theta, num_steps: inner_celo2(theta, orthogonalize), UPDATE, TUNABLE)
 
 
 UPDATE = ("ff_mod_stack",)
+TUNABLE = (1.0, 3.0, 10.0, 30.0)
 SCHEDULE = ("lstm_init_state", "rnn_params")
 RULES: dict[str, Rule] = {
     "celo2": _celo2_rule(orthogonalize=True),
@@ -104,6 +107,7 @@ RULES: dict[str, Rule] = {
         rule_celo.init_theta,
         lambda theta, num_steps: rule_celo.scale_by_celo(theta, num_steps=num_steps, use_scheduler=False),
         UPDATE,
+        TUNABLE,
     ),
     "celo": Rule(
         rule_celo.init_theta, lambda theta, num_steps: rule_celo.scale_by_celo(theta, num_steps=num_steps), SCHEDULE

@@ -258,7 +258,7 @@ def main(args: list[str] | None = None) -> int:
     """Runs one command; returns the exit status (2: refused input)."""
     command = _parse(sys.argv[1:] if args is None else args)
     try:
-        runtime.configure()
+        runtime.configure(concurrent=isinstance(command, MetaTrain))
         command.run()
     except (ValueError, OSError) as error:
         print(f"rlopt: {error}", file=sys.stderr)

@@ -327,7 +327,7 @@ def test_two_processes_give_the_result_of_one(tmp_path):
     with socket.socket() as listener:
         listener.bind(("localhost", 0))
         port = listener.getsockname()[1]
-    flags = ["--iterations", "4", "--families", "digits", "mnist/deep", "--hidden", "8", "--batch-size", "8"]
+    flags = ["--iterations", "4", "--families", "digits", "--hidden", "8", "--batch-size", "8"]
     flags += ["--truncation", "5", "--min-unroll", "5", "--max-unroll", "20", "--refresh-every", "3"]
     flags += ["--checkpoint-every", "10", "--validate-every", "0"]
     environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}

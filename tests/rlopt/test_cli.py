@@ -43,13 +43,13 @@ def test_help_needs_no_jax(command):
         (["compare", "ppo", "--optimizers", "adam", "adam"], "each optimizer may be named once"),
         (["train", "ppo", "--seed", "5000000000"], "seed must lie in [0, 2**32 - seeds], got 5000000000"),
         (["train", "ppo", "--theta", "."], "Is a directory"),
-        (["metatrain", "celo3"], "unknown rule 'celo3'; there are celo2"),
+        (["metatrain", "celo3"], "unknown rule 'celo3'; there are celo"),
         (["metatrain", "celo2", "--std", "0"], "std must be positive and finite, got 0.0"),
     ],
 )
 def test_bad_input_is_refused_in_one_line_and_leaves_nothing(tmp_path, monkeypatch, capsys, arguments, message):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(runtime, "configure", lambda: None)  # this process has imported jax already
+    monkeypatch.setattr(runtime, "configure", lambda **settings: None)  # this process has imported jax already
     assert cli.main(arguments) == 2
     output = capsys.readouterr()
     assert message in output.err
@@ -108,7 +108,7 @@ def test_seeds_are_independent_of_their_company(tmp_path):
 
 
 def test_metatrain_writes_theta_and_continues(tmp_path):
-    arguments = ["metatrain", "celo2", "--iterations", "2", "--tasks-per-dataset", "1", "--truncation", "4"]
+    arguments = ["metatrain", "celo2", "--iterations", "2", "--tasks-per-family", "1", "--truncation", "4"]
     done = rlopt(*arguments, "--out", "meta", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "meta" / "celo2.theta").exists()

@@ -146,7 +146,7 @@ def test_impossible_settings_are_refused(tmp_path, changes, message):
 
 
 def test_the_command_takes_own_weights_and_leaves_tables_and_plot(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(runtime, "configure", lambda: None)
+    monkeypatch.setattr(runtime, "configure", lambda **settings: None)
     theta = tmp_path / "mine.theta"
     celo2.save_checkpoint(theta, rules.get("celo").init_theta(jax.random.key(0)))
     words = ["metatest", "--rules", f"celo:{theta}", "--optimizers", "adam", "--tasks", "teacher"]

@@ -11,7 +11,7 @@ from rlopt import cli, theta
 
 @pytest.fixture(autouse=True)
 def jax_is_imported_already(monkeypatch):
-    monkeypatch.setattr(cli.runtime, "configure", lambda: None)
+    monkeypatch.setattr(cli.runtime, "configure", lambda **settings: None)
 
 
 @pytest.fixture
