@@ -17,9 +17,11 @@ class Agent(NamedTuple):
     init(key, hyperparams) -> state. hyperparams: a NamedTuple of scalars, traced, so that `jax.vmap` over
       keys and hyperparams makes a population.
     step(state) -> (state, metrics): one iteration of rollout and learning.
-    act(params, obs, key, greedy=True) -> action: obs [N, *shape] -> [N, ...].
+    act(policy, obs, key, greedy=True) -> action: obs [N, *shape] -> [N, ...], in the environment's units.
+    policy(state) -> what `act` needs: the network's parameters and whatever else acting depends on.
     """
 
     init: Callable[[jax.Array, Any], Any]
     step: Callable[[Any], tuple[Any, Any]]
     act: Callable[..., jax.Array]
+    policy: Callable[[Any], Any]

@@ -40,8 +40,19 @@ class PPOConfig:
     """Reduce the learning rate linearly to 0, once per iteration."""
     bootstrap_on_truncation: bool = True
     """Value the state after a time limit; False treats it as an end, as older code and results do."""
-    network: Literal["mlp", "minatar"] = "mlp"
-    """mlp: separate actor and critic of dense layers; minatar: one 3x3 convolution and a dense layer, shared."""
+    target_kl: float | None = None
+    """End an iteration's updates once the policy has moved this far (approximate KL divergence); None: never."""
+    normalize_observations: bool = False
+    """Standardise observations by their running mean and deviation; usual for continuous control."""
+    normalize_rewards: bool = False
+    """Divide rewards by the running deviation of the discounted return; usual for continuous control."""
+    squash: Literal["clip", "tanh"] = "clip"
+    """How a Gaussian's samples are brought into the bounds of a continuous action space."""
+    optimizer_loss: Literal["total", "value"] = "total"
+    """Which loss rules that look at the loss are told. Total: what is minimised; value: the critic's part."""
+    network: Literal["mlp", "shared_mlp", "minatar", "nature"] = "mlp"
+    """mlp: separate actor and critic of dense layers; shared_mlp: one torso with two heads; minatar: one 3x3
+    convolution and a dense layer, shared; nature: the three convolutions of DQN's Nature paper, shared likewise."""
     hidden: tuple[int, ...] = (64, 64)
     """Widths of the dense layers."""
     activation: Literal["tanh", "relu"] = "tanh"
@@ -84,7 +95,7 @@ class PPOConfig:
         for name in ("gamma", "gae_lambda"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
-        for name in ("clip_epsilon", "max_grad_norm"):
+        for name in ("clip_epsilon", "max_grad_norm", "target_kl"):
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value > 0):
                 raise ValueError(f"{name} must be positive and finite, got {value}")

@@ -37,23 +37,28 @@ class MLP(nn.Module):
 
 
 class SeparateActorCritic(nn.Module):
-    """An actor and a critic without shared weights, on the flattened observation."""
+    """An actor and a critic without shared weights, on the flattened observation.
 
-    num_actions: int
+    log_std: the actor has one free number per output besides, which is appended to its outputs.
+    """
+
+    num_outputs: int
     hidden: Sequence[int]
     activation: Activation
+    log_std: bool = False
 
     def setup(self) -> None:
-        self.actor = MLP(self.hidden, self.num_actions, self.activation, head_gain=0.01)
+        self.actor = MLP(self.hidden, self.num_outputs, self.activation, head_gain=0.01)
         self.critic = MLP(self.hidden, 1, self.activation, head_gain=1.0)
+        self.deviations = _log_std(self)
 
     def __call__(self, obs: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """[B, *shape] -> logits [B, A], values [B]."""
+        """[B, *shape] -> actor outputs [B, A or 2 A], values [B]."""
         return self.policy(obs), self.value(obs)
 
     def policy(self, obs: jax.Array) -> jax.Array:
-        """[B, *shape] -> logits [B, A]."""
-        return self.actor(_flatten(obs))
+        """[B, *shape] -> actor outputs [B, A or 2 A]."""
+        return _append(self.actor(_flatten(obs)), self.deviations)
 
     def value(self, obs: jax.Array) -> jax.Array:
         """[B, *shape] -> values [B]."""
@@ -89,51 +94,95 @@ class PatchConv(nn.Module):
         return patches @ kernel.reshape(-1, self.features) + bias
 
 
-class MinAtarActorCritic(nn.Module):
-    """The MinAtar network: 3x3 convolution of 16 features, a dense layer, two heads.
+class SharedActorCritic(nn.Module):
+    """Convolutions, dense layers, two heads.
 
-    Reference: Young and Tian, "MinAtar", arXiv 1903.03176.
+    convolutions: (features, kernel size, stride) each; none: the observation is flattened. scale: observations are
+    multiplied by it (1 / 255 for bytes). hidden: widths of the dense layers. log_std: as in `SeparateActorCritic`.
     """
 
-    num_actions: int
+    num_outputs: int
     hidden: Sequence[int]
     activation: Activation
+    log_std: bool = False
+    convolutions: Sequence[tuple[int, int, int]] = ()
+    scale: float = 1.0
 
     def setup(self) -> None:
-        self.input = PatchConv(features=16, kernel_size=3)
-        self.layers = [_dense(width, math.sqrt(2), f"hidden_{i + 1}") for i, width in enumerate(self.hidden)]
-        self.policy_head = _dense(self.num_actions, 0.01, "policy_head")
+        self.stack = [
+            PatchConv(*sizes, name=f"conv_{i}" if i else "input") for i, sizes in enumerate(self.convolutions)
+        ]
+        first = len(self.convolutions) > 0
+        self.layers = [
+            _dense(width, math.sqrt(2), f"hidden_{i + first}" if i + first else "input")
+            for i, width in enumerate(self.hidden)
+        ]
+        self.policy_head = _dense(self.num_outputs, 0.01, "policy_head")
         self.value_head = _dense(1, 1.0, "value_head")
+        self.deviations = _log_std(self)
 
     def __call__(self, obs: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """[B, H, W, C] -> logits [B, A], values [B]."""
-        x = _flatten(self.activation(self.input(jnp.asarray(obs, jnp.float32))))
+        """[B, *shape] -> actor outputs [B, A or 2 A], values [B]."""
+        x = jnp.asarray(obs, jnp.float32) * self.scale
+        for convolution in self.stack:
+            x = self.activation(convolution(x))
+        x = _flatten(x)
         for layer in self.layers:
             x = self.activation(layer(x))
-        return self.policy_head(x), self.value_head(x)[:, 0]
+        return _append(self.policy_head(x), self.deviations), self.value_head(x)[:, 0]
 
     def policy(self, obs: jax.Array) -> jax.Array:
-        """[B, H, W, C] -> logits [B, A]."""
+        """[B, *shape] -> actor outputs [B, A or 2 A]."""
         return self(obs)[0]
 
     def value(self, obs: jax.Array) -> jax.Array:
-        """[B, H, W, C] -> values [B]."""
+        """[B, *shape] -> values [B]."""
         return self(obs)[1]
+
+
+ActorCritic = SeparateActorCritic | SharedActorCritic
+
+
+def _log_std(module: ActorCritic) -> jax.Array | None:
+    if not module.log_std:
+        return None
+    return module.param("log_std", nn.initializers.zeros_init(), (module.num_outputs,))
+
+
+def _append(outputs: jax.Array, log_std: jax.Array | None) -> jax.Array:
+    if log_std is None:
+        return outputs
+    return jnp.concatenate([outputs, jnp.broadcast_to(log_std, outputs.shape)], axis=-1)
 
 
 def _flatten(obs: jax.Array) -> jax.Array:
     return jnp.asarray(obs, jnp.float32).reshape(obs.shape[0], -1)
 
 
-NETWORKS: dict[str, type[SeparateActorCritic] | type[MinAtarActorCritic]] = {
-    "mlp": SeparateActorCritic,
-    "minatar": MinAtarActorCritic,
-}
+# (features, kernel size, stride). MinAtar: Young and Tian, arXiv 1903.03176. Nature: Mnih et al., 2015.
+MINATAR_CONVOLUTIONS = ((16, 3, 1),)
+NATURE_CONVOLUTIONS = ((32, 8, 4), (64, 4, 2), (64, 3, 1))
+NETWORKS = ("mlp", "shared_mlp", "minatar", "nature")
+
+
+def check_observation(network: str, shape: Sequence[int]) -> None:
+    """Refuses observations that a convolutional network cannot take."""
+    smallest = {"minatar": 3, "nature": 36}.get(network)
+    if smallest is not None and (len(shape) != 3 or min(shape[:2]) < smallest):
+        raise ValueError(
+            f"network {network!r} needs observations [H >= {smallest}, W >= {smallest}, C], got {tuple(shape)}; "
+            "use network 'mlp'"
+        )
 
 
 def actor_critic(
-    network: str, observation_shape: Sequence[int], num_actions: int, hidden: Sequence[int], activation: str
-) -> SeparateActorCritic | MinAtarActorCritic:
+    network: str,
+    observation_shape: Sequence[int],
+    num_outputs: int,
+    hidden: Sequence[int],
+    activation: str,
+    log_std: bool = False,
+) -> ActorCritic:
     """The network by name.
 
     Raises:
@@ -143,7 +192,9 @@ def actor_critic(
         raise ValueError(f"unknown network {network!r}; there are {', '.join(NETWORKS)}")
     if activation not in ACTIVATIONS:
         raise ValueError(f"unknown activation {activation!r}; there are {', '.join(ACTIVATIONS)}")
-    shape = tuple(observation_shape)
-    if network == "minatar" and (len(shape) != 3 or min(shape[:2]) < 3):
-        raise ValueError(f"network 'minatar' needs observations [H >= 3, W >= 3, C], got {shape}; use network 'mlp'")
-    return NETWORKS[network](num_actions, tuple(hidden), ACTIVATIONS[activation])
+    check_observation(network, observation_shape)
+    common = (num_outputs, tuple(hidden), ACTIVATIONS[activation], log_std)
+    if network == "mlp":
+        return SeparateActorCritic(*common)
+    convolutions = {"minatar": MINATAR_CONVOLUTIONS, "nature": NATURE_CONVOLUTIONS}.get(network, ())
+    return SharedActorCritic(*common, convolutions, 1 / 255 if network == "nature" else 1.0)

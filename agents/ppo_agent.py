@@ -1,4 +1,4 @@
-"""Proximal Policy Optimization for discrete actions (Schulman et al., arXiv 1707.06347)."""
+"""Proximal Policy Optimization (Schulman et al., arXiv 1707.06347). `docs/ppo.md` lists every detail and its source."""
 
 from typing import Any, NamedTuple
 
@@ -6,12 +6,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from agents import losses, networks
+from agents import actions, losses, networks, normalization
 from agents.base import Agent, OptimizerFactory
 from agents.config import PPOConfig
-from agents.distributions import categorical
 from agents.returns import generalized_advantages
-from envs import Discrete, VectorEnv
+from envs import VectorEnv
 
 
 class PPOHyperparams(NamedTuple):
@@ -31,6 +30,7 @@ class PPOState(NamedTuple):
 
     iteration: int32, iterations done. params, opt_state: trees. env_state: of the environment.
     obs: [N, *shape], what the agent sees next. key: PRNG key. hyperparams: PPOHyperparams.
+    observations, rewards: running statistics; None where they are not normalised.
     """
 
     iteration: jax.Array
@@ -40,6 +40,15 @@ class PPOState(NamedTuple):
     obs: jax.Array
     key: jax.Array
     hyperparams: PPOHyperparams
+    observations: normalization.Moments | None
+    rewards: normalization.RewardScale | None
+
+
+class PPOPolicy(NamedTuple):
+    """What acting takes: the network's parameters and, where observations are normalised, their statistics."""
+
+    params: Any
+    observations: normalization.Moments | None
 
 
 class PPOMetrics(NamedTuple):
@@ -104,8 +113,8 @@ def ppo_hyperparams(config: PPOConfig, learning_rate: Any) -> PPOHyperparams:
 def ppo(env: VectorEnv, config: PPOConfig, optimizer: OptimizerFactory) -> Agent:
     """PPO with any optimizer.
 
-    The minibatch's total loss is handed to the optimizer as `value`, and num_updates to its factory, so rules
-    that look at the loss or at progress work.
+    The minibatch's loss is handed to the optimizer as `value` (config.optimizer_loss says which), and num_updates to
+    its factory, so rules that look at the loss or at progress work.
 
     Args:
       env: where to act; its num_envs must equal the configuration's.
@@ -120,12 +129,11 @@ def ppo(env: VectorEnv, config: PPOConfig, optimizer: OptimizerFactory) -> Agent
     """
     config.check()
     spec = env.spec
-    if not isinstance(spec.action_space, Discrete):
-        raise ValueError(f"ppo acts in discrete action spaces so far; {spec.id} has {spec.action_space}")
     if spec.num_envs != config.num_envs:
         raise ValueError(f"the environment has num_envs {spec.num_envs}, the configuration {config.num_envs}")
+    head = actions.make(spec.action_space, config.squash)
     network = networks.actor_critic(
-        config.network, spec.observation_shape, spec.action_space.n, config.hidden, config.activation
+        config.network, spec.observation_shape, head.num_outputs, config.hidden, config.activation, head.has_log_std
     )
     updates_per_iteration = config.epochs * config.minibatches
 
@@ -134,6 +142,9 @@ def ppo(env: VectorEnv, config: PPOConfig, optimizer: OptimizerFactory) -> Agent
 
     def value(params: Any, obs: jax.Array) -> Any:
         return network.apply(params, obs, method="value")
+
+    def seen(moments: normalization.Moments | None, obs: jax.Array) -> jax.Array:
+        return obs if moments is None else normalization.standardize(moments, obs)
 
     def make_optimizer(hyper: PPOHyperparams) -> optax.GradientTransformationExtraArgs:
         def schedule(count: jax.Array) -> jax.Array:
@@ -151,45 +162,63 @@ def ppo(env: VectorEnv, config: PPOConfig, optimizer: OptimizerFactory) -> Agent
         env_state, obs = env.reset(env_key)
         params = network.init(params_key, obs)
         return PPOState(
-            jnp.zeros([], jnp.int32), params, make_optimizer(hyper).init(params), env_state, obs, key, hyper
+            iteration=jnp.zeros([], jnp.int32),
+            params=params,
+            opt_state=make_optimizer(hyper).init(params),
+            env_state=env_state,
+            obs=obs,
+            key=key,
+            hyperparams=hyper,
+            observations=normalization.init(spec.observation_shape) if config.normalize_observations else None,
+            rewards=normalization.init_rewards(config.num_envs) if config.normalize_rewards else None,
         )
 
     def step(state: PPOState) -> tuple[PPOState, PPOMetrics]:
         hyper, params = state.hyperparams, state.params
-        key, rollout_key, shuffle_key = jax.random.split(state.key, 3)
+        moments = state.observations
+        key, rollout_key, noise_key, resets_key, shuffle_key = jax.random.split(state.key, 5)
+        # All random numbers of the rollout at once: on a CPU, a few at every step would take longer than acting.
+        noise = head.draw_noise(noise_key, (config.rollout_length, config.num_envs))
+        env_state = env.prepare(resets_key, state.env_state, config.rollout_length)
 
-        def act_and_step(carry: tuple[Any, jax.Array], step_key: jax.Array) -> tuple[tuple[Any, jax.Array], Any]:
+        def act_and_step(carry: tuple[Any, jax.Array], inputs: tuple[jax.Array, jax.Array]) -> Any:
             env_state, obs = carry
-            action_key, env_key = jax.random.split(step_key)
-            distribution = categorical(policy(params, obs))
-            action = distribution.sample(seed=action_key)
-            env_state, timestep = env.step(env_key, env_state, action)
+            step_key, noise_t = inputs
+            outputs = policy(params, seen(moments, obs))
+            action = head.sample(outputs, noise_t)
+            env_state, timestep = env.step(step_key, env_state, head.to_env(action))
             # The next observation is in the carry; keeping it in the rollout too would only cost memory.
             kept = timestep._replace(obs=obs)
-            return (env_state, timestep.obs), (kept, action, distribution.log_prob(action))
+            return (env_state, timestep.obs), (kept, action, head.log_prob(outputs, action))
 
         (env_state, obs), (rollout, action, log_prob) = jax.lax.scan(
-            act_and_step, (state.env_state, state.obs), jax.random.split(rollout_key, config.rollout_length)
+            act_and_step, (env_state, state.obs), (jax.random.split(rollout_key, config.rollout_length), noise)
         )
+        env_state = env.release(env_state)
+        reward, reward_scale = rollout.reward, state.rewards
+        if reward_scale is not None:
+            reward, reward_scale = normalization.scale_rewards(
+                reward_scale, reward, rollout.done, rollout.valid, hyper.gamma
+            )
 
         def values_of(observations: jax.Array) -> jax.Array:  # [T, N, ...] -> [T, N]
             flat = observations.reshape(-1, *spec.observation_shape)
-            return value(params, flat).reshape(observations.shape[:2])
+            return value(params, seen(moments, flat)).reshape(observations.shape[:2])
 
         # V of the state that each action led to: right at time limits, and one large product instead of T small ones.
         values, next_values = values_of(rollout.obs), values_of(rollout.final_obs)
         terminated = rollout.terminated if config.bootstrap_on_truncation else rollout.done
         advantages = generalized_advantages(
-            rollout.reward, values, next_values, terminated, rollout.truncated, hyper.gamma, hyper.gae_lambda
+            reward, values, next_values, terminated, rollout.truncated, hyper.gamma, hyper.gae_lambda
         )
-        batch = _Batch(rollout.obs, action, log_prob, values, advantages, rollout.valid)
+        # Learned from in the units in which they were acted on; the statistics take them in afterwards.
+        batch = _Batch(seen(moments, rollout.obs), action, log_prob, values, advantages, rollout.valid)
         flat_batch = jax.tree.map(lambda x: x.reshape(config.batch_size, *x.shape[2:]), batch)
 
         def loss_fn(params: Any, minibatch: _Batch) -> tuple[jax.Array, Any]:
             outputs: Any = network.apply(params, minibatch.obs)
-            logits, new_value = outputs
-            distribution = categorical(logits)
-            log_ratio = distribution.log_prob(minibatch.action) - minibatch.log_prob
+            actor_outputs, new_value = outputs
+            log_ratio = head.log_prob(actor_outputs, minibatch.action) - minibatch.log_prob
             advantage = minibatch.advantage
             if config.normalize_advantages:
                 advantage = losses.standardize(advantage, minibatch.valid)
@@ -204,7 +233,7 @@ def ppo(env: VectorEnv, config: PPOConfig, optimizer: OptimizerFactory) -> Agent
 
             policy_loss = mean(losses.clipped_surrogate(log_ratio, advantage, hyper.clip_epsilon))
             value_loss = mean(value_losses)
-            entropy = mean(distribution.entropy())
+            entropy = mean(head.entropy(actor_outputs, minibatch.action))
             total = policy_loss - hyper.entropy_coef * entropy + hyper.value_coef * value_loss
             clipped = jnp.abs(jnp.exp(log_ratio) - 1) > hyper.clip_epsilon
             kl = mean(losses.approximate_kl(log_ratio))
@@ -212,23 +241,32 @@ def ppo(env: VectorEnv, config: PPOConfig, optimizer: OptimizerFactory) -> Agent
 
         tx = make_optimizer(hyper)
 
-        def update(carry: tuple[Any, Any], rows: jax.Array) -> tuple[tuple[Any, Any], _UpdateStats]:
-            params, opt_state = carry
+        def update(carry: tuple[Any, Any, jax.Array], rows: jax.Array) -> tuple[Any, _UpdateStats]:
+            params, opt_state, stopped = carry
             minibatch = jax.tree.map(lambda x: x[rows], flat_batch)
             (loss, parts), grads = jax.value_and_grad(loss_fn, has_aux=True)(params, minibatch)
-            updates, opt_state = tx.update(grads, opt_state, params, value=loss)
-            update_rms = optax.tree.norm(updates) / jnp.sqrt(sum(x.size for x in jax.tree.leaves(updates)))
             policy_loss, value_loss, entropy, kl, clipped = parts
+            reported = loss if config.optimizer_loss == "total" else value_loss
+            updates, new_opt_state = tx.update(grads, opt_state, params, value=reported)
+            new_params = optax.apply_updates(params, updates)
+            if config.target_kl is not None:
+                # The update that finds the policy too far away is not made, nor is any other of this iteration.
+                stopped = stopped | (kl > config.target_kl)
+                new_params, new_opt_state = jax.tree.map(
+                    lambda old, new: jnp.where(stopped, old, new), (params, opt_state), (new_params, new_opt_state)
+                )
+            update_rms = optax.tree.norm(updates) / jnp.sqrt(sum(x.size for x in jax.tree.leaves(updates)))
             grad_norm = optax.tree.norm(grads)
             stats = _UpdateStats(loss, policy_loss, value_loss, entropy, kl, clipped, grad_norm, update_rms)
-            return (optax.apply_updates(params, updates), opt_state), stats
+            return (new_params, new_opt_state, stopped), stats
 
         # One permutation per epoch, cut into minibatches without replacement.
         order = jax.vmap(lambda k: jax.random.permutation(k, config.batch_size))(
             jax.random.split(shuffle_key, config.epochs)
         )
         rows = order.reshape(updates_per_iteration, config.batch_size // config.minibatches)
-        (params, opt_state), history = jax.lax.scan(update, (params, state.opt_state), rows)
+        carry = (params, state.opt_state, jnp.zeros([], bool))
+        (params, opt_state, _), history = jax.lax.scan(update, carry, rows)
 
         residual = losses.masked_mean(jnp.square(advantages - losses.masked_mean(advantages, batch.valid)), batch.valid)
         targets = advantages + values
@@ -240,10 +278,15 @@ def ppo(env: VectorEnv, config: PPOConfig, optimizer: OptimizerFactory) -> Agent
             **jax.tree.map(jnp.mean, history)._asdict(),
             explained_variance=1 - residual / jnp.maximum(spread, 1e-8),
         )
-        return PPOState(state.iteration + 1, params, opt_state, env_state, obs, key, hyper), metrics
+        if moments is not None:
+            moments = normalization.update(moments, rollout.obs, rollout.valid)
+        new_state = PPOState(state.iteration + 1, params, opt_state, env_state, obs, key, hyper, moments, reward_scale)
+        return new_state, metrics
 
-    def act(params: Any, obs: jax.Array, key: jax.Array, greedy: bool = True) -> jax.Array:
-        distribution = categorical(policy(params, obs))
-        return distribution.mode() if greedy else distribution.sample(seed=key)
+    def act(policy_params: PPOPolicy, obs: jax.Array, key: jax.Array, greedy: bool = True) -> jax.Array:
+        outputs = policy(policy_params.params, seen(policy_params.observations, obs))
+        if greedy:
+            return head.to_env(head.mode(outputs))
+        return head.to_env(head.sample(outputs, head.draw_noise(key, obs.shape[:1])))
 
-    return Agent(init, step, act)
+    return Agent(init, step, act, lambda state: PPOPolicy(state.params, state.observations))

@@ -68,14 +68,23 @@ class TimeStep(NamedTuple):
         return self.terminated | self.truncated
 
 
+def _keep(key: jax.Array, state: Any, num_steps: int) -> Any:
+    del key, num_steps
+    return state
+
+
 @dataclass(frozen=True)
 class VectorEnv:
-    """N environments as two pure functions, usable under jit, scan and vmap.
+    """N environments as pure functions, usable under jit, scan and vmap.
 
     reset(key) -> (state, obs [N, *shape]).
     step(key, state, action) -> (state, TimeStep); action: int32 [N] for Discrete, float32 [N, *shape] for Box.
+    prepare(key, state, num_steps) -> state; release(state) -> state: optional, around the steps of a rollout. In
+      between an environment may use what it has drawn ahead for num_steps steps: faster, with the same distribution.
     """
 
     spec: EnvSpec
     reset: Callable[[jax.Array], tuple[Any, jax.Array]]
     step: Callable[[jax.Array, Any, jax.Array], tuple[Any, TimeStep]]
+    prepare: Callable[[jax.Array, Any, int], Any] = _keep
+    release: Callable[[Any], Any] = lambda state: state

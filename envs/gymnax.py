@@ -1,9 +1,12 @@
 """Environments of gymnax (R. T. Lange, 2022; version 1.0 or later) behind `VectorEnv`.
 
-gymnax resets within the step that ends an episode and hands out the true last observation; time limits are
-reported as truncations.
+Ends of episodes are handled here, by gymnax's own rules: the environment is reset within the step, the true last
+observation is handed out, time limits are truncations. gymnax itself draws a new first state at every step, to use it
+at the few that end an episode; on a CPU those many small random draws take longer than everything else an environment
+does. `prepare` draws them ahead for a whole rollout, in one go.
 """
 
+import importlib
 from typing import Any, NamedTuple
 
 import gymnax
@@ -16,14 +19,29 @@ from envs.base import Box, Discrete, EnvSpec, TimeStep, VectorEnv
 
 # Downloads its images when it is made, so it is of no use offline.
 NEEDS_NETWORK = ("MNISTBandit-bsuite",)
+# Memory for first states drawn ahead, and how many each environment has at least.
+MAX_FRESH_BYTES = 8 << 20
+MIN_FRESH = 8
+
+
+class Fresh(NamedTuple):
+    """First states drawn ahead, K for each environment: leaves [K, N, ...]. used: int32 [N], how many are gone."""
+
+    env: Any
+    obs: jax.Array
+    used: jax.Array
 
 
 class GymnaxState(NamedTuple):
-    """env: gymnax's state, leaves [N, ...]. episode_return: float32 [N]. episode_length: int32 [N]; both so far."""
+    """env: gymnax's state, leaves [N, ...]. episode_return: float32 [N]. episode_length: int32 [N]; both so far.
+
+    fresh: first states drawn ahead; None where each step draws its own.
+    """
 
     env: Any
     episode_return: jax.Array
     episode_length: jax.Array
+    fresh: Fresh | None = None
 
 
 def ids() -> tuple[str, ...]:
@@ -37,9 +55,41 @@ def make(env_id: str, num_envs: int) -> VectorEnv:
     return from_env(env, params, env_id, num_envs)
 
 
+def from_class(path: str, num_envs: int) -> VectorEnv:
+    """num_envs copies of the environment `module:Class`, made without arguments, with its `default_params`.
+
+    Raises:
+      ValueError: if it cannot be imported or lacks gymnax's interface.
+    """
+    module, _, name = path.partition(":")
+    try:
+        env = getattr(importlib.import_module(module), name)()
+    except (ImportError, AttributeError, TypeError) as error:
+        raise ValueError(f"cannot make an environment from {path!r}: {error}") from error
+    missing = [
+        attribute
+        for attribute in ("default_params", "reset_env", "step_env", "is_truncated", "action_space")
+        if not hasattr(env, attribute)
+    ]
+    if missing:
+        raise ValueError(f"{path!r} does not follow gymnax's interface (1.0): it lacks {', '.join(missing)}")
+    return from_env(env, env.default_params, path, num_envs)
+
+
 def from_env(env: Any, params: Any, env_id: str, num_envs: int) -> VectorEnv:
-    """num_envs copies of any environment that follows gymnax's interface (six values from `step`)."""
-    observation = jax.eval_shape(lambda key: env.reset(key, params)[0], jax.random.key(0))
+    """num_envs copies of any environment that follows gymnax's interface (`reset_env`, `step_env`, `is_truncated`).
+
+    An observation that is a single whole number becomes one-hot.
+    """
+    raw = jax.eval_shape(lambda key: env.reset_env(key, params)[0], jax.random.key(0))
+    classes = None
+    if raw.shape == () and jnp.issubdtype(raw.dtype, jnp.integer):
+        classes = int(env.observation_space(params).n)
+
+    def seen(obs: jax.Array) -> jax.Array:
+        return obs if classes is None else jax.nn.one_hot(obs, classes)
+
+    observation = jax.eval_shape(seen, raw)
     limit = getattr(params, "max_steps_in_episode", None)
     spec = EnvSpec(
         id=env_id,
@@ -49,36 +99,71 @@ def from_env(env: Any, params: Any, env_id: str, num_envs: int) -> VectorEnv:
         action_space=_action_space(env.action_space(params), env_id),
         time_limit=None if limit is None else int(limit),
     )
-    reset_all = jax.vmap(env.reset, in_axes=(0, None))
-    step_all = jax.vmap(env.step, in_axes=(0, 0, 0, None))
+
+    def reset_one(key: jax.Array) -> tuple[jax.Array, Any]:
+        obs, state = env.reset_env(key, params)
+        return seen(obs), state
+
+    def step_one(key: jax.Array, state: Any, action: jax.Array) -> tuple[jax.Array, Any, Any, Any, Any]:
+        obs, state, reward, terminated, _ = env.step_env(key, state, action, params)
+        return seen(obs), state, reward, terminated, env.is_truncated(state, params)
 
     def reset(key: jax.Array) -> tuple[GymnaxState, jax.Array]:
-        obs, state = reset_all(jax.random.split(key, num_envs), params)
+        obs, state = jax.vmap(reset_one)(jax.random.split(key, num_envs))
         zeros = jnp.zeros(num_envs, jnp.float32)
         return GymnaxState(state, zeros, zeros.astype(jnp.int32)), obs
 
+    one = jax.eval_shape(reset_one, jax.random.key(0))
+    bytes_each = num_envs * sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(one))
+
+    def prepare(key: jax.Array, state: GymnaxState, num_steps: int) -> GymnaxState:
+        count = min(num_steps, max(MIN_FRESH, MAX_FRESH_BYTES // bytes_each))
+        obs, env_state = jax.vmap(jax.vmap(reset_one))(jax.random.split(key, (count, num_envs)))
+        return state._replace(fresh=Fresh(env_state, obs, jnp.zeros(num_envs, jnp.int32)))
+
+    def release(state: GymnaxState) -> GymnaxState:
+        return state._replace(fresh=None)
+
     def step(key: jax.Array, state: GymnaxState, action: jax.Array) -> tuple[GymnaxState, TimeStep]:
-        keys = jax.random.split(key, num_envs)
-        obs, env_state, reward, terminated, truncated, info = step_all(keys, state.env, action, params)
+        step_key, reset_key = jax.random.split(key)
+        final_obs, played, reward, terminated, truncated = jax.vmap(step_one)(
+            jax.random.split(step_key, num_envs), state.env, action
+        )
         reward = jnp.asarray(reward, jnp.float32)  # some environments reward in int32
         terminated, truncated = jnp.asarray(terminated, bool), jnp.asarray(truncated, bool)
         done = terminated | truncated
-        episode_return = state.episode_return + reward
-        episode_length = state.episode_length + 1
+        fresh = state.fresh
+        if fresh is None:
+            first_obs, first = jax.vmap(reset_one)(jax.random.split(reset_key, num_envs))
+        else:
+            # One that ends more episodes than were drawn ahead starts from the last of them again.
+            row = jnp.minimum(fresh.used, fresh.obs.shape[0] - 1)
+            first_obs, first = jax.tree.map(lambda x: x[row, jnp.arange(num_envs)], (fresh.obs, fresh.env))
+            fresh = fresh._replace(used=fresh.used + done)
+
+        def choose(new: jax.Array, old: jax.Array) -> jax.Array:
+            return jnp.where(done.reshape((-1,) + (1,) * (old.ndim - 1)), new, old).astype(old.dtype)
+
+        episode_return, episode_length = state.episode_return + reward, state.episode_length + 1
         timestep = TimeStep(
-            obs=obs,
+            obs=choose(first_obs, final_obs),
             reward=reward,
             terminated=terminated,
             truncated=truncated,
-            final_obs=info["final_observation"],
+            final_obs=final_obs,
             valid=jnp.ones(num_envs, bool),
             episode_return=jnp.where(done, episode_return, 0.0),
             episode_length=jnp.where(done, episode_length, 0),
         )
-        new_state = GymnaxState(env_state, jnp.where(done, 0.0, episode_return), jnp.where(done, 0, episode_length))
+        new_state = GymnaxState(
+            env=jax.tree.map(choose, first, played),
+            episode_return=jnp.where(done, 0.0, episode_return),
+            episode_length=jnp.where(done, 0, episode_length),
+            fresh=fresh,
+        )
         return new_state, timestep
 
-    return VectorEnv(spec, reset, step)
+    return VectorEnv(spec, reset, step, prepare, release)
 
 
 def _action_space(space: Any, env_id: str) -> Discrete | Box:

@@ -124,7 +124,7 @@ def train(
         lengths=columns.pop("length"),
         final=_ratio(sums[-tail:].sum(0), counts[-tail:].sum(0)),
         metrics=columns,
-        params=jax.tree.map(np.asarray, state.params),
+        params=jax.tree.map(np.asarray, agent.policy(state)),
         compile_seconds=compile_seconds,
         train_seconds=train_seconds,
     )

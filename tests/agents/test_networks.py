@@ -65,7 +65,7 @@ def test_initial_policy_is_nearly_uniform_and_shapes_are_right():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("mlpp", (4,), 2, (8,), "tanh"), "unknown network 'mlpp'; there are mlp, minatar"),
+        (("mlpp", (4,), 2, (8,), "tanh"), "unknown network 'mlpp'; there are mlp, shared_mlp, minatar, nature"),
         (("mlp", (4,), 2, (8,), "swish"), "unknown activation 'swish'; there are tanh, relu"),
         (("minatar", (4,), 2, (8,), "relu"), r"needs observations \[H >= 3, W >= 3, C\], got \(4,\)"),
     ],

@@ -1,5 +1,7 @@
 """PPO on probe environments, and what it refuses."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -36,15 +38,13 @@ def test_probe_values_and_actions_are_learned(env_id):
         got = network.apply(state.params, jnp.full((1, 1), observation), method="value")[0]
         np.testing.assert_allclose(got, value(CONFIG.gamma), rtol=0.01, err_msg=f"value of {observation}")
     if env_id == "Probe-ActionReward":
-        assert int(agent.act(state.params, jnp.zeros((1, 1)), jax.random.key(0))[0]) == 1
+        assert int(agent.act(agent.policy(state), jnp.zeros((1, 1)), jax.random.key(0))[0]) == 1
     if env_id == "Probe-ObservationActionReward":
-        actions = agent.act(state.params, jnp.asarray([[1.0], [-1.0]]), jax.random.key(0))
+        actions = agent.act(agent.policy(state), jnp.asarray([[1.0], [-1.0]]), jax.random.key(0))
         np.testing.assert_array_equal(actions, [1, 0])
 
 
 def test_taking_a_time_limit_for_an_end_gives_the_lower_value():
-    import dataclasses
-
     config = dataclasses.replace(CONFIG, bootstrap_on_truncation=False)
     _, state = train("Probe-TimeLimit", config)
     network = networks.actor_critic("mlp", (1,), 2, CONFIG.hidden, CONFIG.activation)
@@ -143,9 +143,72 @@ def test_impossible_settings_are_refused(changes, message):
         agents.PPOConfig(**changes).check()
 
 
-def test_continuous_actions_are_refused():
-    with pytest.raises(ValueError, match="ppo acts in discrete action spaces so far; Pendulum-v1 has Box"):
-        agents.ppo(envs.make("Pendulum-v1", 4), agents.PPOConfig(), adam)
+@pytest.mark.parametrize("squash", ["clip", "tanh"])
+def test_continuous_actions_find_the_target(squash):
+    # One step, reward -(a - 1.2)^2 in a box from -2 to 3: the greedy action must become 1.2.
+    spec = dataclasses.replace(
+        envs.make("Probe-ConstantReward", CONFIG.num_envs).spec,
+        action_space=envs.Box(np.float32([-2]), np.float32([3]), (1,)),
+    )
+    n = CONFIG.num_envs
+
+    def step(key, state, action):
+        assert action.shape == (n, 1)
+        zeros, no = jnp.zeros((n, 1)), jnp.zeros(n, bool)
+        reward = -jnp.square(action[:, 0] - 1.2)
+        return state, envs.TimeStep(zeros, reward, ~no, no, zeros, ~no, reward, jnp.ones(n, jnp.int32))
+
+    env = envs.VectorEnv(spec, lambda key: ((), jnp.zeros((n, 1))), step)
+    config = dataclasses.replace(CONFIG, squash=squash, entropy_coef=0.0)
+    agent = agents.ppo(env, config, adam)
+    state = agent.init(jax.random.key(0), agents.ppo_hyperparams(config, 0.01))
+    state, _ = jax.jit(lambda s: jax.lax.scan(lambda s, _: agent.step(s), s, None, length=config.num_iterations))(state)
+    action = agent.act(agent.policy(state), jnp.zeros((1, 1)), jax.random.key(0))
+    np.testing.assert_allclose(action, [[1.2]], atol=0.1)
+    samples = agent.act(agent.policy(state), jnp.zeros((500, 1)), jax.random.key(0), greedy=False)
+    assert -2 <= float(samples.min()) < float(samples.max()) <= 3
+
+
+def test_a_policy_that_has_moved_too_far_is_not_updated_further():
+    env = envs.make("Probe-ActionReward", CONFIG.num_envs)
+    thetas = {}
+    for target in (None, 1e3, 1e-12):
+        config = dataclasses.replace(CONFIG, target_kl=target)
+        agent = agents.ppo(env, config, adam)
+        state = agent.init(jax.random.key(0), agents.ppo_hyperparams(config, 0.1))
+        thetas[target] = jax.jit(agent.step)(state)[0]
+    same = jax.tree.map(lambda a, b: np.allclose(a, b, atol=1e-6), thetas[None].params, thetas[1e3].params)
+    assert all(jax.tree.leaves(same))
+    count = [x for x in jax.tree.leaves(thetas[1e-12].opt_state) if x.dtype == jnp.int32]
+    # The first minibatch finds no distance at all; the second does, and nothing follows.
+    assert {int(x) for x in count} == {1}
+
+
+def test_normalised_observations_and_rewards_do_not_change_what_is_best():
+    config = dataclasses.replace(CONFIG, normalize_observations=True, normalize_rewards=True)
+    agent, state = train("Probe-ObservationActionReward", config)
+    actions = agent.act(agent.policy(state), jnp.asarray([[1.0], [-1.0]]), jax.random.key(0))
+    np.testing.assert_array_equal(actions, [1, 0])
+    np.testing.assert_allclose(state.observations.mean, [0.0], atol=0.02)
+    np.testing.assert_allclose(state.observations.variance, [1.0], atol=0.02)
+    assert float(state.observations.count) == pytest.approx(config.num_iterations * config.batch_size, rel=1e-3)
+
+
+@pytest.mark.parametrize("loss", ["total", "value"])
+def test_the_optimizer_is_told_the_chosen_loss(loss):
+    def recording(learning_rate, num_updates):
+        return optax.GradientTransformationExtraArgs(
+            lambda params: jnp.zeros([]),
+            lambda updates, state, params=None, *, value, **extra: (jax.tree.map(jnp.zeros_like, updates), value),
+        )
+
+    config = dataclasses.replace(CONFIG, optimizer_loss=loss, epochs=1, minibatches=1)
+    env = envs.make("Probe-ConstantReward", CONFIG.num_envs)
+    agent = agents.ppo(env, config, recording)
+    state, metrics = agent.step(agent.init(jax.random.key(0), agents.ppo_hyperparams(config, 0.1)))
+    told = [x for x in jax.tree.leaves(state.opt_state) if jnp.shape(x) == () and x.dtype == jnp.float32]
+    expected = metrics.loss if loss == "total" else metrics.value_loss
+    np.testing.assert_allclose(told, [expected], rtol=1e-6)
 
 
 def test_another_number_of_environments_is_refused():

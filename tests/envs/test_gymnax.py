@@ -1,11 +1,13 @@
 """gymnax behind the vectorised interface."""
 
+import gymnax
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import envs
+from envs import gymnax as gymnax_envs
 
 
 def rollout(env, steps, policy, seed=0):
@@ -81,3 +83,80 @@ def test_unknown_id_lists_close_matches_first():
 def test_no_environments_is_refused():
     with pytest.raises(ValueError, match="num_envs must be at least 1, got 0"):
         envs.make("CartPole-v1", num_envs=0)
+
+
+def prepared_rollout(env, steps, policy, seed=0):
+    state, obs = env.reset(jax.random.key(seed))
+    state = env.prepare(jax.random.key(seed + 2), state, steps)
+
+    def body(carry, key):
+        state, obs = carry
+        state, timestep = env.step(key, state, policy(obs))
+        return (state, timestep.obs), timestep
+
+    (state, _), steps = jax.lax.scan(body, (state, obs), jax.random.split(jax.random.key(seed + 1), steps))
+    return state, steps
+
+
+def test_first_states_drawn_ahead_are_all_different_and_like_those_of_reset():
+    env = envs.make("CartPole-v1", num_envs=8)
+    state, steps = prepared_rollout(env, 200, lambda obs: jnp.ones(8, jnp.int32))
+    firsts = np.asarray(steps.obs)[np.asarray(steps.done)]
+    assert len(firsts) > 100
+    assert len(np.unique(firsts[:, 0])) == len(firsts)
+    assert np.abs(firsts).max() <= 0.05
+    np.testing.assert_allclose(firsts.std(axis=0), 0.05 / 3**0.5, rtol=0.2)
+    np.testing.assert_array_equal(state.fresh.used, np.asarray(steps.done).sum(axis=0))
+    assert env.release(state).fresh is None
+
+
+def test_within_an_episode_preparing_changes_nothing():
+    env = envs.make("CartPole-v1", num_envs=4)
+    plain = rollout(env, 20, lambda obs: jnp.ones(4, jnp.int32))
+    _, prepared = prepared_rollout(env, 20, lambda obs: jnp.ones(4, jnp.int32))
+    first_end = int(np.argmax(np.asarray(plain.done), axis=0).min())
+    assert first_end > 3
+    np.testing.assert_array_equal(plain.final_obs[: first_end + 1], prepared.final_obs[: first_end + 1])
+    np.testing.assert_array_equal(plain.done[: first_end + 1], prepared.done[: first_end + 1])
+
+
+def test_large_first_states_are_drawn_in_smaller_numbers(monkeypatch):
+    monkeypatch.setattr(gymnax_envs, "MAX_FRESH_BYTES", 1)
+    env = envs.make("CartPole-v1", num_envs=2)
+    state, steps = prepared_rollout(env, 300, lambda obs: jnp.ones(2, jnp.int32))
+    assert state.fresh.obs.shape[0] == gymnax_envs.MIN_FRESH
+    assert int(state.fresh.used.min()) > gymnax_envs.MIN_FRESH
+    assert np.abs(np.asarray(steps.obs)[np.asarray(steps.done)]).max() <= 0.05
+
+
+def test_a_step_follows_gymnax_itself():
+    ours = envs.make("Breakout-MinAtar", num_envs=1)
+    theirs, params = gymnax.make("Breakout-MinAtar")
+    state, _ = ours.reset(jax.random.key(3))
+    gym_state = jax.tree.map(lambda x: x[0], state.env)
+    for t in range(60):
+        action = jnp.int32(t % 3)
+        state, timestep = ours.step(jax.random.key(t), state, action[None])
+        _, gym_state, reward, terminated, truncated, info = theirs.step(jax.random.key(t), gym_state, action, params)
+        np.testing.assert_array_equal(timestep.final_obs[0], info["final_observation"])
+        assert float(timestep.reward[0]) == float(reward)
+        assert bool(timestep.terminated[0]) == bool(terminated)
+        assert bool(timestep.truncated[0]) == bool(truncated)
+        if terminated or truncated:
+            return
+    pytest.fail("no episode ended")
+
+
+def test_a_class_of_ones_own_is_made_by_path():
+    env = envs.make("gymnax.environments.classic_control.cartpole:CartPole", num_envs=2)
+    assert env.spec.observation_shape == (4,)
+    for path in ("nowhere:Env", "gymnax:Nothing", "json:JSONDecoder"):
+        with pytest.raises(ValueError, match=path):
+            envs.make(path, num_envs=1)
+
+
+def test_whole_number_observations_become_one_hot():
+    env = envs.make("FrozenLake-misc", num_envs=2)
+    _, obs = env.reset(jax.random.key(0))
+    assert obs.shape == (2, *env.spec.observation_shape)
+    np.testing.assert_array_equal(obs.sum(axis=1), 1.0)

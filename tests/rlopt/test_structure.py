@@ -47,4 +47,4 @@ def test_nothing_unpickles_or_evaluates():
 
 def test_distrax_is_imported_in_one_place():
     users = {p.name for k in MAY_IMPORT for p in (ROOT / k).rglob("*.py") if "distrax" in set(imports(p))}
-    assert users == {"distributions.py"}
+    assert users == {"actions.py"}
