@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from agents.base import Agent, OptimizerFactory
     from agents.config import PPOConfig
+    from agents.dqn_agent import DQNHyperparams, dqn, dqn_hyperparams
+    from agents.dqn_config import DQNConfig, PQNConfig
     from agents.ppo_agent import PPOHyperparams, ppo, ppo_hyperparams
+    from agents.pqn_agent import PQNHyperparams, pqn, pqn_hyperparams
 
 _WHERE = {
     "Agent": "agents.base",
@@ -18,8 +21,31 @@ _WHERE = {
     "PPOHyperparams": "agents.ppo_agent",
     "ppo_hyperparams": "agents.ppo_agent",
     "ppo": "agents.ppo_agent",
+    "DQNConfig": "agents.dqn_config",
+    "PQNConfig": "agents.dqn_config",
+    "DQNHyperparams": "agents.dqn_agent",
+    "dqn_hyperparams": "agents.dqn_agent",
+    "dqn": "agents.dqn_agent",
+    "PQNHyperparams": "agents.pqn_agent",
+    "pqn_hyperparams": "agents.pqn_agent",
+    "pqn": "agents.pqn_agent",
 }
-__all__ = ["Agent", "OptimizerFactory", "PPOConfig", "PPOHyperparams", "ppo", "ppo_hyperparams"]
+__all__ = [
+    "Agent",
+    "DQNConfig",
+    "DQNHyperparams",
+    "OptimizerFactory",
+    "PPOConfig",
+    "PPOHyperparams",
+    "PQNConfig",
+    "PQNHyperparams",
+    "dqn",
+    "dqn_hyperparams",
+    "ppo",
+    "ppo_hyperparams",
+    "pqn",
+    "pqn_hyperparams",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -15,7 +15,7 @@ def clipped_surrogate(log_ratio: jax.Array, advantages: jax.Array, epsilon: jax.
 
 def squared_value_loss(values: jax.Array, targets: jax.Array) -> jax.Array:
     """(V - target)^2 / 2."""
-    return 0.5 * jnp.square(values - targets)
+    return squared_error(values - targets)
 
 
 def clipped_value_loss(
@@ -41,3 +41,14 @@ def standardize(x: jax.Array, mask: jax.Array, eps: float = 1e-8) -> jax.Array:
     """(x - mean) / (std + eps) with mean and std over the masked entries."""
     mean = masked_mean(x, mask)
     return (x - mean) / (jnp.sqrt(masked_mean(jnp.square(x - mean), mask)) + eps)
+
+
+def squared_error(error: jax.Array) -> jax.Array:
+    """error^2 / 2."""
+    return 0.5 * jnp.square(error)
+
+
+def huber(error: jax.Array) -> jax.Array:
+    """error^2 / 2 up to 1, |error| - 1/2 beyond."""
+    size = jnp.abs(error)
+    return jnp.where(size <= 1, squared_error(error), size - 0.5)

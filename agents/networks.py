@@ -9,6 +9,12 @@ import jax.numpy as jnp
 
 from agents.initializers import orthogonal
 
+# (features, kernel size, stride). MinAtar: Young and Tian, arXiv 1903.03176. Nature: Mnih et al., 2015.
+MINATAR_CONVOLUTIONS = ((16, 3, 1),)
+NATURE_CONVOLUTIONS = ((32, 8, 4), (64, 4, 2), (64, 3, 1))
+NETWORKS = ("mlp", "shared_mlp", "minatar", "nature")
+Q_NETWORKS = ("mlp", "minatar", "nature")
+
 Activation = Callable[[jax.Array], jax.Array]
 ACTIVATIONS: dict[str, Activation] = {"tanh": nn.tanh, "relu": nn.relu}
 
@@ -20,19 +26,23 @@ def _dense(width: int, gain: float, name: str) -> nn.Dense:
 class MLP(nn.Module):
     """Dense layers `input`, `hidden_1`, ... and a linear `head`; orthogonal weights, zero biases.
 
-    hidden: widths. outputs: width of the head. head_gain: scale of its initial weights.
+    hidden: widths. outputs: width of the head. head_gain: scale of its initial weights. layer_norm: before every
+    activation. first: number of the first layer, where others come before.
     """
 
     hidden: Sequence[int]
     outputs: int
     activation: Activation
     head_gain: float
+    layer_norm: bool = False
+    first: int = 0
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """[B, features] -> [B, outputs]."""
-        for i, width in enumerate(self.hidden):
-            x = self.activation(_dense(width, math.sqrt(2), f"hidden_{i}" if i else "input")(x))
+        for i, width in enumerate(self.hidden, start=self.first):
+            x = _dense(width, math.sqrt(2), f"hidden_{i}" if i else "input")(x)
+            x = self.activation(nn.LayerNorm(name=f"norm_{i}")(x) if self.layer_norm else x)
         return _dense(self.outputs, self.head_gain, "head")(x)
 
 
@@ -92,6 +102,31 @@ class PatchConv(nn.Module):
 
         patches = jnp.concatenate([shifted(i, j) for i in range(size) for j in range(size)], axis=-1)
         return patches @ kernel.reshape(-1, self.features) + bias
+
+
+class QNetwork(nn.Module):
+    """Action values: convolutions, dense layers, a linear head; the arguments are those of `MLP` and below.
+
+    convolutions, scale: as in `SharedActorCritic`.
+    """
+
+    num_actions: int
+    hidden: Sequence[int]
+    activation: Activation
+    layer_norm: bool = False
+    convolutions: Sequence[tuple[int, int, int]] = ()
+    scale: float = 1.0
+
+    @nn.compact
+    def __call__(self, obs: jax.Array) -> jax.Array:
+        """[B, *shape] -> [B, A]."""
+        x = jnp.asarray(obs, jnp.float32) * self.scale
+        for i, sizes in enumerate(self.convolutions):
+            x = PatchConv(*sizes, name=f"conv_{i}" if i else "input")(x)
+            x = self.activation(nn.LayerNorm(name=f"conv_norm_{i}")(x) if self.layer_norm else x)
+        first = len(self.convolutions) > 0
+        dense = MLP(self.hidden, self.num_actions, self.activation, 1.0, self.layer_norm, int(first), name="dense")
+        return dense(_flatten(x))
 
 
 class SharedActorCritic(nn.Module):
@@ -159,12 +194,6 @@ def _flatten(obs: jax.Array) -> jax.Array:
     return jnp.asarray(obs, jnp.float32).reshape(obs.shape[0], -1)
 
 
-# (features, kernel size, stride). MinAtar: Young and Tian, arXiv 1903.03176. Nature: Mnih et al., 2015.
-MINATAR_CONVOLUTIONS = ((16, 3, 1),)
-NATURE_CONVOLUTIONS = ((32, 8, 4), (64, 4, 2), (64, 3, 1))
-NETWORKS = ("mlp", "shared_mlp", "minatar", "nature")
-
-
 def check_observation(network: str, shape: Sequence[int]) -> None:
     """Refuses observations that a convolutional network cannot take."""
     smallest = {"minatar": 3, "nature": 36}.get(network)
@@ -198,3 +227,26 @@ def actor_critic(
         return SeparateActorCritic(*common)
     convolutions = {"minatar": MINATAR_CONVOLUTIONS, "nature": NATURE_CONVOLUTIONS}.get(network, ())
     return SharedActorCritic(*common, convolutions, 1 / 255 if network == "nature" else 1.0)
+
+
+def q_network(
+    network: str,
+    observation_shape: Sequence[int],
+    num_actions: int,
+    hidden: Sequence[int],
+    activation: str,
+    layer_norm: bool = False,
+) -> QNetwork:
+    """The network of action values by name: "mlp", "minatar" or "nature".
+
+    Raises:
+      ValueError: for an unknown network or activation, or an observation that does not fit the network.
+    """
+    if network not in Q_NETWORKS:
+        raise ValueError(f"unknown network {network!r}; there are {', '.join(Q_NETWORKS)}")
+    if activation not in ACTIVATIONS:
+        raise ValueError(f"unknown activation {activation!r}; there are {', '.join(ACTIVATIONS)}")
+    check_observation(network, observation_shape)
+    convolutions = {"minatar": MINATAR_CONVOLUTIONS, "nature": NATURE_CONVOLUTIONS}.get(network, ())
+    scale = 1 / 255 if network == "nature" else 1.0
+    return QNetwork(num_actions, tuple(hidden), ACTIVATIONS[activation], layer_norm, convolutions, scale)

@@ -40,3 +40,68 @@ def generalized_advantages(
 
     _, advantages = jax.lax.scan(backwards, jnp.zeros_like(delta[0]), (delta, decay), reverse=True)
     return advantages
+
+
+def lambda_returns(
+    rewards: jax.Array,
+    next_values: jax.Array,
+    terminated: jax.Array,
+    truncated: jax.Array,
+    gamma: jax.Array | float,
+    lambda_: jax.Array | float,
+) -> jax.Array:
+    """Targets that mix bootstraps of all lengths.
+
+      G_t = r_t + gamma (1 - terminated_t) [(1 - lambda) V(s'_t) + lambda G_{t+1}]
+
+    where the bracket is V(s'_t) alone at a time limit and at the last step.
+
+    Args:
+      rewards, next_values: float32 [T, ...]: r_t and V(s'_t), s'_t the state that the action led to.
+      terminated, truncated: bool [T, ...].
+      gamma, lambda_: scalars in [0, 1].
+
+    Returns:
+      float32 [T, ...].
+
+    Reference: Sutton and Barto (2018), section 12.1; with V = max Q, the targets of PQN (arXiv 2407.04811, Peng's
+    Q(lambda)).
+    """
+
+    def backwards(carry: jax.Array, inputs: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array]:
+        reward, next_value, ends, cut = inputs
+        mixed = jnp.where(cut, next_value, (1 - lambda_) * next_value + lambda_ * carry)
+        target = reward + gamma * jnp.where(ends, 0.0, mixed)
+        return target, target
+
+    inputs = (rewards, next_values, terminated, truncated)
+    return jax.lax.scan(backwards, next_values[-1], inputs, reverse=True)[1]
+
+
+def n_step_targets(
+    rewards: jax.Array, terminated: jax.Array, truncated: jax.Array, gamma: jax.Array | float, n: int
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Sums of up to n rewards from every step, and where to bootstrap.
+
+    From step t the sum runs over t .. t + m - 1, m <= n, and stops early after the end of an episode:
+    R_t = sum_k gamma^k r_{t+k}, bootstrapped with gamma^m V(s'_{t+m-1}), or not at all if that step terminated.
+
+    Args:
+      rewards: float32 [T, ...]. terminated, truncated: bool [T, ...]. gamma: discount. n: at least 1, at most T.
+
+    Returns:
+      Of the first T - n + 1 steps, [T - n + 1, ...] each: R_t; the factor of the bootstrap, gamma^m or 0; the offset
+      m - 1 of the step whose final observation it is to be taken from, int32.
+    """
+    count = rewards.shape[0] - n + 1
+    total = jnp.zeros_like(rewards[:count])
+    factor = jnp.ones_like(total)
+    offset = jnp.zeros(total.shape, jnp.int32)
+    going = jnp.ones(total.shape, bool)
+    for k in range(n):
+        window = slice(k, k + count)
+        total = total + jnp.where(going, factor * rewards[window], 0.0)
+        factor = jnp.where(going, factor * gamma * ~terminated[window], factor)
+        offset = jnp.where(going, k, offset)
+        going = going & ~(terminated[window] | truncated[window])
+    return total, factor, offset

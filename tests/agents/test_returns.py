@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from agents import losses
-from agents.returns import generalized_advantages
+from agents.returns import generalized_advantages, lambda_returns, n_step_targets
 
 
 def test_advantages_tell_termination_from_truncation():
@@ -55,3 +55,42 @@ def test_masked_statistics_ignore_what_is_masked():
     np.testing.assert_allclose(losses.masked_mean(x, mask), 2.0)
     np.testing.assert_allclose(losses.standardize(x, mask)[:2], [-1.0, 1.0], rtol=1e-6)
     np.testing.assert_allclose(losses.masked_mean(x, jnp.zeros(3, bool)), 0.0)
+
+
+def test_lambda_returns_by_hand_with_an_end_and_a_time_limit():
+    # gamma = lambda = 0.5. Backwards: t=3 bootstraps fully: 4 + 0.5*8 = 8. t=2 terminates: 3.
+    # t=1 is cut off: 2 + 0.5*6 = 5. t=0: 1 + 0.5*(0.5*4 + 0.5*5) = 3.25.
+    got = lambda_returns(
+        jnp.asarray([1.0, 2.0, 3.0, 4.0]),
+        jnp.asarray([4.0, 6.0, 100.0, 8.0]),
+        jnp.asarray([False, False, True, False]),
+        jnp.asarray([False, True, False, False]),
+        0.5,
+        0.5,
+    )
+    np.testing.assert_allclose(got, [3.25, 5.0, 3.0, 8.0])
+
+
+def test_n_step_targets_by_hand_with_an_end_and_a_time_limit():
+    rewards = jnp.asarray([1.0, 2.0, 4.0, 8.0, 16.0])
+    terminated = jnp.asarray([False, False, True, False, False])
+    truncated = jnp.asarray([False, False, False, True, False])
+    total, factor, offset = n_step_targets(rewards, terminated, truncated, 0.5, 2)
+    # t=0: 1 + 2/2, bootstrap 1/4 from step 1. t=1: 2 + 4/2, ended: none. t=2 ends at once. t=3 is cut off at once:
+    # 8, bootstrap 1/2 from its own final observation.
+    np.testing.assert_allclose(total, [2.0, 4.0, 4.0, 8.0])
+    np.testing.assert_allclose(factor, [0.25, 0.0, 0.0, 0.5])
+    np.testing.assert_array_equal(offset, [1, 1, 0, 0])
+
+
+def test_one_step_targets_are_the_rewards():
+    rewards, no = jnp.asarray([1.0, 2.0]), jnp.zeros(2, bool)
+    total, factor, offset = n_step_targets(rewards, no, no, 0.9, 1)
+    np.testing.assert_array_equal(total, rewards)
+    np.testing.assert_allclose(factor, 0.9)
+    np.testing.assert_array_equal(offset, 0)
+
+
+@pytest.mark.parametrize(("error", "expected"), [(0.5, 0.125), (-1.0, 0.5), (3.0, 2.5), (-3.0, 2.5)])
+def test_huber_loss_is_square_inside_and_linear_outside(error, expected):
+    np.testing.assert_allclose(losses.huber(jnp.float32(error)), expected)

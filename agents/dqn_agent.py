@@ -1,0 +1,246 @@
+"""Deep Q-learning with replay (Mnih et al., Nature 2015; van Hasselt et al., arXiv 1509.06461)."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from agents import exploration, losses, networks, q_metrics, replay
+from agents.base import Agent, OptimizerFactory
+from agents.dqn_config import DQNConfig
+from agents.returns import n_step_targets
+from envs import Discrete, VectorEnv
+
+
+class DQNHyperparams(NamedTuple):
+    """Scalars that may differ between the members of a population; float32, traced."""
+
+    learning_rate: Any
+    gamma: Any
+    epsilon_start: Any
+    epsilon_end: Any
+    target_rate: Any
+    max_grad_norm: Any
+
+
+class Transition(NamedTuple):
+    """What is replayed. factor: what the bootstrap from next_obs is multiplied with, gamma^m, or 0 after an end."""
+
+    obs: jax.Array
+    action: jax.Array
+    reward: jax.Array
+    factor: jax.Array
+    next_obs: jax.Array
+
+
+class _Step(NamedTuple):
+    """One step of N environments, [N, ...], as it waits to be summed over n steps."""
+
+    obs: jax.Array
+    action: jax.Array
+    reward: jax.Array
+    terminated: jax.Array
+    truncated: jax.Array
+    final_obs: jax.Array
+    valid: jax.Array
+
+
+class DQNState(NamedTuple):
+    """Everything an agent carries between iterations.
+
+    iteration: int32, iterations done. params, target_params, opt_state: trees. replay: see `replay.Replay`.
+    recent: the last n - 1 steps, leaves [n - 1, N, ...], not all of which have their n rewards yet.
+    env_state, obs: of the environments. key: PRNG key. hyperparams: DQNHyperparams.
+    """
+
+    iteration: jax.Array
+    params: Any
+    target_params: Any
+    opt_state: Any
+    replay: replay.Replay
+    recent: _Step
+    env_state: Any
+    obs: jax.Array
+    key: jax.Array
+    hyperparams: DQNHyperparams
+
+
+def dqn_hyperparams(config: DQNConfig, learning_rate: Any) -> DQNHyperparams:
+    """The traced scalars of a configuration."""
+    return DQNHyperparams(
+        learning_rate=learning_rate,
+        gamma=config.gamma,
+        epsilon_start=config.epsilon_start,
+        epsilon_end=config.epsilon_end,
+        target_rate=config.target_rate,
+        max_grad_norm=jnp.inf if config.max_grad_norm is None else config.max_grad_norm,
+    )
+
+
+def dqn(env: VectorEnv, config: DQNConfig, optimizer: OptimizerFactory) -> Agent:
+    """DQN with any optimizer.
+
+    The mean loss of the replayed batch is handed to the optimizer as `value`, and num_updates to its factory, so rules
+    that look at the loss or at progress work.
+
+    Args:
+      env: where to act; its num_envs must equal the configuration's.
+      config: sizes and switches; its scalars reach the agent through `dqn_hyperparams`.
+      optimizer: (learning_rate, num_updates) -> optax optimizer.
+
+    Returns:
+      An `Agent`; `init` takes `DQNHyperparams`.
+
+    Raises:
+      ValueError: for impossible settings, or an environment that this agent cannot act in.
+    """
+    config.check()
+    spec = env.spec
+    if not isinstance(spec.action_space, Discrete):
+        raise ValueError(f"dqn needs discrete actions; {spec.id} has {spec.action_space}; use ppo")
+    if spec.num_envs != config.num_envs:
+        raise ValueError(f"the environment has num_envs {spec.num_envs}, the configuration {config.num_envs}")
+    num_actions = spec.action_space.n
+    network = networks.q_network(config.network, spec.observation_shape, num_actions, config.hidden, config.activation)
+    target_every = max(1, config.target_interval // config.batch_size)
+
+    def values(params: Any, obs: jax.Array) -> Any:
+        return network.apply(params, obs)
+
+    def make_optimizer(hyper: DQNHyperparams) -> optax.GradientTransformationExtraArgs:
+        def schedule(count: jax.Array) -> jax.Array:
+            return hyper.learning_rate * jnp.maximum(1 - count / config.num_updates, 0.0)
+
+        rate = schedule if config.anneal else hyper.learning_rate
+        return optax.with_extra_args_support(
+            optax.chain(optax.clip_by_global_norm(hyper.max_grad_norm), optimizer(rate, config.num_updates))
+        )
+
+    def init(key: jax.Array, hyper: DQNHyperparams) -> DQNState:
+        hyper = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), hyper)
+        key, params_key, env_key = jax.random.split(key, 3)
+        env_state, obs = env.reset(env_key)
+        params = network.init(params_key, obs)
+        # Stored as they come: bytes stay bytes.
+        row = jnp.zeros(spec.observation_shape, obs.dtype)
+        scalar = jnp.float32(0)
+        example = Transition(row, jnp.int32(0), scalar, scalar, row)
+        waiting = (config.n_step - 1, config.num_envs)
+
+        def zeros(dtype: Any, shape: tuple[int, ...] = ()) -> jax.Array:
+            return jnp.zeros((*waiting, *shape), dtype)
+
+        no = zeros(bool)
+        before = zeros(obs.dtype, spec.observation_shape)
+        return DQNState(
+            iteration=jnp.zeros([], jnp.int32),
+            params=params,
+            target_params=params,
+            opt_state=make_optimizer(hyper).init(params),
+            replay=replay.init(example, config.replay_capacity, config.prioritized),
+            # Steps that never were: not valid, so that nothing is learned from them.
+            recent=_Step(before, zeros(jnp.int32), zeros(jnp.float32), no, no, before, no),
+            env_state=env_state,
+            obs=obs,
+            key=key,
+            hyperparams=hyper,
+        )
+
+    def collect(state: DQNState, key: jax.Array, epsilon: jax.Array) -> tuple[Any, jax.Array, _Step, list[jax.Array]]:
+        """Acts for some steps: environment state, next observation, steps, episode returns and lengths, [T, N, ...]."""
+        rollout_key, noise_key, resets_key = jax.random.split(key, 3)
+        length = config.steps_per_iteration
+        noise = exploration.draw(noise_key, (length, config.num_envs), num_actions)
+        env_state = env.prepare(resets_key, state.env_state, length)
+
+        def act_and_step(carry: tuple[Any, jax.Array], inputs: Any) -> Any:
+            env_state, obs = carry
+            step_key, noise_t = inputs
+            action = exploration.epsilon_greedy(values(state.params, obs), noise_t, epsilon)
+            env_state, t = env.step(step_key, env_state, action)
+            step = _Step(obs, action, t.reward, t.terminated, t.truncated, t.final_obs, t.valid)
+            return (env_state, t.obs), (step, t.episode_return, t.episode_length)
+
+        (env_state, obs), (steps, *episodes) = jax.lax.scan(
+            act_and_step, (env_state, state.obs), (jax.random.split(rollout_key, length), noise)
+        )
+        return env.release(env_state), obs, steps, episodes
+
+    def remember(memory: replay.Replay, window: _Step, gamma: jax.Array) -> replay.Replay:
+        """Adds the transitions of a window of steps whose n rewards are known."""
+        # A reset in disguise comes after an end, so within an episode no sum runs over one.
+        total, factor, offset = n_step_targets(window.reward, window.terminated, window.truncated, gamma, config.n_step)
+        count = total.shape[0]
+        rows = jnp.arange(count)[:, None] + offset
+        final = window.final_obs[rows, jnp.arange(config.num_envs)]
+        transitions = Transition(window.obs[:count], window.action[:count], total, factor, final)
+        flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), transitions)
+        return replay.add(memory, flat, window.valid[:count].reshape(-1))
+
+    def step(state: DQNState) -> tuple[DQNState, q_metrics.QMetrics]:
+        hyper = state.hyperparams
+        key, collect_key, learn_key = jax.random.split(state.key, 3)
+        fraction = state.iteration / (config.exploration_fraction * config.num_iterations + 1e-9)
+        epsilon = exploration.linear(hyper.epsilon_start, hyper.epsilon_end, fraction)
+        env_state, obs, steps, episodes = collect(state, collect_key, epsilon)
+        window = jax.tree.map(lambda old, new: jnp.concatenate([old, new]), state.recent, steps)
+        recent = jax.tree.map(lambda x: x[x.shape[0] - (config.n_step - 1) :], window)
+        memory = remember(state.replay, window, hyper.gamma)
+
+        started = state.iteration >= config.warmup_iterations
+        beta = config.importance_exponent + (1 - config.importance_exponent) * state.iteration / config.num_iterations
+        tx = make_optimizer(hyper)
+
+        def loss_fn(params: Any, rows: Transition, weights: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+            chosen = jnp.take_along_axis(values(params, rows.obs), rows.action[:, None], axis=1)[:, 0]
+            error = chosen - rows.reward - rows.factor * jax.lax.stop_gradient(bootstrap(params, rows.next_obs))
+            kind = losses.huber if config.loss == "huber" else losses.squared_error
+            return jnp.mean(weights * kind(error)), (error, chosen)
+
+        def bootstrap(params: Any, next_obs: jax.Array) -> jax.Array:
+            target = values(state.target_params, next_obs)
+            choosing = values(params, next_obs) if config.double else target
+            return jnp.take_along_axis(target, jnp.argmax(choosing, axis=1)[:, None], axis=1)[:, 0]
+
+        def learn(carry: tuple[Any, Any, Any], key: jax.Array) -> tuple[Any, q_metrics.UpdateStats]:
+            params, opt_state, tree = carry
+            memory_now = memory._replace(tree=tree)
+            drawn = replay.sample(memory_now, key, config.learning_batch)
+            weights = jnp.ones(config.learning_batch)
+            if config.prioritized:
+                weights = replay.importance_weights(drawn.probability, memory.size, beta)
+            (loss, (error, chosen)), grads = jax.value_and_grad(loss_fn, has_aux=True)(params, drawn.rows, weights)
+            updates, new_opt_state = tx.update(grads, opt_state, params, value=loss)
+            # Not a cond: under vmap it would run both branches all the same.
+            new_params, new_opt_state = jax.tree.map(
+                lambda new, old: jnp.where(started, new, old),
+                (optax.apply_updates(params, updates), new_opt_state),
+                (params, opt_state),
+            )
+            # The replay's data is closed over, not carried: loops copy what they carry.
+            tree = replay.reprioritize(memory_now, drawn.index, error, config.priority_exponent).tree
+            stats = q_metrics.update_stats(loss, jnp.mean(chosen), jnp.mean(jnp.abs(error)), grads, updates)
+            stats = jax.tree.map(lambda x: jnp.where(started, x, 0.0), stats)
+            return (new_params, new_opt_state, tree), stats
+
+        carry = (state.params, state.opt_state, memory.tree)
+        keys = jax.random.split(learn_key, config.updates_per_iteration)
+        (params, opt_state, tree), history = jax.lax.scan(learn, carry, keys)
+        memory = memory._replace(tree=tree)
+
+        due = (state.iteration + 1) % target_every == 0
+        share = jnp.where(due, hyper.target_rate, 0.0)
+        target_params = jax.tree.map(lambda old, new: old + share * (new - old), state.target_params, params)
+        metrics = q_metrics.iteration(*episodes, history, epsilon)
+        new_state = DQNState(
+            *(state.iteration + 1, params, target_params, opt_state, memory, recent, env_state, obs, key, hyper)
+        )
+        return new_state, metrics
+
+    def act(params: Any, obs: jax.Array, key: jax.Array, greedy: bool = True, epsilon: float = 0.05) -> jax.Array:
+        q = values(params, obs)
+        noise = exploration.draw(key, obs.shape[:1], num_actions)
+        return exploration.epsilon_greedy(q, noise, jnp.float32(0.0 if greedy else epsilon))
+
+    return Agent(init, step, act, lambda state: state.params)

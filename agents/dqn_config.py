@@ -1,0 +1,201 @@
+"""Settings of the agents that learn action values. Nothing here imports jax."""
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class DQNConfig:
+    """Double DQN with the settings that are usual for classic control (a 120-84 ReLU network)."""
+
+    total_steps: int = 500_000
+    """Environment steps per seed, over all environments; rounded down to whole iterations."""
+    num_envs: int = 10
+    """Environments stepped together."""
+    steps_per_iteration: int = 1
+    """Steps per environment between learning."""
+    updates_per_iteration: int = 1
+    """Gradient steps after each of these."""
+    learning_batch: int = 128
+    """Transitions per gradient step."""
+    replay_capacity: int = 10_000
+    """Transitions kept."""
+    learning_starts: int = 10_000
+    """Environment steps before the first update."""
+    prioritized: bool = False
+    """Sample transitions in proportion to their last error, with importance weights."""
+    priority_exponent: float = 0.6
+    """How much errors count in sampling: 0 not at all, 1 fully."""
+    importance_exponent: float = 0.4
+    """Where the exponent of the importance weights begins; it rises linearly to 1."""
+    n_step: int = 1
+    """Rewards summed before bootstrapping."""
+    double: bool = True
+    """Let the online network choose the action that the target network values (double Q-learning)."""
+    target_interval: int = 500
+    """Environment steps between copies to the target network (target_rate 1)."""
+    target_rate: float = 1.0
+    """Share of the online network that goes into the target network each time; below 1 for soft updates."""
+    loss: Literal["huber", "squared"] = "huber"
+    """Loss of the temporal-difference error; Huber's is linear beyond 1."""
+    gamma: float = 0.99
+    """Discount factor."""
+    epsilon_start: float = 1.0
+    """Share of random actions at first."""
+    epsilon_end: float = 0.05
+    """Share of random actions after exploration_fraction of training."""
+    exploration_fraction: float = 0.5
+    """Share of training over which epsilon falls, linearly."""
+    max_grad_norm: float | None = None
+    """Clip the gradient's global norm to this; None: no clipping."""
+    anneal: bool = False
+    """Reduce the learning rate linearly to 0."""
+    network: Literal["mlp", "minatar", "nature"] = "mlp"
+    """mlp: dense layers; minatar: one 3x3 convolution before them; nature: the three of DQN's Nature paper."""
+    hidden: tuple[int, ...] = (120, 84)
+    """Widths of the dense layers."""
+    activation: Literal["tanh", "relu"] = "relu"
+    """Activation between the layers."""
+
+    @property
+    def batch_size(self) -> int:
+        """Environment steps per iteration."""
+        return self.num_envs * self.steps_per_iteration
+
+    @property
+    def num_iterations(self) -> int:
+        """Iterations of acting and learning."""
+        return self.total_steps // self.batch_size
+
+    @property
+    def warmup_iterations(self) -> int:
+        """Iterations without learning."""
+        return -(-self.learning_starts // self.batch_size)
+
+    @property
+    def num_updates(self) -> int:
+        """Optimizer updates over the whole training."""
+        return max(0, self.num_iterations - self.warmup_iterations) * self.updates_per_iteration
+
+    def check(self) -> None:
+        """Refuses impossible settings before anything is compiled.
+
+        Raises:
+          ValueError: naming the setting, its value and what is allowed.
+        """
+        _at_least_one(
+            self,
+            *("total_steps", "num_envs", "steps_per_iteration", "updates_per_iteration", "learning_batch"),
+            *("replay_capacity", "n_step", "target_interval"),
+        )
+        _shares(self, "gamma", "epsilon_start", "epsilon_end", "exploration_fraction", "priority_exponent")
+        _shares(self, "importance_exponent")
+        if not 0 < self.target_rate <= 1:
+            raise ValueError(f"target_rate must lie in (0, 1], got {self.target_rate}")
+        if self.replay_capacity < max(self.learning_batch, self.batch_size):
+            raise ValueError(
+                f"replay_capacity ({self.replay_capacity}) must hold a batch of learning_batch ({self.learning_batch}) "
+                f"and the {self.batch_size} steps of an iteration"
+            )
+        if self.learning_starts < max(self.learning_batch, self.n_step * self.num_envs):
+            raise ValueError(
+                f"learning_starts ({self.learning_starts}) must be at least learning_batch ({self.learning_batch}) and "
+                f"n_step x num_envs ({self.n_step * self.num_envs}): there must be something to learn from"
+            )
+        if self.num_updates < 1:
+            raise ValueError(
+                f"total_steps ({self.total_steps}) must go beyond learning_starts ({self.learning_starts})"
+            )
+        _common(self)
+
+
+@dataclass(frozen=True)
+class PQNConfig:
+    """PQN, Q-learning without replay and target network, with the settings that are usual for classic control."""
+
+    total_steps: int = 500_000
+    """Environment steps per seed, over all environments; rounded down to whole iterations."""
+    num_envs: int = 32
+    """Environments stepped together."""
+    rollout_length: int = 64
+    """Steps per environment and iteration."""
+    epochs: int = 4
+    """Passes over each rollout."""
+    minibatches: int = 16
+    """Parts into which each pass is split."""
+    gamma: float = 0.99
+    """Discount factor."""
+    q_lambda: float = 0.95
+    """Decay of the lambda-returns: 0 bootstraps after one step, 1 at the end of the rollout."""
+    epsilon_start: float = 1.0
+    """Share of random actions at first."""
+    epsilon_end: float = 0.05
+    """Share of random actions after exploration_fraction of training."""
+    exploration_fraction: float = 0.2
+    """Share of training over which epsilon falls, linearly."""
+    max_grad_norm: float | None = 10.0
+    """Clip the gradient's global norm to this; None: no clipping."""
+    anneal: bool = True
+    """Reduce the learning rate linearly to 0, once per iteration."""
+    network: Literal["mlp", "minatar", "nature"] = "mlp"
+    """mlp: dense layers; minatar: one 3x3 convolution before them; nature: the three of DQN's Nature paper."""
+    hidden: tuple[int, ...] = (128, 128)
+    """Widths of the dense layers; layer norm before every activation."""
+    activation: Literal["tanh", "relu"] = "relu"
+    """Activation between the layers."""
+
+    @property
+    def batch_size(self) -> int:
+        """Environment steps per iteration."""
+        return self.num_envs * self.rollout_length
+
+    @property
+    def num_iterations(self) -> int:
+        """Iterations of rollout and learning."""
+        return self.total_steps // self.batch_size
+
+    @property
+    def num_updates(self) -> int:
+        """Optimizer updates over the whole training."""
+        return self.num_iterations * self.epochs * self.minibatches
+
+    def check(self) -> None:
+        """Refuses impossible settings before anything is compiled.
+
+        Raises:
+          ValueError: naming the setting, its value and what is allowed.
+        """
+        _at_least_one(self, "total_steps", "num_envs", "rollout_length", "epochs", "minibatches")
+        _shares(self, "gamma", "q_lambda", "epsilon_start", "epsilon_end", "exploration_fraction")
+        if self.batch_size % self.minibatches:
+            raise ValueError(
+                f"a batch of {self.batch_size} (num_envs {self.num_envs} x rollout_length {self.rollout_length}) "
+                f"does not divide into {self.minibatches} minibatches"
+            )
+        if self.num_iterations < 1:
+            raise ValueError(
+                f"total_steps ({self.total_steps}) must cover one rollout of {self.batch_size} "
+                f"(num_envs {self.num_envs} x rollout_length {self.rollout_length})"
+            )
+        _common(self)
+
+
+def _at_least_one(config: Any, *names: str) -> None:
+    for name in names:
+        if getattr(config, name) < 1:
+            raise ValueError(f"{name} must be at least 1, got {getattr(config, name)}")
+
+
+def _shares(config: Any, *names: str) -> None:
+    for name in names:
+        if not 0 <= getattr(config, name) <= 1:
+            raise ValueError(f"{name} must lie in [0, 1], got {getattr(config, name)}")
+
+
+def _common(config: Any) -> None:
+    norm = config.max_grad_norm
+    if norm is not None and not (math.isfinite(norm) and norm > 0):
+        raise ValueError(f"max_grad_norm must be positive and finite, got {norm}")
+    if not config.hidden or min(config.hidden) < 1:
+        raise ValueError(f"hidden must name at least one width >= 1, got {config.hidden}")

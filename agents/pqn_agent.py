@@ -1,0 +1,171 @@
+"""PQN: Q-learning on fresh rollouts, layer norm in place of replay and target network (Gallici et al., 2407.04811)."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from agents import exploration, losses, networks, q_metrics
+from agents.base import Agent, OptimizerFactory
+from agents.dqn_config import PQNConfig
+from agents.returns import lambda_returns
+from envs import Discrete, VectorEnv
+
+
+class PQNHyperparams(NamedTuple):
+    """Scalars that may differ between the members of a population; float32, traced."""
+
+    learning_rate: Any
+    gamma: Any
+    q_lambda: Any
+    epsilon_start: Any
+    epsilon_end: Any
+    max_grad_norm: Any
+
+
+class PQNState(NamedTuple):
+    """Everything an agent carries between iterations.
+
+    iteration: int32, iterations done. params, opt_state: trees. env_state: of the environment.
+    obs: [N, *shape], what the agent sees next. key: PRNG key. hyperparams: PQNHyperparams.
+    """
+
+    iteration: jax.Array
+    params: Any
+    opt_state: Any
+    env_state: Any
+    obs: jax.Array
+    key: jax.Array
+    hyperparams: PQNHyperparams
+
+
+class _Batch(NamedTuple):
+    """What is learned from, leaves [T, N, ...] or [B, ...]."""
+
+    obs: jax.Array
+    action: jax.Array
+    target: jax.Array
+    valid: jax.Array
+
+
+def pqn_hyperparams(config: PQNConfig, learning_rate: Any) -> PQNHyperparams:
+    """The traced scalars of a configuration."""
+    return PQNHyperparams(
+        learning_rate=learning_rate,
+        gamma=config.gamma,
+        q_lambda=config.q_lambda,
+        epsilon_start=config.epsilon_start,
+        epsilon_end=config.epsilon_end,
+        max_grad_norm=jnp.inf if config.max_grad_norm is None else config.max_grad_norm,
+    )
+
+
+def pqn(env: VectorEnv, config: PQNConfig, optimizer: OptimizerFactory) -> Agent:
+    """PQN with any optimizer.
+
+    The minibatch's loss is handed to the optimizer as `value`, and num_updates to its factory, so rules that look at
+    the loss or at progress work.
+
+    Args:
+      env: where to act; its num_envs must equal the configuration's.
+      config: sizes and switches; its scalars reach the agent through `pqn_hyperparams`.
+      optimizer: (learning_rate, num_updates) -> optax optimizer.
+
+    Returns:
+      An `Agent`; `init` takes `PQNHyperparams`.
+
+    Raises:
+      ValueError: for impossible settings, or an environment that this agent cannot act in.
+    """
+    config.check()
+    spec = env.spec
+    if not isinstance(spec.action_space, Discrete):
+        raise ValueError(f"pqn needs discrete actions; {spec.id} has {spec.action_space}; use ppo")
+    if spec.num_envs != config.num_envs:
+        raise ValueError(f"the environment has num_envs {spec.num_envs}, the configuration {config.num_envs}")
+    num_actions = spec.action_space.n
+    network = networks.q_network(
+        config.network, spec.observation_shape, num_actions, config.hidden, config.activation, layer_norm=True
+    )
+    updates_per_iteration = config.epochs * config.minibatches
+
+    def values(params: Any, obs: jax.Array) -> Any:
+        return network.apply(params, obs)
+
+    def make_optimizer(hyper: PQNHyperparams) -> optax.GradientTransformationExtraArgs:
+        def schedule(count: jax.Array) -> jax.Array:
+            progress = (count // updates_per_iteration) / config.num_iterations
+            return hyper.learning_rate * jnp.maximum(1 - progress, 0.0)
+
+        rate = schedule if config.anneal else hyper.learning_rate
+        return optax.with_extra_args_support(
+            optax.chain(optax.clip_by_global_norm(hyper.max_grad_norm), optimizer(rate, config.num_updates))
+        )
+
+    def init(key: jax.Array, hyper: PQNHyperparams) -> PQNState:
+        hyper = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), hyper)
+        key, params_key, env_key = jax.random.split(key, 3)
+        env_state, obs = env.reset(env_key)
+        params = network.init(params_key, obs)
+        opt_state = make_optimizer(hyper).init(params)
+        return PQNState(jnp.zeros([], jnp.int32), params, opt_state, env_state, obs, key, hyper)
+
+    def step(state: PQNState) -> tuple[PQNState, q_metrics.QMetrics]:
+        hyper, params = state.hyperparams, state.params
+        key, rollout_key, noise_key, resets_key, shuffle_key = jax.random.split(state.key, 5)
+        fraction = state.iteration / (config.exploration_fraction * config.num_iterations + 1e-9)
+        epsilon = exploration.linear(hyper.epsilon_start, hyper.epsilon_end, fraction)
+        shape = (config.rollout_length, config.num_envs)
+        noise = exploration.draw(noise_key, shape, num_actions)
+        env_state = env.prepare(resets_key, state.env_state, config.rollout_length)
+
+        def act_and_step(carry: tuple[Any, jax.Array], inputs: Any) -> Any:
+            env_state, obs = carry
+            step_key, noise_t = inputs
+            action = exploration.epsilon_greedy(values(params, obs), noise_t, epsilon)
+            env_state, timestep = env.step(step_key, env_state, action)
+            return (env_state, timestep.obs), (timestep._replace(obs=obs), action)
+
+        (env_state, obs), (rollout, action) = jax.lax.scan(
+            act_and_step, (env_state, state.obs), (jax.random.split(rollout_key, config.rollout_length), noise)
+        )
+        env_state = env.release(env_state)
+        final = rollout.final_obs.reshape(-1, *spec.observation_shape)
+        next_values = jnp.max(values(params, final), axis=-1).reshape(shape)
+        target = lambda_returns(
+            rollout.reward, next_values, rollout.terminated, rollout.truncated, hyper.gamma, hyper.q_lambda
+        )
+        batch = _Batch(rollout.obs, action, target, rollout.valid)
+        flat_batch = jax.tree.map(lambda x: x.reshape(config.batch_size, *x.shape[2:]), batch)
+
+        def loss_fn(params: Any, minibatch: _Batch) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+            q = jnp.take_along_axis(values(params, minibatch.obs), minibatch.action[:, None], axis=1)[:, 0]
+            error = q - minibatch.target
+            loss = losses.masked_mean(losses.squared_error(error), minibatch.valid)
+            parts = (losses.masked_mean(q, minibatch.valid), losses.masked_mean(jnp.abs(error), minibatch.valid))
+            return loss, parts
+
+        tx = make_optimizer(hyper)
+
+        def update(carry: tuple[Any, Any], rows: jax.Array) -> tuple[tuple[Any, Any], q_metrics.UpdateStats]:
+            params, opt_state = carry
+            minibatch = jax.tree.map(lambda x: x[rows], flat_batch)
+            (loss, parts), grads = jax.value_and_grad(loss_fn, has_aux=True)(params, minibatch)
+            updates, opt_state = tx.update(grads, opt_state, params, value=loss)
+            stats = q_metrics.update_stats(loss, *parts, grads, updates)
+            return (optax.apply_updates(params, updates), opt_state), stats
+
+        order = jax.vmap(lambda k: jax.random.permutation(k, config.batch_size))(
+            jax.random.split(shuffle_key, config.epochs)
+        )
+        rows = order.reshape(updates_per_iteration, config.batch_size // config.minibatches)
+        (params, opt_state), history = jax.lax.scan(update, (params, state.opt_state), rows)
+        metrics = q_metrics.iteration(rollout.episode_return, rollout.episode_length, history, epsilon)
+        return PQNState(state.iteration + 1, params, opt_state, env_state, obs, key, hyper), metrics
+
+    def act(params: Any, obs: jax.Array, key: jax.Array, greedy: bool = True, epsilon: float = 0.05) -> jax.Array:
+        noise = exploration.draw(key, obs.shape[:1], num_actions)
+        return exploration.epsilon_greedy(values(params, obs), noise, jnp.float32(0.0 if greedy else epsilon))
+
+    return Agent(init, step, act, lambda state: state.params)

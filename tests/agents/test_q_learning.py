@@ -1,0 +1,192 @@
+"""DQN and PQN on probe environments, and what they refuse."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import agents
+import envs
+from agents import exploration, networks
+from envs import probes
+
+DQN = agents.DQNConfig(
+    total_steps=16_000,
+    num_envs=4,
+    steps_per_iteration=2,
+    updates_per_iteration=2,
+    learning_batch=32,
+    replay_capacity=2000,
+    learning_starts=400,
+    target_interval=80,
+    gamma=0.9,
+    hidden=(16,),
+    anneal=True,
+)
+PQN = agents.PQNConfig(
+    total_steps=20_000, num_envs=8, rollout_length=16, epochs=4, minibatches=4, gamma=0.9, hidden=(16,)
+)
+CASES = {
+    "dqn": (agents.dqn, agents.dqn_hyperparams, DQN),
+    "dqn, prioritised, 3 steps": (
+        *(agents.dqn, agents.dqn_hyperparams),
+        dataclasses.replace(DQN, prioritized=True, n_step=3),
+    ),
+    "dqn, soft target, single": (
+        *(agents.dqn, agents.dqn_hyperparams),
+        dataclasses.replace(DQN, target_rate=0.05, target_interval=8, double=False, loss="squared"),
+    ),
+    "pqn": (agents.pqn, agents.pqn_hyperparams, PQN),
+}
+
+
+def adam(learning_rate, num_updates):
+    return optax.adam(learning_rate, eps=1e-5)
+
+
+def train(case, env_id, optimizer=adam, rate=1e-2, **changes):
+    make, hyperparams, config = CASES[case]
+    config = dataclasses.replace(config, **changes)
+    env = envs.make(env_id, config.num_envs) if isinstance(env_id, str) else env_id
+    agent = make(env, config, optimizer)
+    state = agent.init(jax.random.key(0), hyperparams(config, rate))
+    run = jax.jit(lambda s: jax.lax.scan(lambda s, _: agent.step(s), s, None, length=config.num_iterations))
+    state, metrics = run(state)
+    network = networks.q_network(config.network, (1,), 2, config.hidden, config.activation, layer_norm=case == "pqn")
+    return agent, state, metrics, lambda obs: np.asarray(network.apply(state.params, jnp.full((1, 1), obs)))[0]
+
+
+@pytest.mark.parametrize("env_id", probes.ids())
+@pytest.mark.parametrize("case", CASES)
+def test_probe_values_and_actions_are_learned(case, env_id):
+    # A value of 10 at a discount of 0.9 takes many bootstraps.
+    _, _, _, values = train(case, env_id, **({"total_steps": 60_000} if env_id == "Probe-TimeLimit" else {}))
+    for observation, value in probes.VALUES[env_id].items():
+        np.testing.assert_allclose(values(observation).max(), value(0.9), rtol=0.05, atol=0.02)
+    if env_id == "Probe-ActionReward":
+        np.testing.assert_allclose(values(0.0), [-1, 1], atol=0.05)
+    if env_id == "Probe-ObservationActionReward":
+        assert [int(np.argmax(values(x))) for x in (1.0, -1.0)] == [1, 0]
+
+
+@pytest.mark.parametrize("case", ["dqn", "dqn, prioritised, 3 steps", "pqn"])
+def test_resets_in_disguise_are_not_learned_from(case):
+    config = CASES[case][2]
+    inner = envs.make("Probe-ConstantReward", config.num_envs)
+    n = config.num_envs
+
+    def step(key, state, action):
+        state, after_end = state
+        new_state, timestep = inner.step(key, state, action)
+        no = jnp.zeros(n, bool)
+        invalid = timestep._replace(reward=jnp.full(n, 1e3), terminated=no, valid=no)
+        shown = jax.tree.map(
+            lambda i, t: jnp.where(after_end.reshape(-1, *[1] * (i.ndim - 1)), i, t), invalid, timestep
+        )
+        return (new_state, ~after_end), shown
+
+    def reset(key):
+        state, obs = inner.reset(key)
+        return (state, jnp.zeros(n, bool)), obs
+
+    _, _, _, values = train(case, envs.VectorEnv(inner.spec, reset, step))
+    np.testing.assert_allclose(values(0.0), [1.0, 1.0], rtol=0.02)
+
+
+@pytest.mark.parametrize("case", ["dqn", "pqn"])
+def test_population_members_equal_single_runs(case):
+    make, hyperparams, config = CASES[case]
+    agent = make(envs.make("CartPole-v1", config.num_envs), config, adam)
+    keys, rates = jax.random.split(jax.random.key(0), 2), jnp.asarray([1e-3, 1e-2])
+
+    def run(key, rate):
+        state = agent.init(key, hyperparams(config, rate))
+        return jax.lax.scan(lambda s, _: agent.step(s), state, None, length=60)[0].params
+
+    together = jax.jit(jax.vmap(run))(keys, rates)
+    for i in range(2):
+        single = jax.jit(run)(keys[i], rates[i])
+        jax.tree.map(lambda a, b, i=i: np.testing.assert_allclose(a[i], b, atol=1e-4, rtol=1e-3), together, single)
+
+
+@pytest.mark.parametrize("case", ["dqn", "pqn"])
+def test_the_optimizer_gets_the_loss_and_the_number_of_updates(case):
+    seen = {}
+
+    def recording(learning_rate, num_updates):
+        seen["num_updates"] = num_updates
+
+        def update(updates, state, params=None, *, value, **extra):
+            seen["value_shape"] = value.shape
+            return jax.tree.map(jnp.zeros_like, updates), state
+
+        return optax.GradientTransformationExtraArgs(lambda params: (), update)
+
+    train(case, "Probe-ConstantReward", recording)
+    assert seen == {"num_updates": CASES[case][2].num_updates, "value_shape": ()}
+
+
+def test_nothing_is_learned_before_there_is_enough_to_learn_from():
+    _, state, metrics, _ = train("dqn", "Probe-ConstantReward", total_steps=800)
+    warmup = DQN.warmup_iterations
+    assert warmup == 50
+    assert not np.any(metrics.loss[:warmup])
+    assert np.all(metrics.loss[warmup:] > 0)
+    counts = [int(x) for x in jax.tree.leaves(state.opt_state) if x.dtype == jnp.int32]
+    assert set(counts) == {dataclasses.replace(DQN, total_steps=800).num_updates}
+
+
+def test_the_target_network_is_copied_when_due():
+    # Probe-TwoStep bootstraps; with a target that is never copied the value of the first state cannot follow.
+    _, state, _, values = train("dqn", "Probe-TwoStep", target_interval=10**6)
+    assert abs(values(0.0).max() - 0.9) > 0.1
+    start = CASES["dqn"][0](envs.make("Probe-TwoStep", 4), DQN, adam).init(
+        jax.random.key(0), agents.dqn_hyperparams(DQN, 3e-3)
+    )
+    jax.tree.map(np.testing.assert_array_equal, state.target_params, start.params)
+
+
+def test_epsilon_falls_linearly_and_random_actions_are_that_frequent():
+    _, _, metrics, _ = train("dqn", "Probe-ConstantReward", exploration_fraction=0.5, epsilon_end=0.1)
+    n = len(metrics.epsilon)
+    np.testing.assert_allclose(
+        np.asarray(metrics.epsilon)[[0, n // 4, n // 2, n - 1]], [1.0, 0.55, 0.1, 0.1], atol=0.01
+    )
+    noise = exploration.draw(jax.random.key(0), (10_000,), 4)
+    chosen = exploration.epsilon_greedy(jnp.asarray([[0.0, 1.0, 0.0, 0.0]]), noise, jnp.float32(0.4))
+    np.testing.assert_allclose(np.bincount(chosen) / 10_000, [0.1, 0.7, 0.1, 0.1], atol=0.02)
+
+
+@pytest.mark.parametrize(
+    ("config", "changes", "message"),
+    [
+        (
+            agents.DQNConfig,
+            {"replay_capacity": 100},
+            r"replay_capacity \(100\) must hold a batch of learning_batch \(128\)",
+        ),
+        (agents.DQNConfig, {"learning_starts": 10}, r"learning_starts \(10\) must be at least learning_batch"),
+        (agents.DQNConfig, {"total_steps": 5000}, r"total_steps \(5000\) must go beyond learning_starts \(10000\)"),
+        (agents.DQNConfig, {"target_rate": 0.0}, r"target_rate must lie in \(0, 1\], got 0.0"),
+        (agents.DQNConfig, {"epsilon_end": 2.0}, r"epsilon_end must lie in \[0, 1\], got 2.0"),
+        (agents.DQNConfig, {"n_step": 0}, "n_step must be at least 1, got 0"),
+        (agents.PQNConfig, {"minibatches": 3}, "batch of 2048 .* does not divide into 3 minibatches"),
+        (agents.PQNConfig, {"q_lambda": -1.0}, r"q_lambda must lie in \[0, 1\], got -1.0"),
+        (agents.PQNConfig, {"total_steps": 10}, r"total_steps \(10\) must cover one rollout of 2048"),
+    ],
+)
+def test_impossible_settings_are_refused(config, changes, message):
+    with pytest.raises(ValueError, match=message):
+        config(**changes).check()
+
+
+@pytest.mark.parametrize("name", ["dqn", "pqn"])
+def test_continuous_actions_and_unfit_observations_are_refused(name):
+    make, _, config = CASES[name]
+    with pytest.raises(ValueError, match=f"{name} needs discrete actions; Pendulum-v1 has Box"):
+        make(envs.make("Pendulum-v1", config.num_envs), config, adam)
+    with pytest.raises(ValueError, match="network 'minatar' needs observations"):
+        make(envs.make("CartPole-v1", config.num_envs), dataclasses.replace(config, network="minatar"), adam)
