@@ -147,7 +147,9 @@ def dqn(env: VectorEnv, config: DQNConfig, optimizer: OptimizerFactory) -> Agent
             hyperparams=hyper,
         )
 
-    def collect(state: DQNState, key: jax.Array, epsilon: jax.Array) -> tuple[Any, jax.Array, _Step, list[jax.Array]]:
+    def collect(
+        state: DQNState, key: jax.Array, epsilon: jax.Array
+    ) -> tuple[Any, jax.Array, _Step, jax.Array, jax.Array]:
         """Acts for some steps: environment state, next observation, steps, episode returns and lengths, [T, N, ...]."""
         rollout_key, noise_key, resets_key = jax.random.split(key, 3)
         length = config.steps_per_iteration
@@ -162,10 +164,10 @@ def dqn(env: VectorEnv, config: DQNConfig, optimizer: OptimizerFactory) -> Agent
             step = _Step(obs, action, t.reward, t.terminated, t.truncated, t.final_obs, t.valid)
             return (env_state, t.obs), (step, t.episode_return, t.episode_length)
 
-        (env_state, obs), (steps, *episodes) = jax.lax.scan(
+        (env_state, obs), (steps, episode_return, episode_length) = jax.lax.scan(
             act_and_step, (env_state, state.obs), (jax.random.split(rollout_key, length), noise)
         )
-        return env.release(env_state), obs, steps, episodes
+        return env.release(env_state), obs, steps, episode_return, episode_length
 
     def remember(memory: replay.Replay, window: _Step, gamma: jax.Array) -> replay.Replay:
         """Adds the transitions of a window of steps whose n rewards are known."""
@@ -183,7 +185,7 @@ def dqn(env: VectorEnv, config: DQNConfig, optimizer: OptimizerFactory) -> Agent
         key, collect_key, learn_key = jax.random.split(state.key, 3)
         fraction = state.iteration / (config.exploration_fraction * config.num_iterations + 1e-9)
         epsilon = exploration.linear(hyper.epsilon_start, hyper.epsilon_end, fraction)
-        env_state, obs, steps, episodes = collect(state, collect_key, epsilon)
+        env_state, obs, steps, episode_return, episode_length = collect(state, collect_key, epsilon)
         window = jax.tree.map(lambda old, new: jnp.concatenate([old, new]), state.recent, steps)
         recent = jax.tree.map(lambda x: x[x.shape[0] - (config.n_step - 1) :], window)
         memory = remember(state.replay, window, hyper.gamma)
@@ -232,7 +234,7 @@ def dqn(env: VectorEnv, config: DQNConfig, optimizer: OptimizerFactory) -> Agent
         due = (state.iteration + 1) % target_every == 0
         share = jnp.where(due, hyper.target_rate, 0.0)
         target_params = jax.tree.map(lambda old, new: old + share * (new - old), state.target_params, params)
-        metrics = q_metrics.iteration(*episodes, history, epsilon)
+        metrics = q_metrics.iteration(episode_return, episode_length, history, epsilon)
         new_state = DQNState(
             *(state.iteration + 1, params, target_params, opt_state, memory, recent, env_state, obs, key, hyper)
         )

@@ -153,7 +153,8 @@ def pqn(env: VectorEnv, config: PQNConfig, optimizer: OptimizerFactory) -> Agent
             minibatch = jax.tree.map(lambda x: x[rows], flat_batch)
             (loss, parts), grads = jax.value_and_grad(loss_fn, has_aux=True)(params, minibatch)
             updates, opt_state = tx.update(grads, opt_state, params, value=loss)
-            stats = q_metrics.update_stats(loss, *parts, grads, updates)
+            q_mean, td_error = parts
+            stats = q_metrics.update_stats(loss, q_mean, td_error, grads, updates)
             return (optax.apply_updates(params, updates), opt_state), stats
 
         order = jax.vmap(lambda k: jax.random.permutation(k, config.batch_size))(
