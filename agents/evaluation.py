@@ -1,0 +1,55 @@
+"""Evaluation: full episodes with frozen weights, on environments of their own."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from agents.base import Agent
+from envs import VectorEnv
+
+
+class Episodes(NamedTuple):
+    """returns, lengths: float32 and int32 [episodes], raw and undiscounted; NaN and 0 where none ended in time."""
+
+    returns: jax.Array
+    lengths: jax.Array
+
+
+def evaluate(
+    agent: Agent, env: VectorEnv, policy: Any, key: jax.Array, *, max_steps: int, greedy: bool = True
+) -> Episodes:
+    """The first episode of each of the environments, from reset to end; nothing is learned.
+
+    Only first episodes count: among all that end within some time, short ones would be overrepresented. Under
+    `jax.vmap` over policies and keys it evaluates a population.
+
+    Args:
+      agent: whose `act` to follow.
+      env: as many environments as episodes are wanted.
+      policy: as `agent.policy` gives it.
+      key: fixes first states and everything random; the same key gives the same episodes.
+      max_steps: steps after which an episode is given up; the environment's own time limit, or more, misses none.
+      greedy: False samples actions as in training.
+
+    Raises:
+      ValueError: for max_steps below 1.
+    """
+    if max_steps < 1:
+        raise ValueError(f"max_steps must be at least 1, got {max_steps}")
+    reset_key, steps_key = jax.random.split(key)
+    state, obs = env.reset(reset_key)
+    nothing = Episodes(jnp.full(env.spec.num_envs, jnp.nan), jnp.zeros(env.spec.num_envs, jnp.int32))
+
+    def step(carry: tuple[Any, jax.Array, Episodes], key: jax.Array) -> tuple[tuple[Any, jax.Array, Episodes], None]:
+        state, obs, found = carry
+        act_key, env_key = jax.random.split(key)
+        state, timestep = env.step(env_key, state, agent.act(policy, obs, act_key, greedy))
+        first = (timestep.episode_length > 0) & (found.lengths == 0)
+        found = Episodes(
+            jnp.where(first, timestep.episode_return, found.returns),
+            jnp.where(first, timestep.episode_length, found.lengths),
+        )
+        return (state, timestep.obs, found), None
+
+    return jax.lax.scan(step, (state, obs, nothing), jax.random.split(steps_key, max_steps))[0][2]
