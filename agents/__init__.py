@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from agents.dqn_config import DQNConfig, PQNConfig
     from agents.ppo_agent import PPOHyperparams, ppo, ppo_hyperparams
     from agents.pqn_agent import PQNHyperparams, pqn, pqn_hyperparams
+    from agents.registry import hyperparams, make
 
 _WHERE = {
     "Agent": "agents.base",
@@ -29,6 +30,8 @@ _WHERE = {
     "PQNHyperparams": "agents.pqn_agent",
     "pqn_hyperparams": "agents.pqn_agent",
     "pqn": "agents.pqn_agent",
+    "make": "agents.registry",
+    "hyperparams": "agents.registry",
 }
 __all__ = [
     "Agent",
@@ -41,6 +44,8 @@ __all__ = [
     "PQNHyperparams",
     "dqn",
     "dqn_hyperparams",
+    "hyperparams",
+    "make",
     "ppo",
     "ppo_hyperparams",
     "pqn",

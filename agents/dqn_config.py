@@ -37,8 +37,9 @@ class DQNConfig:
     """Environment steps between copies to the target network (target_rate 1)."""
     target_rate: float = 1.0
     """Share of the online network that goes into the target network each time; below 1 for soft updates."""
-    loss: Literal["huber", "squared"] = "huber"
-    """Loss of the temporal-difference error; Huber's is linear beyond 1."""
+    loss: Literal["squared", "huber"] = "squared"
+    """Loss of the temporal-difference error. Huber's is linear beyond 1: for rewards cut at 1. On CartPole it diverges,
+    since the rare large errors at the ends of episodes weigh no more than the many small ones before."""
     gamma: float = 0.99
     """Discount factor."""
     epsilon_start: float = 1.0

@@ -27,7 +27,7 @@ def main() -> None:
     from rlopt import presets, training
     from rlopt.config import TrainConfig
 
-    hyper = dataclasses.replace(presets.ppo_config(args.env), total_steps=args.steps)
+    hyper = dataclasses.replace(presets.config("ppo", args.env), total_steps=args.steps)
     rates: dict[tuple[str, int], list[float]] = {}
     compiles: dict[tuple[str, int], list[float]] = {}
     for _ in range(args.rounds):

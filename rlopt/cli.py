@@ -3,23 +3,22 @@
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Generic, Literal
 
 import tyro
 
-from agents.config import PPOConfig
 from metatrain.config import MetaTrainConfig
 from rlopt import presets, runtime
 from rlopt.catalog import OPTIMIZERS
-from rlopt.config import TrainConfig
+from rlopt.config import Hyper, TrainConfig
 from rlopt.supervised.config import SuiteConfig
 
 
 @dataclass(frozen=True)
-class Train:
+class Train(Generic[Hyper]):
     """Train one population: an agent, an environment, an optimizer, several seeds in one program."""
 
-    config: Annotated[TrainConfig, tyro.conf.arg(name="")] = field(default_factory=TrainConfig)
+    config: Annotated[TrainConfig[Hyper], tyro.conf.arg(name="")] = field(default_factory=TrainConfig)
     out: Path | None = None
     """Run folder; default: a new one under runs/."""
 
@@ -32,11 +31,11 @@ class Train:
 
 
 @dataclass(frozen=True)
-class Compare:
+class Compare(Generic[Hyper]):
     """Train one population per optimizer on the same seeds; one table, one plot."""
 
     agent: tyro.conf.Positional[str] = "ppo"
-    """Agent to train: ppo."""
+    """Agent to train: ppo, dqn, pqn."""
     env: str = "CartPole-v1"
     """Environment id; `rlopt envs` lists them. The defaults below are for this environment."""
     optimizers: tuple[str, ...] = ("celo2", "adam")
@@ -49,7 +48,7 @@ class Compare:
     """Seed of the first run; the others follow on."""
     out: Path | None = None
     """Run folder; default: a new one under runs/."""
-    hyper: Annotated[PPOConfig, tyro.conf.arg(name="")] = field(default_factory=PPOConfig)
+    hyper: Annotated[Hyper, tyro.conf.arg(name="")] = field(default_factory=presets.CONFIGS["ppo"])  # type: ignore[assignment]
 
     def run(self) -> None:
         """Trains each population, writes the run folders, prints the table."""
@@ -228,23 +227,27 @@ class ListEnvs:
         print("\n".join(envs.ids()))
 
 
-def _preset_for(args: list[str]) -> PPOConfig:
-    """The environment's settings, found before parsing so that they are the defaults that --help shows."""
+def _named(args: list[str]) -> tuple[str, str]:
+    """Agent and environment, found before parsing: they decide which settings there are, and their defaults."""
+    agent = args[1] if len(args) > 1 and args[1] in presets.AGENTS else TrainConfig.agent
     env_id = TrainConfig.env
     for i, word in enumerate(args):
         if word == "--env" and i + 1 < len(args):
             env_id = args[i + 1]
         elif word.startswith("--env="):
             env_id = word.removeprefix("--env=")
-    return presets.ppo_config(env_id)
+    return agent, env_id
 
 
-def _parse(args: list[str]) -> Train | Compare | MetaTrain | MetaTest | Theta | ListOptimizers | ListEnvs:
-    hyper = _preset_for(args)
+def _parse(args: list[str]) -> Any:
+    agent, env_id = _named(args)
+    hyper = presets.config(agent, env_id)
+    kind = presets.CONFIGS[agent]
     subcommand = tyro.conf.subcommand
+    train = Train(TrainConfig(agent=agent, hyper=hyper))
     commands = (
-        Annotated[Train, subcommand("train", default=Train(TrainConfig(hyper=hyper)))]
-        | Annotated[Compare, subcommand("compare", default=Compare(hyper=hyper))]
+        Annotated[Train[kind], subcommand("train", default=train)]  # type: ignore[valid-type]
+        | Annotated[Compare[kind], subcommand("compare", default=Compare(agent, hyper=hyper))]  # type: ignore[valid-type]
         | Annotated[MetaTrain, subcommand("metatrain", default=MetaTrain())]
         | Annotated[MetaTest, subcommand("metatest", default=MetaTest())]
         | Annotated[Theta, subcommand("theta")]

@@ -3,20 +3,22 @@
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Generic, TypeVar
 
 import tyro
 
-from agents.config import PPOConfig
+from rlopt import presets
 from rlopt.catalog import OPTIMIZERS
+
+Hyper = TypeVar("Hyper", bound=presets.Config)
 
 
 @dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(Generic[Hyper]):
     """One population: an agent, an environment, an optimizer, several seeds."""
 
     agent: tyro.conf.Positional[str] = "ppo"
-    """Agent to train: ppo."""
+    """Agent to train: ppo, dqn, pqn."""
     env: str = "CartPole-v1"
     """Environment id; `rlopt envs` lists them. The defaults below are for this environment."""
     optimizer: str = "celo2"
@@ -29,7 +31,7 @@ class TrainConfig:
     """Number of independent runs, trained together in one program."""
     seed: int = 0
     """Seed of the first run; the others follow on."""
-    hyper: Annotated[PPOConfig, tyro.conf.arg(name="")] = field(default_factory=PPOConfig)
+    hyper: Annotated[Hyper, tyro.conf.arg(name="")] = field(default_factory=presets.CONFIGS["ppo"])  # type: ignore[assignment]
     """Settings of the agent; `rlopt.presets` has them per environment."""
 
     @property
@@ -50,4 +52,6 @@ class TrainConfig:
         rate = self.resolved_learning_rate
         if not (math.isfinite(rate) and rate > 0):
             raise ValueError(f"learning_rate must be positive and finite, got {rate}")
+        if self.agent in presets.CONFIGS and not isinstance(self.hyper, presets.CONFIGS[self.agent]):
+            raise ValueError(f"agent {self.agent!r} takes a {presets.CONFIGS[self.agent].__name__}, got {self.hyper}")
         self.hyper.check()

@@ -59,7 +59,7 @@ def build(config: TrainConfig) -> agents.Agent:
     envs.check_id(config.env)
     config.check()
     optimizer = optimizers.make(config.optimizer, config.theta)
-    return agents.ppo(envs.make(config.env, config.hyper.num_envs), config.hyper, optimizer)
+    return agents.make(envs.make(config.env, config.hyper.num_envs), config.hyper, optimizer)
 
 
 def train(
@@ -81,7 +81,7 @@ def train(
     mesh = _mesh(config.seeds)
     keys = jax.vmap(jax.random.key)(np.arange(config.seed, config.seed + config.seeds, dtype=np.uint32))
     keys = jax.device_put(keys, NamedSharding(mesh, PartitionSpec(AXIS)))
-    scalars = agents.ppo_hyperparams(hyper, config.resolved_learning_rate)
+    scalars = agents.hyperparams(hyper, config.resolved_learning_rate)
     # Constants under jit would be baked into the program; as an argument, another rate needs no recompilation.
     state = _over_seeds(mesh, lambda keys, scalars: jax.vmap(agent.init, (0, None))(keys, scalars), 1)(keys, scalars)
     run = {n: _compile_chunk(mesh, agent, n, state) for n in sorted(set(_chunk_lengths(hyper.num_iterations)))}

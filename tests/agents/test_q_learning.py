@@ -37,7 +37,7 @@ CASES = {
     ),
     "dqn, soft target, single": (
         *(agents.dqn, agents.dqn_hyperparams),
-        dataclasses.replace(DQN, target_rate=0.05, target_interval=8, double=False, loss="squared"),
+        dataclasses.replace(DQN, target_rate=0.05, target_interval=8, double=False, loss="huber"),
     ),
     "pqn": (agents.pqn, agents.pqn_hyperparams, PQN),
 }

@@ -22,7 +22,7 @@ def test_examples_run(block):
 
 @pytest.mark.parametrize("block", [b for b in BLOCKS if "runtime.configure" in b])
 def test_the_training_example_runs_when_made_short(block, tmp_path):
-    short = block.replace('presets.ppo_config("CartPole-v1")', "PPOConfig(total_steps=512, hidden=(8,))")
+    short = block.replace('presets.config("ppo", "CartPole-v1")', "PPOConfig(total_steps=512, hidden=(8,))")
     assert short != block
     code = "from agents import PPOConfig\n" + short.replace("seeds=8", "seeds=1")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)

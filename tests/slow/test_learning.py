@@ -6,9 +6,8 @@ import sys
 
 import pytest
 
-from rlopt import training
+from rlopt import presets, training
 from rlopt.config import TrainConfig
-from rlopt.presets import ppo_config
 from rlopt.statistics import iqm
 
 pytestmark = pytest.mark.slow
@@ -17,7 +16,7 @@ pytestmark = pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("optimizer", ["celo2", "celo2_base", "adam"])
 def test_cartpole_is_solved_at_the_default_rate(optimizer):
-    config = TrainConfig(env="CartPole-v1", optimizer=optimizer, seeds=8, hyper=ppo_config("CartPole-v1"))
+    config = TrainConfig(env="CartPole-v1", optimizer=optimizer, seeds=8, hyper=presets.config("ppo", "CartPole-v1"))
     history = training.train(config, progress=False)
     assert history.steps[-1] <= 500_000
     assert iqm(history.final) >= 475
@@ -30,8 +29,8 @@ from rlopt import runtime
 runtime.configure(num_devices=1)
 from rlopt import training
 from rlopt.config import TrainConfig
-from rlopt.presets import ppo_config
-hyper = dataclasses.replace(ppo_config(sys.argv[1]), total_steps=100_000)
+from rlopt import presets
+hyper = dataclasses.replace(presets.config("ppo", sys.argv[1]), total_steps=100_000)
 history = training.train(TrainConfig(env=sys.argv[1], optimizer="adam", seeds=4, hyper=hyper), progress=False)
 assert np.all(np.isfinite(history.metrics["loss"]))
 """
