@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import pytest
 
 import celo2
-from agents.networks import MinAtarActorCritic
+from agents.networks import actor_critic
 
 
 def test_routing_sends_heads_embeddings_and_biases_to_adam():
@@ -43,7 +43,7 @@ def test_a_pattern_and_a_callable_decide():
 
 
 def test_the_table_says_what_goes_where_and_why():
-    network = MinAtarActorCritic(num_actions=6, hidden=(128,), activation=jax.nn.relu)
+    network = actor_critic("minatar", (10, 10, 4), 6, (128,), "relu")
     params = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, 10, 10, 4)))["params"]
     table = celo2.routing_table(params, celo2.hidden_matrix_labels)
     rows = {line.split()[0]: line for line in table.splitlines()}
