@@ -4,10 +4,10 @@ from typing import NamedTuple
 
 
 class OptimizerInfo(NamedTuple):
-    """summary: one line for listings. learning_rate: default. learned: has weights (a theta)."""
+    """summary: one line for listings. learning_rate: default; None: takes none. learned: has weights (a theta)."""
 
     summary: str
-    learning_rate: float
+    learning_rate: float | None
     learned: bool = False
 
 
@@ -21,4 +21,8 @@ OPTIMIZERS: dict[str, OptimizerInfo] = {
     "celo2_base": OptimizerInfo(
         "Celo2-base (learned) on hidden matrices, Adam at 5 times the rate elsewhere", 1e-3, True
     ),
+    "celo": OptimizerInfo(
+        "Celo (learned rule and schedule) on every tensor; give its weights with --theta", None, True
+    ),
+    "celo_adam": OptimizerInfo("Adam with Celo's learned schedule; give its weights with --theta", None, True),
 }

@@ -213,7 +213,8 @@ class ListOptimizers:
     def run(self) -> None:
         """Prints one line per optimizer."""
         for name, info in OPTIMIZERS.items():
-            print(f"{name:12} {info.learning_rate:<8g} {info.summary}")
+            rate = "none" if info.learning_rate is None else f"{info.learning_rate:g}"
+            print(f"{name:12} {rate:8} {info.summary}")
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ class TrainConfig(Generic[Hyper]):
     optimizer: str = "celo2"
     """Optimizer by name; `rlopt optimizers` lists them."""
     learning_rate: float | None = None
-    """Learning rate; default: the optimizer's own (`rlopt optimizers`)."""
+    """Learning rate; default: the optimizer's own (`rlopt optimizers`). Celo and Celo-Adam take none."""
     theta: Path | None = None
     """Weight file for a learned optimizer, in place of the packaged weights."""
     seeds: int = 8
@@ -35,8 +35,8 @@ class TrainConfig(Generic[Hyper]):
     """Settings of the agent; `rlopt.presets` has them per environment."""
 
     @property
-    def resolved_learning_rate(self) -> float:
-        """The learning rate in use."""
+    def resolved_learning_rate(self) -> float | None:
+        """The learning rate in use; None for an optimizer that takes none."""
         return OPTIMIZERS[self.optimizer].learning_rate if self.learning_rate is None else self.learning_rate
 
     def check(self) -> None:
@@ -50,7 +50,10 @@ class TrainConfig(Generic[Hyper]):
         if not 0 <= self.seed <= 2**32 - self.seeds:
             raise ValueError(f"seed must lie in [0, 2**32 - seeds], got {self.seed}")
         rate = self.resolved_learning_rate
-        if not (math.isfinite(rate) and rate > 0):
+        if self.optimizer in OPTIMIZERS and OPTIMIZERS[self.optimizer].learning_rate is None:
+            if self.learning_rate is not None:
+                raise ValueError(f"{self.optimizer} takes no learning rate, got {self.learning_rate}")
+        elif rate is None or not (math.isfinite(rate) and rate > 0):
             raise ValueError(f"learning_rate must be positive and finite, got {rate}")
         if self.agent in presets.CONFIGS and not isinstance(self.hyper, presets.CONFIGS[self.agent]):
             raise ValueError(f"agent {self.agent!r} takes a {presets.CONFIGS[self.agent].__name__}, got {self.hyper}")

@@ -80,7 +80,7 @@ def _cells(summary: dict[str, Any]) -> list[str]:
         ]
     return [
         summary["optimizer"],
-        f"{summary['learning_rate']:g}",
+        "-" if summary["learning_rate"] is None else f"{summary['learning_rate']:g}",
         str(summary["seeds"]),
         *scores,
         f"{summary['wall_seconds']:.0f}",

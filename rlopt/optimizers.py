@@ -14,6 +14,7 @@ import optax
 
 import celo2
 from agents import OptimizerFactory
+from celo2 import checks
 from celo2.labels import ADAM, RULE
 from celo2.names import check_known
 from rlopt.catalog import OPTIMIZERS
@@ -27,11 +28,14 @@ def make(name: str, theta: Path | None = None) -> OptimizerFactory:
     """A factory by name; theta: a weight file in place of the packaged weights (learned rules only).
 
     Raises:
-      ValueError: for an unknown name, a theta given to a rule without weights, or a foreign theta file.
+      ValueError: for an unknown name, a theta given to a rule without weights, a rule whose weights are not packaged,
+        or a foreign theta file.
     """
     check_known("optimizer", name, OPTIMIZERS)
     if theta is not None and not OPTIMIZERS[name].learned:
         raise ValueError(f"optimizer {name!r} has no weights to load from {theta}")
+    if name in _SCHEDULED:
+        return _scheduled(name, _load(name, theta))
     if OPTIMIZERS[name].learned:
         return _learned(_load(name, theta), orthogonalize=name == "celo2")
     return _HAND_DESIGNED[name]
@@ -45,6 +49,8 @@ def theta_sha256(name: str, theta: Path | None = None) -> str | None:
 
 
 def _load(name: str, theta: Path | None) -> Any:
+    if theta is None and name not in celo2.packaged_weights():
+        raise ValueError(f"no weights of {name} are packaged yet; give a file with --theta")
     return celo2.load_theta(name) if theta is None else celo2.load_checkpoint(theta)
 
 
@@ -109,6 +115,14 @@ def _learned(theta: Any, orthogonalize: bool) -> OptimizerFactory:
     return factory
 
 
+def _scheduled(name: str, theta: Any) -> OptimizerFactory:
+    """Rules with a step size of their own, on every tensor: what they are told of a learning rate does not count."""
+    checks.check_theta(theta, name)
+    rule = _SCHEDULED[name]
+    return lambda learning_rate, num_updates: rule(num_updates, theta)
+
+
+_SCHEDULED = {"celo": celo2.celo, "celo_adam": celo2.celo_adam}
 _HAND_DESIGNED: dict[str, OptimizerFactory] = {
     "adam": _adam,
     "adamw": _adamw,

@@ -28,7 +28,8 @@ def learning_curves(runs: Sequence[Run], path: Path) -> None:
         full = np.all(np.isfinite(run.returns), axis=0)
         bands = [bootstrap(column, resamples=500) for column in run.returns[:, full].T]
         summary = run.summary
-        label = f"{summary['optimizer']} (learning rate {summary['learning_rate']:g})"
+        rate = summary["learning_rate"]
+        label = f"{summary['optimizer']} ({'no learning rate' if rate is None else f'learning rate {rate:g}'})"
         steps = run.steps[full]
         axes.plot(steps, [b.estimate for b in bands], color=colour, linewidth=2, label=label)
         axes.fill_between(steps, [b.low for b in bands], [b.high for b in bands], color=colour, alpha=0.2, linewidth=0)

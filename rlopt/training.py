@@ -81,7 +81,8 @@ def train(
     mesh = _mesh(config.seeds)
     keys = jax.vmap(jax.random.key)(np.arange(config.seed, config.seed + config.seeds, dtype=np.uint32))
     keys = jax.device_put(keys, NamedSharding(mesh, PartitionSpec(AXIS)))
-    scalars = agents.hyperparams(hyper, config.resolved_learning_rate)
+    # A rule without a learning rate gets a number all the same, and ignores it.
+    scalars = agents.hyperparams(hyper, config.resolved_learning_rate or 0.0)
     # Constants under jit would be baked into the program; as an argument, another rate needs no recompilation.
     state = _over_seeds(mesh, lambda keys, scalars: jax.vmap(agent.init, (0, None))(keys, scalars), 1)(keys, scalars)
     run = {n: _compile_chunk(mesh, agent, n, state) for n in sorted(set(_chunk_lengths(hyper.num_iterations)))}

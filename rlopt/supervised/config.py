@@ -37,7 +37,7 @@ class SuiteConfig:
     def learning_rate(self, rule: str) -> float:
         """The rate of a learned rule on all tasks."""
         names = [spec.partition(":")[0] for spec in self.rules]
-        return self.rates[names.index(rule)] if self.rates else OPTIMIZERS[rule].learning_rate
+        return self.rates[names.index(rule)] if self.rates else OPTIMIZERS[rule].learning_rate or 0.0
 
     def check(self) -> None:
         """Refuses impossible numbers.

@@ -6,9 +6,12 @@ import subprocess
 import sys
 from importlib import resources
 
+import jax
 import numpy as np
 import pytest
 
+import celo2
+from celo2 import scheduler
 from rlopt import cli, results, runtime
 
 TINY = ["--total-steps", "2048", "--num-envs", "4", "--rollout-length", "32", "--minibatches", "2", "--hidden", "8"]
@@ -43,6 +46,11 @@ def test_help_needs_no_jax(command):
         (["compare", "ppo", "--optimizers", "adam", "adam"], "each optimizer may be named once"),
         (["train", "ppo", "--seed", "5000000000"], "seed must lie in [0, 2**32 - seeds], got 5000000000"),
         (["train", "ppo", "--theta", "."], "Is a directory"),
+        (["train", "ppo", "--optimizer", "celo"], "no weights of celo are packaged yet; give a file with --theta"),
+        (["train", "ppo", "--optimizer", "celo", "--learning-rate", "1"], "celo takes no learning rate, got 1.0"),
+        (["train", "dqn", "--learning-starts", "5"], "learning_starts (5) must be at least learning_batch (128)"),
+        (["train", "pqn", "--env", "Pendulum-v1"], "pqn needs discrete actions; Pendulum-v1 has Box"),
+        (["train", "ppo", "--env", "nowhere:Env"], "cannot make an environment from 'nowhere:Env'"),
         (["metatrain", "celo3"], "unknown rule 'celo3'; there are celo"),
         (["metatrain", "celo2", "--std", "0"], "std must be positive and finite, got 0.0"),
     ],
@@ -122,3 +130,19 @@ def test_metatrain_writes_theta_and_continues(tmp_path):
 def test_listings():
     assert "celo2_base" in rlopt("optimizers").stdout
     assert "Breakout-MinAtar" in rlopt("envs").stdout.splitlines()
+
+
+@pytest.mark.parametrize("agent", ["dqn", "pqn"])
+def test_value_learners_train_with_a_rule_that_schedules_itself(tmp_path, agent):
+    celo2.save_checkpoint(tmp_path / "mine.theta", scheduler.init_theta(jax.random.key(0)))
+    sizes = {
+        "dqn": ["--total-steps", "2000", "--learning-starts", "200", "--hidden", "8"],
+        "pqn": ["--total-steps", "4096", "--hidden", "8"],
+    }[agent]
+    flags = ["--optimizer", "celo_adam", "--theta", "mine.theta", "--seeds", "2", "--out", "run", *sizes]
+    done = rlopt("train", agent, *flags, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    run = results.read_run(tmp_path / "run")
+    assert run.summary["learning_rate"] is None
+    assert run.summary["agent"] == agent
+    assert np.all(np.isfinite(run.final))
