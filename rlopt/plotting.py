@@ -77,7 +77,7 @@ def meta_loss(rows: Sequence[dict[str, float]], title: str, path: Path) -> None:
     axes.set_xlabel("outer iterations")
     axes.set_ylabel("mean inner training loss")
     axes.grid(alpha=0.3)
-    axes.legend(frameon=False, fontsize="small", ncols=2)
+    figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize="small")
     save(figure, path)
 
 
