@@ -4,6 +4,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from agents import checks
+
 
 @dataclass(frozen=True)
 class PPOConfig:
@@ -79,29 +81,12 @@ class PPOConfig:
         Raises:
           ValueError: naming the setting, its value and what is allowed.
         """
-        for name in ("total_steps", "num_envs", "rollout_length", "epochs", "minibatches"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.batch_size % self.minibatches:
-            raise ValueError(
-                f"a batch of {self.batch_size} (num_envs {self.num_envs} x rollout_length {self.rollout_length}) "
-                f"does not divide into {self.minibatches} minibatches"
-            )
-        if self.num_iterations < 1:
-            raise ValueError(
-                f"total_steps ({self.total_steps}) must cover one rollout of {self.batch_size} "
-                f"(num_envs {self.num_envs} x rollout_length {self.rollout_length})"
-            )
-        for name in ("gamma", "gae_lambda"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
-        for name in ("clip_epsilon", "max_grad_norm", "target_kl"):
-            value = getattr(self, name)
-            if value is not None and not (math.isfinite(value) and value > 0):
-                raise ValueError(f"{name} must be positive and finite, got {value}")
+        checks.at_least_one(self, "total_steps", "num_envs", "rollout_length", "epochs", "minibatches")
+        checks.rollout(self)
+        checks.shares(self, "gamma", "gae_lambda")
+        checks.positive_or_none(self, "clip_epsilon", "max_grad_norm", "target_kl")
         for name in ("entropy_coef", "value_coef"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
                 raise ValueError(f"{name} must be finite and >= 0, got {value}")
-        if not self.hidden or min(self.hidden) < 1:
-            raise ValueError(f"hidden must name at least one width >= 1, got {self.hidden}")
+        checks.widths(self)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from agents import exploration, losses, networks, q_metrics, replay
-from agents.base import Agent, OptimizerFactory
+from agents.base import Agent, OptimizerFactory, check_environment, make_optimizer
 from agents.dqn_config import DQNConfig
 from agents.returns import n_step_targets
 from envs import Discrete, VectorEnv
@@ -99,23 +99,13 @@ def dqn(env: VectorEnv, config: DQNConfig, optimizer: OptimizerFactory) -> Agent
     spec = env.spec
     if not isinstance(spec.action_space, Discrete):
         raise ValueError(f"dqn needs discrete actions; {spec.id} has {spec.action_space}; use ppo")
-    if spec.num_envs != config.num_envs:
-        raise ValueError(f"the environment has num_envs {spec.num_envs}, the configuration {config.num_envs}")
+    check_environment(env, config)
     num_actions = spec.action_space.n
     network = networks.q_network(config.network, spec.observation_shape, num_actions, config.hidden, config.activation)
     target_every = max(1, config.target_interval // config.batch_size)
 
     def values(params: Any, obs: jax.Array) -> Any:
         return network.apply(params, obs)
-
-    def make_optimizer(hyper: DQNHyperparams) -> optax.GradientTransformationExtraArgs:
-        def schedule(count: jax.Array) -> jax.Array:
-            return hyper.learning_rate * jnp.maximum(1 - count / config.num_updates, 0.0)
-
-        rate = schedule if config.anneal else hyper.learning_rate
-        return optax.with_extra_args_support(
-            optax.chain(optax.clip_by_global_norm(hyper.max_grad_norm), optimizer(rate, config.num_updates))
-        )
 
     def init(key: jax.Array, hyper: DQNHyperparams) -> DQNState:
         hyper = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), hyper)
@@ -137,7 +127,7 @@ def dqn(env: VectorEnv, config: DQNConfig, optimizer: OptimizerFactory) -> Agent
             iteration=jnp.zeros([], jnp.int32),
             params=params,
             target_params=params,
-            opt_state=make_optimizer(hyper).init(params),
+            opt_state=make_optimizer(optimizer, config, hyper).init(params),
             replay=replay.init(example, config.replay_capacity, config.prioritized),
             # Steps that never were: not valid, so that nothing is learned from them.
             recent=_Step(before, zeros(jnp.int32), zeros(jnp.float32), no, no, before, no),
@@ -183,8 +173,7 @@ def dqn(env: VectorEnv, config: DQNConfig, optimizer: OptimizerFactory) -> Agent
     def step(state: DQNState) -> tuple[DQNState, q_metrics.QMetrics]:
         hyper = state.hyperparams
         key, collect_key, learn_key = jax.random.split(state.key, 3)
-        fraction = state.iteration / (config.exploration_fraction * config.num_iterations + 1e-9)
-        epsilon = exploration.linear(hyper.epsilon_start, hyper.epsilon_end, fraction)
+        epsilon = exploration.epsilon(config, hyper, state.iteration)
         env_state, obs, steps, episode_return, episode_length = collect(state, collect_key, epsilon)
         window = jax.tree.map(lambda old, new: jnp.concatenate([old, new]), state.recent, steps)
         recent = jax.tree.map(lambda x: x[x.shape[0] - (config.n_step - 1) :], window)
@@ -192,7 +181,7 @@ def dqn(env: VectorEnv, config: DQNConfig, optimizer: OptimizerFactory) -> Agent
 
         started = state.iteration >= config.warmup_iterations
         beta = config.importance_exponent + (1 - config.importance_exponent) * state.iteration / config.num_iterations
-        tx = make_optimizer(hyper)
+        tx = make_optimizer(optimizer, config, hyper)
 
         def loss_fn(params: Any, rows: Transition, weights: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
             chosen = jnp.take_along_axis(values(params, rows.obs), rows.action[:, None], axis=1)[:, 0]
@@ -240,9 +229,4 @@ def dqn(env: VectorEnv, config: DQNConfig, optimizer: OptimizerFactory) -> Agent
         )
         return new_state, metrics
 
-    def act(params: Any, obs: jax.Array, key: jax.Array, greedy: bool = True, epsilon: float = 0.05) -> jax.Array:
-        q = values(params, obs)
-        noise = exploration.draw(key, obs.shape[:1], num_actions)
-        return exploration.epsilon_greedy(q, noise, jnp.float32(0.0 if greedy else epsilon))
-
-    return Agent(init, step, act, lambda state: state.params)
+    return Agent(init, step, exploration.actor(values, num_actions), lambda state: state.params)

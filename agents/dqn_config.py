@@ -1,8 +1,9 @@
 """Settings of the agents that learn action values. Nothing here imports jax."""
 
-import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
+
+from agents import checks
 
 
 @dataclass(frozen=True)
@@ -85,13 +86,13 @@ class DQNConfig:
         Raises:
           ValueError: naming the setting, its value and what is allowed.
         """
-        _at_least_one(
+        checks.at_least_one(
             self,
             *("total_steps", "num_envs", "steps_per_iteration", "updates_per_iteration", "learning_batch"),
             *("replay_capacity", "n_step", "target_interval"),
         )
-        _shares(self, "gamma", "epsilon_start", "epsilon_end", "exploration_fraction", "priority_exponent")
-        _shares(self, "importance_exponent")
+        checks.shares(self, "gamma", "epsilon_start", "epsilon_end", "exploration_fraction", "priority_exponent")
+        checks.shares(self, "importance_exponent")
         if not 0 < self.target_rate <= 1:
             raise ValueError(f"target_rate must lie in (0, 1], got {self.target_rate}")
         if self.replay_capacity < max(self.learning_batch, self.batch_size):
@@ -108,7 +109,8 @@ class DQNConfig:
             raise ValueError(
                 f"total_steps ({self.total_steps}) must go beyond learning_starts ({self.learning_starts})"
             )
-        _common(self)
+        checks.positive_or_none(self, "max_grad_norm")
+        checks.widths(self)
 
 
 @dataclass(frozen=True)
@@ -167,36 +169,8 @@ class PQNConfig:
         Raises:
           ValueError: naming the setting, its value and what is allowed.
         """
-        _at_least_one(self, "total_steps", "num_envs", "rollout_length", "epochs", "minibatches")
-        _shares(self, "gamma", "q_lambda", "epsilon_start", "epsilon_end", "exploration_fraction")
-        if self.batch_size % self.minibatches:
-            raise ValueError(
-                f"a batch of {self.batch_size} (num_envs {self.num_envs} x rollout_length {self.rollout_length}) "
-                f"does not divide into {self.minibatches} minibatches"
-            )
-        if self.num_iterations < 1:
-            raise ValueError(
-                f"total_steps ({self.total_steps}) must cover one rollout of {self.batch_size} "
-                f"(num_envs {self.num_envs} x rollout_length {self.rollout_length})"
-            )
-        _common(self)
-
-
-def _at_least_one(config: Any, *names: str) -> None:
-    for name in names:
-        if getattr(config, name) < 1:
-            raise ValueError(f"{name} must be at least 1, got {getattr(config, name)}")
-
-
-def _shares(config: Any, *names: str) -> None:
-    for name in names:
-        if not 0 <= getattr(config, name) <= 1:
-            raise ValueError(f"{name} must lie in [0, 1], got {getattr(config, name)}")
-
-
-def _common(config: Any) -> None:
-    norm = config.max_grad_norm
-    if norm is not None and not (math.isfinite(norm) and norm > 0):
-        raise ValueError(f"max_grad_norm must be positive and finite, got {norm}")
-    if not config.hidden or min(config.hidden) < 1:
-        raise ValueError(f"hidden must name at least one width >= 1, got {config.hidden}")
+        checks.at_least_one(self, "total_steps", "num_envs", "rollout_length", "epochs", "minibatches")
+        checks.shares(self, "gamma", "q_lambda", "epsilon_start", "epsilon_end", "exploration_fraction")
+        checks.rollout(self)
+        checks.positive_or_none(self, "max_grad_norm")
+        checks.widths(self)

@@ -1,6 +1,10 @@
-"""Random actions now and then. Random numbers are an argument, so that a rollout can draw them all at once."""
+"""How agents that learn action values act: randomly now and then.
 
-from typing import NamedTuple
+Random numbers are an argument, so that a rollout can draw them all at once.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +29,17 @@ def epsilon_greedy(values: jax.Array, noise: Noise, epsilon: jax.Array) -> jax.A
     return jnp.where(noise.chance < epsilon, noise.action, best)
 
 
-def linear(start: jax.Array | float, end: jax.Array | float, fraction: jax.Array) -> jax.Array:
-    """From start to end as fraction goes from 0 to 1, and end after that."""
-    return start + (end - start) * jnp.clip(fraction, 0.0, 1.0)
+def epsilon(config: Any, hyper: Any, iteration: jax.Array) -> jax.Array:
+    """Share of random actions: linear from epsilon_start to epsilon_end over exploration_fraction of training."""
+    fraction = iteration / (config.exploration_fraction * config.num_iterations + 1e-9)
+    return hyper.epsilon_start + (hyper.epsilon_end - hyper.epsilon_start) * jnp.clip(fraction, 0.0, 1.0)
+
+
+def actor(values: Callable[[Any, jax.Array], jax.Array], num_actions: int) -> Callable[..., jax.Array]:
+    """The `act` of an agent with the given action values: greedy, or with a share of random actions."""
+
+    def act(params: Any, obs: jax.Array, key: jax.Array, greedy: bool = True, epsilon: float = 0.05) -> jax.Array:
+        noise = draw(key, obs.shape[:1], num_actions)
+        return epsilon_greedy(values(params, obs), noise, jnp.float32(0.0 if greedy else epsilon))
+
+    return act

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 
 from agents.initializers import orthogonal
 
-# (features, kernel size, stride). MinAtar: Young and Tian, arXiv 1903.03176. Nature: Mnih et al., 2015.
-MINATAR_CONVOLUTIONS = ((16, 3, 1),)
-NATURE_CONVOLUTIONS = ((32, 8, 4), (64, 4, 2), (64, 3, 1))
+# Convolutions, (features, kernel size, stride) each, and what observations are multiplied by.
+# MinAtar: Young and Tian, arXiv 1903.03176. Nature: Mnih et al., 2015; it sees bytes.
+_FRONT = {"minatar": (((16, 3, 1),), 1.0), "nature": (((32, 8, 4), (64, 4, 2), (64, 3, 1)), 1 / 255)}
 NETWORKS = ("mlp", "shared_mlp", "minatar", "nature")
 Q_NETWORKS = ("mlp", "minatar", "nature")
 
@@ -194,8 +194,12 @@ def _flatten(obs: jax.Array) -> jax.Array:
     return jnp.asarray(obs, jnp.float32).reshape(obs.shape[0], -1)
 
 
-def check_observation(network: str, shape: Sequence[int]) -> None:
-    """Refuses observations that a convolutional network cannot take."""
+def _check(network: str, known: Sequence[str], activation: str, shape: Sequence[int]) -> None:
+    """Refuses unknown names, and observations that a convolutional network cannot take."""
+    if network not in known:
+        raise ValueError(f"unknown network {network!r}; there are {', '.join(known)}")
+    if activation not in ACTIVATIONS:
+        raise ValueError(f"unknown activation {activation!r}; there are {', '.join(ACTIVATIONS)}")
     smallest = {"minatar": 3, "nature": 36}.get(network)
     if smallest is not None and (len(shape) != 3 or min(shape[:2]) < smallest):
         raise ValueError(
@@ -217,16 +221,11 @@ def actor_critic(
     Raises:
       ValueError: for an unknown network or activation, or an observation that does not fit the network.
     """
-    if network not in NETWORKS:
-        raise ValueError(f"unknown network {network!r}; there are {', '.join(NETWORKS)}")
-    if activation not in ACTIVATIONS:
-        raise ValueError(f"unknown activation {activation!r}; there are {', '.join(ACTIVATIONS)}")
-    check_observation(network, observation_shape)
+    _check(network, NETWORKS, activation, observation_shape)
     common = (num_outputs, tuple(hidden), ACTIVATIONS[activation], log_std)
     if network == "mlp":
         return SeparateActorCritic(*common)
-    convolutions = {"minatar": MINATAR_CONVOLUTIONS, "nature": NATURE_CONVOLUTIONS}.get(network, ())
-    return SharedActorCritic(*common, convolutions, 1 / 255 if network == "nature" else 1.0)
+    return SharedActorCritic(*common, *_FRONT.get(network, ((), 1.0)))
 
 
 def q_network(
@@ -242,11 +241,6 @@ def q_network(
     Raises:
       ValueError: for an unknown network or activation, or an observation that does not fit the network.
     """
-    if network not in Q_NETWORKS:
-        raise ValueError(f"unknown network {network!r}; there are {', '.join(Q_NETWORKS)}")
-    if activation not in ACTIVATIONS:
-        raise ValueError(f"unknown activation {activation!r}; there are {', '.join(ACTIVATIONS)}")
-    check_observation(network, observation_shape)
-    convolutions = {"minatar": MINATAR_CONVOLUTIONS, "nature": NATURE_CONVOLUTIONS}.get(network, ())
-    scale = 1 / 255 if network == "nature" else 1.0
-    return QNetwork(num_actions, tuple(hidden), ACTIVATIONS[activation], layer_norm, convolutions, scale)
+    _check(network, Q_NETWORKS, activation, observation_shape)
+    front = _FRONT.get(network, ((), 1.0))
+    return QNetwork(num_actions, tuple(hidden), ACTIVATIONS[activation], layer_norm, *front)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from agents import actions, losses, networks, normalization
-from agents.base import Agent, OptimizerFactory
+from agents.base import Agent, OptimizerFactory, check_environment, make_optimizer
 from agents.config import PPOConfig
 from agents.returns import generalized_advantages
 from envs import VectorEnv
@@ -129,8 +129,7 @@ def ppo(env: VectorEnv, config: PPOConfig, optimizer: OptimizerFactory) -> Agent
     """
     config.check()
     spec = env.spec
-    if spec.num_envs != config.num_envs:
-        raise ValueError(f"the environment has num_envs {spec.num_envs}, the configuration {config.num_envs}")
+    check_environment(env, config)
     head = actions.make(spec.action_space, config.squash)
     network = networks.actor_critic(
         config.network, spec.observation_shape, head.num_outputs, config.hidden, config.activation, head.has_log_std
@@ -146,16 +145,6 @@ def ppo(env: VectorEnv, config: PPOConfig, optimizer: OptimizerFactory) -> Agent
     def seen(moments: normalization.Moments | None, obs: jax.Array) -> jax.Array:
         return obs if moments is None else normalization.standardize(moments, obs)
 
-    def make_optimizer(hyper: PPOHyperparams) -> optax.GradientTransformationExtraArgs:
-        def schedule(count: jax.Array) -> jax.Array:
-            progress = (count // updates_per_iteration) / config.num_iterations
-            return hyper.learning_rate * jnp.maximum(1 - progress, 0.0)
-
-        rate = schedule if config.anneal else hyper.learning_rate
-        return optax.with_extra_args_support(
-            optax.chain(optax.clip_by_global_norm(hyper.max_grad_norm), optimizer(rate, config.num_updates))
-        )
-
     def init(key: jax.Array, hyper: PPOHyperparams) -> PPOState:
         hyper = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), hyper)
         key, params_key, env_key = jax.random.split(key, 3)
@@ -164,7 +153,7 @@ def ppo(env: VectorEnv, config: PPOConfig, optimizer: OptimizerFactory) -> Agent
         return PPOState(
             iteration=jnp.zeros([], jnp.int32),
             params=params,
-            opt_state=make_optimizer(hyper).init(params),
+            opt_state=make_optimizer(optimizer, config, hyper, updates_per_iteration).init(params),
             env_state=env_state,
             obs=obs,
             key=key,
@@ -239,7 +228,7 @@ def ppo(env: VectorEnv, config: PPOConfig, optimizer: OptimizerFactory) -> Agent
             kl = mean(losses.approximate_kl(log_ratio))
             return total, (policy_loss, value_loss, entropy, kl, mean(clipped.astype(jnp.float32)))
 
-        tx = make_optimizer(hyper)
+        tx = make_optimizer(optimizer, config, hyper, updates_per_iteration)
 
         def update(carry: tuple[Any, Any, jax.Array], rows: jax.Array) -> tuple[Any, _UpdateStats]:
             params, opt_state, stopped = carry

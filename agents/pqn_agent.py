@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from agents import exploration, losses, networks, q_metrics
-from agents.base import Agent, OptimizerFactory
+from agents.base import Agent, OptimizerFactory, check_environment, make_optimizer
 from agents.dqn_config import PQNConfig
 from agents.returns import lambda_returns
 from envs import Discrete, VectorEnv
@@ -82,8 +82,7 @@ def pqn(env: VectorEnv, config: PQNConfig, optimizer: OptimizerFactory) -> Agent
     spec = env.spec
     if not isinstance(spec.action_space, Discrete):
         raise ValueError(f"pqn needs discrete actions; {spec.id} has {spec.action_space}; use ppo")
-    if spec.num_envs != config.num_envs:
-        raise ValueError(f"the environment has num_envs {spec.num_envs}, the configuration {config.num_envs}")
+    check_environment(env, config)
     num_actions = spec.action_space.n
     network = networks.q_network(
         config.network, spec.observation_shape, num_actions, config.hidden, config.activation, layer_norm=True
@@ -93,29 +92,18 @@ def pqn(env: VectorEnv, config: PQNConfig, optimizer: OptimizerFactory) -> Agent
     def values(params: Any, obs: jax.Array) -> Any:
         return network.apply(params, obs)
 
-    def make_optimizer(hyper: PQNHyperparams) -> optax.GradientTransformationExtraArgs:
-        def schedule(count: jax.Array) -> jax.Array:
-            progress = (count // updates_per_iteration) / config.num_iterations
-            return hyper.learning_rate * jnp.maximum(1 - progress, 0.0)
-
-        rate = schedule if config.anneal else hyper.learning_rate
-        return optax.with_extra_args_support(
-            optax.chain(optax.clip_by_global_norm(hyper.max_grad_norm), optimizer(rate, config.num_updates))
-        )
-
     def init(key: jax.Array, hyper: PQNHyperparams) -> PQNState:
         hyper = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), hyper)
         key, params_key, env_key = jax.random.split(key, 3)
         env_state, obs = env.reset(env_key)
         params = network.init(params_key, obs)
-        opt_state = make_optimizer(hyper).init(params)
+        opt_state = make_optimizer(optimizer, config, hyper, updates_per_iteration).init(params)
         return PQNState(jnp.zeros([], jnp.int32), params, opt_state, env_state, obs, key, hyper)
 
     def step(state: PQNState) -> tuple[PQNState, q_metrics.QMetrics]:
         hyper, params = state.hyperparams, state.params
         key, rollout_key, noise_key, resets_key, shuffle_key = jax.random.split(state.key, 5)
-        fraction = state.iteration / (config.exploration_fraction * config.num_iterations + 1e-9)
-        epsilon = exploration.linear(hyper.epsilon_start, hyper.epsilon_end, fraction)
+        epsilon = exploration.epsilon(config, hyper, state.iteration)
         shape = (config.rollout_length, config.num_envs)
         noise = exploration.draw(noise_key, shape, num_actions)
         env_state = env.prepare(resets_key, state.env_state, config.rollout_length)
@@ -146,7 +134,7 @@ def pqn(env: VectorEnv, config: PQNConfig, optimizer: OptimizerFactory) -> Agent
             parts = (losses.masked_mean(q, minibatch.valid), losses.masked_mean(jnp.abs(error), minibatch.valid))
             return loss, parts
 
-        tx = make_optimizer(hyper)
+        tx = make_optimizer(optimizer, config, hyper, updates_per_iteration)
 
         def update(carry: tuple[Any, Any], rows: jax.Array) -> tuple[tuple[Any, Any], q_metrics.UpdateStats]:
             params, opt_state = carry
@@ -165,8 +153,4 @@ def pqn(env: VectorEnv, config: PQNConfig, optimizer: OptimizerFactory) -> Agent
         metrics = q_metrics.iteration(rollout.episode_return, rollout.episode_length, history, epsilon)
         return PQNState(state.iteration + 1, params, opt_state, env_state, obs, key, hyper), metrics
 
-    def act(params: Any, obs: jax.Array, key: jax.Array, greedy: bool = True, epsilon: float = 0.05) -> jax.Array:
-        noise = exploration.draw(key, obs.shape[:1], num_actions)
-        return exploration.epsilon_greedy(values(params, obs), noise, jnp.float32(0.0 if greedy else epsilon))
-
-    return Agent(init, step, act, lambda state: state.params)
+    return Agent(init, step, exploration.actor(values, num_actions), lambda state: state.params)

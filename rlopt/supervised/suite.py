@@ -66,8 +66,7 @@ def run(config: SuiteConfig, folder: Path, progress: bool = True) -> dict[tuple[
             raise ValueError(f"{folder} holds results of other settings ({before}); choose another folder")
     elif folder.exists() and any(folder.iterdir()):
         raise ValueError(f"{folder} is neither empty nor of this suite; choose another folder")
-    document = {**dataclasses.asdict(config), **settings}
-    write_atomic(path, json.dumps(document, indent=1).encode() + b"\n")
+    write_atomic(path, json.dumps(dataclasses.asdict(config), indent=1).encode() + b"\n")
     cells = {}
     bar = tqdm.tqdm(total=len(chosen) * len(entries), unit="cell", disable=not progress)
     with bar:

@@ -1,0 +1,43 @@
+"""Checks that several agents' settings share. Nothing here imports jax."""
+
+import math
+from typing import Any
+
+
+def at_least_one(config: Any, *names: str) -> None:
+    """Refuses settings below 1."""
+    for name in names:
+        if getattr(config, name) < 1:
+            raise ValueError(f"{name} must be at least 1, got {getattr(config, name)}")
+
+
+def shares(config: Any, *names: str) -> None:
+    """Refuses settings outside [0, 1]."""
+    for name in names:
+        if not 0 <= getattr(config, name) <= 1:
+            raise ValueError(f"{name} must lie in [0, 1], got {getattr(config, name)}")
+
+
+def positive_or_none(config: Any, *names: str) -> None:
+    """Refuses settings that are neither None nor positive and finite."""
+    for name in names:
+        value = getattr(config, name)
+        if value is not None and not (math.isfinite(value) and value > 0):
+            raise ValueError(f"{name} must be positive and finite, got {value}")
+
+
+def widths(config: Any) -> None:
+    """Refuses a network without hidden layers, or with empty ones."""
+    if not config.hidden or min(config.hidden) < 1:
+        raise ValueError(f"hidden must name at least one width >= 1, got {config.hidden}")
+
+
+def rollout(config: Any) -> None:
+    """Refuses a rollout that does not divide into minibatches, or is longer than the whole training."""
+    sizes = f"num_envs {config.num_envs} x rollout_length {config.rollout_length}"
+    if config.batch_size % config.minibatches:
+        raise ValueError(
+            f"a batch of {config.batch_size} ({sizes}) does not divide into {config.minibatches} minibatches"
+        )
+    if config.num_iterations < 1:
+        raise ValueError(f"total_steps ({config.total_steps}) must cover one rollout of {config.batch_size} ({sizes})")
