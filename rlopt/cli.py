@@ -154,7 +154,7 @@ class MetaTest:
         folder = self.out or Path("runs") / f"metatest-{self.suite}"
         cells = supervised.run(self.config, folder)
         report.write(cells, folder)
-        tuned = {name: len(rates) > 1 for name, (_, rates) in supervised.contestants(self.config).items()}
+        tuned = {name: len(entry.rates) > 1 for name, entry in supervised.contestants(self.config).items()}
         console = Console()
         console.print(report.task_table(cells))
         console.print(report.summary_table(cells, tuned))

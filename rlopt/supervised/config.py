@@ -34,10 +34,10 @@ class SuiteConfig:
     tune_rules: bool = False
     """Tune the learned rules on each task as well, as the hand-designed optimizers are."""
 
-    def learning_rate(self, rule: str) -> float:
-        """The rate of a learned rule on all tasks."""
-        names = [spec.partition(":")[0] for spec in self.rules]
-        return self.rates[names.index(rule)] if self.rates else OPTIMIZERS[rule].learning_rate or 0.0
+    def learning_rates(self) -> dict[str, float]:
+        """The rate of each learned rule on all tasks, by its name in `rules`; 0 for a rule without one."""
+        own = [OPTIMIZERS[spec.partition(":")[0]].learning_rate or 0.0 for spec in self.rules]
+        return dict(zip(self.rules, self.rates or own, strict=True))
 
     def check(self) -> None:
         """Refuses impossible numbers.
@@ -52,6 +52,8 @@ class SuiteConfig:
             raise ValueError(f"steps must be a multiple of 10, got {self.steps}")
         if not (self.rules or self.optimizers) or not self.tasks:
             raise ValueError("at least one rule or optimizer and one task are needed")
+        if len(set(self.rules)) < len(self.rules):
+            raise ValueError(f"each rule may be named once, got {', '.join(self.rules)}")
         if self.rates and len(self.rates) != len(self.rules):
             raise ValueError(f"{len(self.rates)} rates were given for {len(self.rules)} rules; give one each, or none")
         if any(not (math.isfinite(rate) and rate >= 0) for rate in self.rates):

@@ -10,6 +10,7 @@ import celo2
 from celo2 import checks
 from celo2.names import check_known
 from rlopt.optimizers import fan_in_by_fan_out
+from rlopt.theta import sha256
 
 # (learning_rate, num_steps) -> optimizer; the rate may be traced.
 Factory = Callable[[Any, int], optax.GradientTransformationExtraArgs]
@@ -60,8 +61,8 @@ def hand_designed(name: str) -> Factory:
     return lambda rate, steps: optax.with_extra_args_support(_HAND_DESIGNED[name](rate))
 
 
-def learned(name: str, theta: Path | None = None) -> Factory:
-    """A learned rule by name, with packaged weights or those of a file.
+def learned(name: str, theta: Path | None = None) -> tuple[Factory, str]:
+    """A learned rule by name, with packaged weights or those of a file, and the hash of these weights.
 
     Raises:
       ValueError: for an unknown name, a rule whose weights are not packaged, or weights of another rule.
@@ -71,4 +72,4 @@ def learned(name: str, theta: Path | None = None) -> Factory:
         raise ValueError(f"no weights for {name} are packaged ({', '.join(celo2.packaged_weights())} are); give a file")
     weights = celo2.load_theta(name) if theta is None else celo2.load_checkpoint(theta)
     checks.check_theta(weights, name.removesuffix("_base"))
-    return lambda rate, steps: optax.with_extra_args_support(_LEARNED[name](weights, rate, steps))
+    return lambda rate, steps: optax.with_extra_args_support(_LEARNED[name](weights, rate, steps)), sha256(weights)

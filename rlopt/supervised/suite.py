@@ -36,16 +36,40 @@ class Cell(NamedTuple):
     final_rate: np.ndarray
 
 
-def contestants(config: SuiteConfig) -> dict[str, tuple[optimizers.Factory, tuple[float, ...]]]:
-    """Name -> factory and rates, in the order of the tables: learned rules, then hand-designed optimizers."""
-    found: dict[str, tuple[optimizers.Factory, tuple[float, ...]]] = {}
+class Contestant(NamedTuple):
+    """factory: makes the optimizer. rates: to choose from on each task; NaN where there is none to choose.
+
+    file: part of the name of its cells' files, another one for other weights or other rates.
+    """
+
+    factory: optimizers.Factory
+    rates: tuple[float, ...]
+    file: str
+
+
+def contestants(config: SuiteConfig) -> dict[str, Contestant]:
+    """By name, in the order of the tables: learned rules, then hand-designed optimizers.
+
+    Raises:
+      ValueError: for unknown names, rules whose weights are not packaged, or weights of another rule.
+      FileNotFoundError: for weights that are not there.
+    """
+    learned = {}
     for spec in config.rules:
         name, _, file = spec.partition(":")
-        factory = optimizers.learned(name, Path(file) if file else None)
-        one = (float("nan"),) if name in optimizers.SELF_SCHEDULED else (config.learning_rate(name),)
-        found[spec] = (factory, optimizers.LEARNING_RATES if config.tune_rules and one[0] == one[0] else one)
+        learned[spec] = (name, *optimizers.learned(name, Path(file) if file else None))
+    rates = config.learning_rates()
+    found = {}
+    for spec, (name, factory, digest) in learned.items():
+        if name in optimizers.SELF_SCHEDULED:
+            tried, setting = (float("nan"),), "none"
+        elif config.tune_rules:
+            tried, setting = optimizers.LEARNING_RATES, "tuned"
+        else:
+            tried, setting = (rates[spec],), str(rates[spec])
+        found[spec] = Contestant(factory, tried, f"{name}-{digest[:8]}-{setting}")
     for name in dict.fromkeys((optimizers.REFERENCE, *config.optimizers)):
-        found[name] = (optimizers.hand_designed(name), optimizers.LEARNING_RATES)
+        found[name] = Contestant(optimizers.hand_designed(name), optimizers.LEARNING_RATES, name)
     return found
 
 
@@ -53,7 +77,8 @@ def run(config: SuiteConfig, folder: Path, progress: bool = True) -> dict[tuple[
     """Trains what is not in the folder yet. Returns (task, optimizer) -> `Cell`.
 
     Raises:
-      ValueError: for unknown names, impossible numbers, or a folder with results of other settings.
+      What `contestants` raises.
+      ValueError: for impossible numbers, or a folder with results of other settings.
     """
     config.check()
     entries = contestants(config)
@@ -71,12 +96,13 @@ def run(config: SuiteConfig, folder: Path, progress: bool = True) -> dict[tuple[
     bar = tqdm.tqdm(total=len(chosen) * len(entries), unit="cell", disable=not progress)
     with bar:
         for task_name, task in chosen.items():
-            for name, (factory, rates) in entries.items():
+            for name, entry in entries.items():
                 bar.set_postfix_str(f"{task_name}, {name}")
-                file = folder / CELLS / f"{task_name}--{_safe(name)}.npz"
-                cell = _read(file, rates)
-                if cell is None:
-                    cell = _run_cell(config, task, name, factory, rates)
+                file = folder / CELLS / f"{task_name}--{entry.file}.npz"
+                if file.exists():
+                    cell = _read(file)
+                else:
+                    cell = _run_cell(config, task, name, entry.factory, entry.rates)
                     _write(file, cell)
                 cells[task_name, name] = cell
                 bar.update()
@@ -110,19 +136,12 @@ def _run_cell(
     )
 
 
-def _safe(name: str) -> str:
-    return name.replace("/", "_").replace(":", "_")
-
-
 def _write(path: Path, cell: Cell) -> None:
     buffer = io.BytesIO()
     np.savez(buffer, **cell._asdict())
     write_atomic(path, buffer.getvalue())
 
 
-def _read(path: Path, rates: Sequence[float]) -> Cell | None:
-    if not path.exists():
-        return None
+def _read(path: Path) -> Cell:
     with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-        cell = Cell(**{name: arrays[name] for name in Cell._fields})
-    return cell if np.array_equal(cell.rates, np.asarray(rates), equal_nan=True) else None
+        return Cell(**{name: arrays[name] for name in Cell._fields})

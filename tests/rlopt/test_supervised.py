@@ -113,7 +113,22 @@ def test_a_second_run_trains_nothing_again_and_adds_what_is_missing(finished, mo
     assert trained == []
     suite.run(dataclasses.replace(SMALL, rules=("celo2",), rates=(1e-2,)), folder, progress=False)
     assert len(trained) == 1
-    assert before["teacher--adam.npz"] == (folder / "cells" / "teacher--adam.npz").read_bytes()
+    for name, content in before.items():
+        assert (folder / "cells" / name).read_bytes() == content
+    assert len(list((folder / "cells").iterdir())) == len(before) + 1
+
+
+def test_other_weights_are_other_results_and_each_rule_has_the_rate_in_its_place(tmp_path):
+    theta = celo2.load_theta("celo2")
+    for name, scale in (("a", 1.0), ("b", 2.0)):
+        celo2.save_checkpoint(tmp_path / f"{name}.theta", jax.tree.map(lambda x, s=scale: s * x, theta))
+    specs = [f"celo2:{tmp_path / name}.theta" for name in "ab"]
+    found = suite.contestants(dataclasses.replace(SMALL, rules=(*specs, "celo2"), rates=(1e-3, 1e-2, 1e-3)))
+    assert [found[name].rates for name in (*specs, "celo2")] == [(1e-3,), (1e-2,), (1e-3,)]
+    assert found[specs[0]].file == found["celo2"].file != found[specs[1]].file
+    (tmp_path / "a.theta").write_bytes((tmp_path / "b.theta").read_bytes())
+    again = suite.contestants(dataclasses.replace(SMALL, rules=(*specs, "celo2"), rates=(1e-2, 1e-2, 1e-3)))
+    assert again[specs[0]].file == found[specs[1]].file != again["celo2"].file
 
 
 def test_results_of_other_settings_and_foreign_folders_are_left_alone(finished, tmp_path):
@@ -135,6 +150,7 @@ def test_results_of_other_settings_and_foreign_folders_are_left_alone(finished, 
         ({"tasks": ("widest",)}, "unknown task 'widest'; there are wide"),
         ({"optimizers": ("adan",)}, "unknown optimizer 'adan'; there are ada"),
         ({"rules": ("celo3",)}, "unknown learned rule 'celo3'"),
+        ({"rules": ("celo2", "celo2")}, "each rule may be named once, got celo2, celo2"),
         ({"rates": (1e-3, 1e-2)}, "2 rates were given for 1 rules"),
         ({"rates": (-1.0,)}, "rates must be finite and not negative"),
     ],
