@@ -78,8 +78,9 @@ def _cells(summary: dict[str, Any]) -> list[str]:
             f"{min(finals):.1f}",
             f"{max(finals):.1f}",
         ]
+    stopped = len(summary["stopped_seeds"])
     return [
-        summary["optimizer"],
+        summary["optimizer"] + (f" ({stopped} not finite)" if stopped else ""),
         "-" if summary["learning_rate"] is None else f"{summary['learning_rate']:g}",
         str(summary["seeds"]),
         *scores,

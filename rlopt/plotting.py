@@ -24,12 +24,15 @@ def learning_curves(runs: Sequence[Run], path: Path) -> None:
     axes = figure.add_subplot()
     for i, run in enumerate(runs):
         colour = COLOURS[i % len(COLOURS)]
+        returns = _with_stopped(run)
         # Early intervals may lack episodes in some seeds: a band over the rest would compare unlike seeds.
-        full = np.all(np.isfinite(run.returns), axis=0)
-        bands = [bootstrap(column, resamples=500) for column in run.returns[:, full].T]
+        full = np.all(np.isfinite(returns), axis=0)
+        bands = [bootstrap(column, resamples=500) for column in returns[:, full].T]
         summary = run.summary
         rate = summary["learning_rate"]
         label = f"{summary['optimizer']} ({'no learning rate' if rate is None else f'learning rate {rate:g}'})"
+        if np.any(run.stopped >= 0):
+            label += f", {np.sum(run.stopped >= 0)} of {len(run.stopped)} seeds not finite"
         steps = run.steps[full]
         axes.plot(steps, [b.estimate for b in bands], color=colour, linewidth=2, label=label)
         axes.fill_between(steps, [b.low for b in bands], [b.high for b in bands], color=colour, alpha=0.2, linewidth=0)
@@ -44,6 +47,14 @@ def learning_curves(runs: Sequence[Run], path: Path) -> None:
         axes.spines[side].set_visible(False)
     axes.legend(frameon=False, title=f"IQM and 95 % interval, {' / '.join(map(str, seeds))} seeds", alignment="left")
     save(figure, path)
+
+
+def _with_stopped(run: Run) -> np.ndarray:
+    """Returns [S, T] in which stopped seeds count as the lowest return of all, as in their final returns."""
+    if not np.any(np.isfinite(run.returns)):
+        return run.returns
+    after = (run.stopped[:, None] >= 0) & (run.steps > run.stopped[:, None])
+    return np.where(after, np.nanmin(run.returns), run.returns)
 
 
 def meta_loss(rows: Sequence[dict[str, float]], title: str, path: Path) -> None:

@@ -32,12 +32,16 @@ _PACKAGES = ("jax", "jaxlib", "flax", "optax", "gymnax", "distrax", "numpy")
 
 
 class Run(NamedTuple):
-    """A finished run as read back: steps [T], returns [S, T], final [S], and its summary."""
+    """A finished run as read back: steps [T], returns [S, T], final [S], stopped [S], and its summary.
+
+    As in `training.History`.
+    """
 
     folder: Path
     steps: np.ndarray
     returns: np.ndarray
     final: np.ndarray
+    stopped: np.ndarray
     summary: dict[str, Any]
 
 
@@ -94,7 +98,12 @@ def write_history(folder: Path, config: TrainConfig, history: History) -> None:
     """Writes returns.npz, params.msgpack and, last, summary.json."""
     buffer = io.BytesIO()
     np.savez_compressed(
-        buffer, steps=history.steps, returns=history.returns, lengths=history.lengths, final=history.final
+        buffer,
+        steps=history.steps,
+        returns=history.returns,
+        lengths=history.lengths,
+        final=history.final,
+        stopped=history.stopped,
     )
     write_atomic(folder / RETURNS, buffer.getvalue())
     write_atomic(folder / PARAMS, flax.serialization.to_bytes(history.params))
@@ -111,6 +120,7 @@ def write_history(folder: Path, config: TrainConfig, history: History) -> None:
         "final_return_iqm": interval.estimate if interval else None,
         "final_return_ci95": [interval.low, interval.high] if interval else None,
         "final_returns": history.final.tolist(),
+        "stopped_seeds": [config.seed + i for i in np.flatnonzero(history.stopped >= 0).tolist()],
         "wall_seconds": round(history.compile_seconds + history.train_seconds, 2),
         "compile_seconds": round(history.compile_seconds, 2),
         "env_steps_per_second": round(steps * config.seeds / history.train_seconds, 1),
@@ -127,8 +137,8 @@ def read_run(folder: Path) -> Run:
     if not (folder / SUMMARY).exists() or not (folder / RETURNS).exists():
         raise ValueError(f"{folder} holds no finished run ({SUMMARY} and {RETURNS} are needed)")
     with np.load(folder / RETURNS, allow_pickle=False) as arrays:
-        steps, returns, final = arrays["steps"], arrays["returns"], arrays["final"]
-    return Run(folder, steps, returns, final, json.loads((folder / SUMMARY).read_text(encoding="utf-8")))
+        steps, returns, final, stopped = (arrays[name] for name in ("steps", "returns", "final", "stopped"))
+    return Run(folder, steps, returns, final, stopped, json.loads((folder / SUMMARY).read_text(encoding="utf-8")))
 
 
 def _plain(value: Any) -> Any:

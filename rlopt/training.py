@@ -1,6 +1,7 @@
 """Trains one population: all seeds in one compiled program, in chunks, split over the devices."""
 
 import time
+import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -13,7 +14,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 import agents
 import envs
 from celo2.names import check_known
-from rlopt import optimizers
+from rlopt import optimizers, watchdog
 from rlopt.catalog import OPTIMIZERS
 from rlopt.config import TrainConfig
 from rlopt.presets import AGENTS
@@ -31,7 +32,10 @@ class History(NamedTuple):
     steps: int64 [T], environment steps per seed at the end of each interval.
     returns: float32 [S, T], mean raw return of the training episodes that ended in the interval; NaN: none did.
     lengths: float32 [S, T], their mean length.
-    final: float32 [S], mean return over the episodes of the last tenth of training; NaN: none ended there.
+    final: float32 [S], mean return over the episodes of the last tenth of training; NaN: none ended there. A stopped
+      seed counts as the lowest return in `returns`: to leave it out would favour optimizers that break.
+    stopped: int64 [S], environment steps after which a seed was stopped since its loss was not finite; -1: it was not.
+      What it logged before stays, what would come after is NaN.
     metrics: {name: float32 [S, T]}, means over the interval of what the agent reports.
     params: tree of NumPy arrays with leading axis S, the trained networks.
     compile_seconds, train_seconds: wall-clock time.
@@ -41,6 +45,7 @@ class History(NamedTuple):
     returns: np.ndarray
     lengths: np.ndarray
     final: np.ndarray
+    stopped: np.ndarray
     metrics: dict[str, np.ndarray]
     params: Any
     compile_seconds: float
@@ -72,6 +77,9 @@ def train(
       progress: show a progress bar.
       on_interval: called with one row per logging interval (per-seed returns and metrics as lists).
 
+    Warns:
+      RuntimeWarning: when the loss of a seed is not finite: that seed is stopped, the others go on.
+
     Raises:
       What `build` raises, before anything is compiled.
     """
@@ -91,16 +99,18 @@ def train(
     steps, rows = [], []
     per_iteration: list[Any] = []
     done = 0
+    stopped = np.full(config.seeds, -1, np.int64)
     label = f"{config.optimizer} on {config.env}"
     started = time.monotonic()
-    with tqdm.tqdm(
+    bar = tqdm.tqdm(
         total=hyper.num_iterations * hyper.batch_size,
         unit="step",
         unit_scale=True,
         desc=label,
         disable=not progress,
         mininterval=1.0,
-    ) as bar:
+    )
+    with bar, watchdog.watch(label, enabled=jax.default_backend() == "cpu"):
         for length in _chunk_lengths(hyper.num_iterations):
             state, metrics = run[length](state)
             metrics = jax.tree.map(np.asarray, metrics)  # leaves [length, S]; waits for the device
@@ -108,22 +118,30 @@ def train(
             done += length
             steps.append(done * hyper.batch_size)
             row = _interval(metrics)
+            for values in row.values():
+                values[stopped >= 0] = np.nan
             rows.append(row)
+            _stop_broken(stopped, row["loss"], steps[-1], label, config.seed)
             bar.set_postfix_str(f"median return {_nan_median(row['return']):.1f}", refresh=False)
             bar.update(length * hyper.batch_size)
             if on_interval is not None:
                 on_interval({"step": steps[-1], **{name: values.tolist() for name, values in row.items()}})
+            if np.all(stopped >= 0):
+                break
     train_seconds = time.monotonic() - started
 
     columns = {name: np.stack([row[name] for row in rows], axis=1) for name in rows[0]}
     sums = np.concatenate([m.return_sum for m in per_iteration])
     counts = np.concatenate([m.num_episodes for m in per_iteration])
     tail = max(1, round(FINAL_SHARE * len(sums)))
+    returns = columns.pop("return")
+    worst = np.nanmin(returns) if np.any(np.isfinite(returns)) else np.nan
     return History(
         steps=np.asarray(steps, np.int64),
-        returns=columns.pop("return"),
+        returns=returns,
         lengths=columns.pop("length"),
-        final=_ratio(sums[-tail:].sum(0), counts[-tail:].sum(0)),
+        final=np.where(stopped >= 0, worst, _ratio(sums[-tail:].sum(0), counts[-tail:].sum(0))),
+        stopped=stopped,
         metrics=columns,
         params=jax.tree.map(np.asarray, agent.policy(state)),
         compile_seconds=compile_seconds,
@@ -178,6 +196,18 @@ def _interval(metrics: Any) -> dict[str, np.ndarray]:
     for name in ("return_sum", "length_sum", "num_episodes"):
         rest.pop(name)
     return row | {name: value.mean(0) for name, value in rest.items()}
+
+
+def _stop_broken(stopped: np.ndarray, loss: np.ndarray, step: int, label: str, first_seed: int) -> None:
+    """Notes the step in `stopped` for seeds whose loss is not finite for the first time, and says so."""
+    for index in np.flatnonzero(~np.isfinite(loss) & (stopped < 0)):
+        stopped[index] = step
+        warnings.warn(
+            f"{label}: the loss of seed {first_seed + index} is not finite (at step {step:,}); this seed is stopped, "
+            "the others go on",
+            RuntimeWarning,
+            stacklevel=3,
+        )
 
 
 def _ratio(total: np.ndarray, count: np.ndarray) -> np.ndarray:

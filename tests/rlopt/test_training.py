@@ -1,0 +1,83 @@
+"""Populations in which some seeds break."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from agents import PPOConfig
+from rlopt import experiment, optimizers, plotting, results, statistics, training
+from rlopt.config import TrainConfig
+
+# What `pytest.warns` sees besides comes from gymnax and distrax.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+HYPER = PPOConfig(total_steps=64 * 50, num_envs=4, rollout_length=16, epochs=1, minibatches=1, hidden=(8,))
+CONFIG = TrainConfig(optimizer="adam", learning_rate=1e-3, seeds=6, seed=10, hyper=HYPER)
+
+
+def breaking(which):
+    """Adam that hands out NaN from the 21st update on, in seeds chosen by their first weights."""
+
+    def factory(learning_rate, num_updates):
+        adam = optax.adam(learning_rate)
+
+        def init(params):
+            return adam.init(params), jnp.int32(0), which(params["params"]["actor"]["input"]["kernel"])
+
+        def update(grads, state, params=None):
+            inner, count, broken = state
+            updates, inner = adam.update(grads, inner, params)
+            bad = broken & (count >= 20)
+            return jax.tree.map(lambda u: jnp.where(bad, jnp.nan, u), updates), (inner, count + 1, broken)
+
+        return optax.GradientTransformation(init, update)
+
+    return factory
+
+
+def some(kernel):
+    return kernel[0, 0] > 0
+
+
+def train_into(folder, monkeypatch, which):
+    monkeypatch.setattr(optimizers, "make", lambda name, theta=None: breaking(which))
+    return experiment.run(CONFIG, folder, progress=False)
+
+
+def test_a_broken_seed_is_stopped_named_and_counted_as_the_worst_and_the_others_go_on(tmp_path, monkeypatch):
+    with pytest.warns(RuntimeWarning, match=r"adam on CartPole-v1: the loss of seed 1\d is not finite \(at step 1,"):
+        run = train_into(tmp_path / "run", monkeypatch, some)
+    stopped = run.stopped >= 0
+    assert 0 < stopped.sum() < 6
+    # NaN weights come out of update 21, so that the loss of iteration 22 is the first to show it.
+    np.testing.assert_array_equal(run.stopped[stopped], 22 * 64)
+    assert run.summary["stopped_seeds"] == [10 + i for i in np.flatnonzero(stopped)]
+    np.testing.assert_array_equal(run.final[stopped], np.nanmin(run.returns))
+    assert np.all(np.isnan(run.returns[stopped][:, run.steps > 22 * 64]))
+    assert run.summary["final_return_iqm"] == pytest.approx(statistics.iqm(run.final))
+
+    rows = [json.loads(line) for line in (tmp_path / "run" / results.METRICS).read_text().splitlines()]
+    assert len(rows) == 50
+    first = int(np.flatnonzero(stopped)[0])
+    assert all(row["loss"][first] is not None for row in rows[:21])
+    assert all(row["loss"][first] is None for row in rows[21:])
+
+    monkeypatch.setattr(optimizers, "make", lambda name, theta=None: breaking(lambda kernel: kernel[0, 0] > 1e9))
+    whole = training.train(CONFIG, progress=False)
+    assert np.all(whole.stopped == -1)
+    np.testing.assert_allclose(whole.returns[~stopped], run.returns[~stopped], rtol=1e-5)
+    np.testing.assert_allclose(whole.returns[:, :20], run.returns[:, :20], rtol=1e-5)
+    assert f"adam ({stopped.sum()} not finite)" in experiment.table([run]).columns[0]._cells
+    plotting.learning_curves([run], tmp_path / "curve.png")
+    assert (tmp_path / "curve.png").stat().st_size > 10_000
+
+
+def test_training_ends_when_no_seed_is_left(tmp_path, monkeypatch):
+    with pytest.warns(RuntimeWarning):
+        run = train_into(tmp_path / "run", monkeypatch, lambda kernel: kernel[0, 0] == kernel[0, 0])
+    assert run.steps[-1] == 22 * 64
+    assert run.summary["stopped_seeds"] == list(range(10, 16))
