@@ -2,12 +2,15 @@
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from agents.convolution import Convolution
 from agents.initializers import orthogonal
+from agents.products import product
 
 # Convolutions, (features, kernel size, stride) each, and what observations are multiplied by.
 # MinAtar: Young and Tian, arXiv 1903.03176. Nature: Mnih et al., 2015; it sees bytes.
@@ -19,8 +22,14 @@ Activation = Callable[[jax.Array], jax.Array]
 ACTIVATIONS: dict[str, Activation] = {"tanh": nn.tanh, "relu": nn.relu}
 
 
+def _dot_general(x: jax.Array, kernel: jax.Array, *args: Any, **kwargs: Any) -> jax.Array:
+    """What flax calls: the last axis of x with the first of the kernel, as the other arguments say."""
+    del args, kwargs
+    return product(x, kernel)
+
+
 def _dense(width: int, gain: float, name: str) -> nn.Dense:
-    return nn.Dense(width, kernel_init=orthogonal(gain), name=name)
+    return nn.Dense(width, kernel_init=orthogonal(gain), dot_general=_dot_general, name=name)
 
 
 class MLP(nn.Module):
@@ -75,35 +84,6 @@ class SeparateActorCritic(nn.Module):
         return self.critic(_flatten(obs))[:, 0]
 
 
-class PatchConv(nn.Module):
-    """A convolution without padding, as strided patches times a matrix.
-
-    The function and the kernel [k, k, in, out] are those of a convolution. XLA's CPU backend runs the gradient
-    of a convolution inside `lax.scan` 10-17 times slower than outside it, and vmapped over seeds slower still;
-    a matrix product has neither trouble.
-    """
-
-    features: int
-    kernel_size: int
-    stride: int = 1
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """[B, H, W, C] -> [B, H', W', features]."""
-        size, channels = self.kernel_size, x.shape[-1]
-        kernel = self.param("kernel", orthogonal(math.sqrt(2)), (size, size, channels, self.features))
-        bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
-        rows = (x.shape[-3] - size) // self.stride + 1
-        columns = (x.shape[-2] - size) // self.stride + 1
-
-        def shifted(i: int, j: int) -> jax.Array:
-            last_row, last_column = i + (rows - 1) * self.stride + 1, j + (columns - 1) * self.stride + 1
-            return x[..., i : last_row : self.stride, j : last_column : self.stride, :]
-
-        patches = jnp.concatenate([shifted(i, j) for i in range(size) for j in range(size)], axis=-1)
-        return patches @ kernel.reshape(-1, self.features) + bias
-
-
 class QNetwork(nn.Module):
     """Action values: convolutions, dense layers, a linear head; the arguments are those of `MLP` and below.
 
@@ -122,7 +102,7 @@ class QNetwork(nn.Module):
         """[B, *shape] -> [B, A]."""
         x = jnp.asarray(obs, jnp.float32) * self.scale
         for i, sizes in enumerate(self.convolutions):
-            x = PatchConv(*sizes, name=f"conv_{i}" if i else "input")(x)
+            x = Convolution(*sizes, name=f"conv_{i}" if i else "input")(x)
             x = self.activation(nn.LayerNorm(name=f"conv_norm_{i}")(x) if self.layer_norm else x)
         first = len(self.convolutions) > 0
         dense = MLP(self.hidden, self.num_actions, self.activation, 1.0, self.layer_norm, int(first), name="dense")
@@ -145,7 +125,7 @@ class SharedActorCritic(nn.Module):
 
     def setup(self) -> None:
         self.stack = [
-            PatchConv(*sizes, name=f"conv_{i}" if i else "input") for i, sizes in enumerate(self.convolutions)
+            Convolution(*sizes, name=f"conv_{i}" if i else "input") for i, sizes in enumerate(self.convolutions)
         ]
         first = len(self.convolutions) > 0
         self.layers = [

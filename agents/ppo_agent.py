@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from agents import actions, losses, networks, normalization
+from agents import actions, losses, networks, normalization, permutation
 from agents.base import Agent, OptimizerFactory, check_environment, make_optimizer
 from agents.config import PPOConfig
 from agents.returns import generalized_advantages
@@ -250,9 +250,7 @@ def ppo(env: VectorEnv, config: PPOConfig, optimizer: OptimizerFactory) -> Agent
             return (new_params, new_opt_state, stopped), stats
 
         # One permutation per epoch, cut into minibatches without replacement.
-        order = jax.vmap(lambda k: jax.random.permutation(k, config.batch_size))(
-            jax.random.split(shuffle_key, config.epochs)
-        )
+        order = permutation.epochs(shuffle_key, config.epochs, config.batch_size)
         rows = order.reshape(updates_per_iteration, config.batch_size // config.minibatches)
         carry = (params, state.opt_state, jnp.zeros([], bool))
         (params, opt_state, _), history = jax.lax.scan(update, carry, rows)

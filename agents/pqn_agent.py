@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from agents import exploration, losses, networks, q_metrics
+from agents import exploration, losses, networks, permutation, q_metrics
 from agents.base import Agent, OptimizerFactory, check_environment, make_optimizer
 from agents.dqn_config import PQNConfig
 from agents.returns import lambda_returns
@@ -145,9 +145,7 @@ def pqn(env: VectorEnv, config: PQNConfig, optimizer: OptimizerFactory) -> Agent
             stats = q_metrics.update_stats(loss, q_mean, td_error, grads, updates)
             return (optax.apply_updates(params, updates), opt_state), stats
 
-        order = jax.vmap(lambda k: jax.random.permutation(k, config.batch_size))(
-            jax.random.split(shuffle_key, config.epochs)
-        )
+        order = permutation.epochs(shuffle_key, config.epochs, config.batch_size)
         rows = order.reshape(updates_per_iteration, config.batch_size // config.minibatches)
         (params, opt_state), history = jax.lax.scan(update, (params, state.opt_state), rows)
         metrics = q_metrics.iteration(rollout.episode_return, rollout.episode_length, history, epsilon)

@@ -1,4 +1,4 @@
-"""Networks: the patch convolution is a convolution, initial weights are orthogonal, names are routable."""
+"""Networks: initial weights are orthogonal, names are routable."""
 
 import jax
 import jax.numpy as jnp
@@ -8,20 +8,6 @@ import pytest
 import celo2
 from agents import networks
 from agents.initializers import orthogonal
-
-
-@pytest.mark.parametrize(("size", "stride"), [(3, 1), (2, 2), (4, 2), (3, 3)])
-def test_patches_times_matrix_equals_a_convolution(size, stride):
-    layer = networks.PatchConv(features=5, kernel_size=size, stride=stride)
-    x = jax.random.normal(jax.random.key(0), (2, 9, 8, 3))
-    params = layer.init(jax.random.key(1), x)
-    params["params"]["bias"] = jnp.arange(5.0)
-    kernel = params["params"]["kernel"]
-    assert kernel.shape == (size, size, 3, 5)
-    expected = jax.lax.conv_general_dilated(
-        x, kernel, (stride, stride), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
-    ) + jnp.arange(5.0)
-    np.testing.assert_allclose(layer.apply(params, x), expected, atol=1e-4)
 
 
 @pytest.mark.parametrize("shape", [(8, 3), (3, 8), (64, 64), (3, 3, 4, 16)])
