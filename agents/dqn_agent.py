@@ -1,5 +1,6 @@
 """Deep Q-learning with replay (Mnih et al., Nature 2015; van Hasselt et al., arXiv 1509.06461)."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -126,7 +127,7 @@ def dqn(env: VectorEnv, config: DQNConfig, optimizer: OptimizerFactory) -> Agent
         return DQNState(
             iteration=jnp.zeros([], jnp.int32),
             params=params,
-            target_params=params,
+            target_params=jax.tree.map(jnp.copy, params),  # of its own, so that a state can be donated
             opt_state=make_optimizer(optimizer, config, hyper).init(params),
             replay=replay.init(example, config.replay_capacity, config.prioritized),
             # Steps that never were: not valid, so that nothing is learned from them.
@@ -138,10 +139,10 @@ def dqn(env: VectorEnv, config: DQNConfig, optimizer: OptimizerFactory) -> Agent
         )
 
     def collect(
-        state: DQNState, key: jax.Array, epsilon: jax.Array
+        state: DQNState, keys: Sequence[jax.Array], epsilon: jax.Array
     ) -> tuple[Any, jax.Array, _Step, jax.Array, jax.Array]:
         """Acts for some steps: environment state, next observation, steps, episode returns and lengths, [T, N, ...]."""
-        rollout_key, noise_key, resets_key = jax.random.split(key, 3)
+        rollout_key, noise_key, resets_key = keys
         length = config.steps_per_iteration
         noise = exploration.draw(noise_key, (length, config.num_envs), num_actions)
         env_state = env.prepare(resets_key, state.env_state, length)
@@ -172,9 +173,9 @@ def dqn(env: VectorEnv, config: DQNConfig, optimizer: OptimizerFactory) -> Agent
 
     def step(state: DQNState) -> tuple[DQNState, q_metrics.QMetrics]:
         hyper = state.hyperparams
-        key, collect_key, learn_key = jax.random.split(state.key, 3)
+        key, learn_key, *collect_keys = jax.random.split(state.key, 5)
         epsilon = exploration.epsilon(config, hyper, state.iteration)
-        env_state, obs, steps, episode_return, episode_length = collect(state, collect_key, epsilon)
+        env_state, obs, steps, episode_return, episode_length = collect(state, collect_keys, epsilon)
         window = jax.tree.map(lambda old, new: jnp.concatenate([old, new]), state.recent, steps)
         recent = jax.tree.map(lambda x: x[x.shape[0] - (config.n_step - 1) :], window)
         memory = remember(state.replay, window, hyper.gamma)
@@ -216,7 +217,11 @@ def dqn(env: VectorEnv, config: DQNConfig, optimizer: OptimizerFactory) -> Agent
             return (new_params, new_opt_state, tree), stats
 
         carry = (state.params, state.opt_state, memory.tree)
-        keys = jax.random.split(learn_key, config.updates_per_iteration)
+        keys = (
+            learn_key[None]
+            if config.updates_per_iteration == 1
+            else jax.random.split(learn_key, config.updates_per_iteration)
+        )
         (params, opt_state, tree), history = jax.lax.scan(learn, carry, keys)
         memory = memory._replace(tree=tree)
 

@@ -18,9 +18,10 @@ class Noise(NamedTuple):
 
 
 def draw(key: jax.Array, shape: tuple[int, ...], num_actions: int) -> Noise:
-    """Noise of the given shape."""
-    chance_key, action_key = jax.random.split(key)
-    return Noise(jax.random.uniform(chance_key, shape), jax.random.randint(action_key, shape, 0, num_actions))
+    """Noise of the given shape, from one draw: each call of `jax.random` is a loop of small operations on a CPU."""
+    words = jax.random.bits(key, (2, *shape), jnp.uint32)
+    chance = (words[0] >> 8).astype(jnp.float32) * 2.0**-24
+    return Noise(chance, (words[1] % num_actions).astype(jnp.int32))
 
 
 def epsilon_greedy(values: jax.Array, noise: Noise, epsilon: jax.Array) -> jax.Array:

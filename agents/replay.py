@@ -68,7 +68,9 @@ def add(replay: Replay, rows: Any, valid: jax.Array) -> Replay:
 def sample(replay: Replay, key: jax.Array, batch_size: int) -> Sample:
     """Rows with replacement: each equally likely, or in proportion to its priority (stratified). Needs size >= 1."""
     if replay.tree is None:
-        index = jax.random.randint(key, (batch_size,), 0, jnp.maximum(replay.size, 1))
+        # One draw instead of the three of `randint`; the remainder's bias is size / 2^32.
+        words = jax.random.bits(key, (batch_size,), jnp.uint32)
+        index = (words % jnp.maximum(replay.size, 1).astype(jnp.uint32)).astype(jnp.int32)
         probability = jnp.full(batch_size, 1.0) / jnp.maximum(replay.size, 1)
     else:
         index = sum_tree.stratified_sample(replay.tree, batch_size, key).astype(jnp.int32)
