@@ -21,8 +21,9 @@ $(STAMP): pyproject.toml constraints.txt
 demo: install
 	$(BIN)/rlopt compare ppo --env CartPole-v1 --optimizers celo2 adam --seeds 8
 
+# Most of a test is compilation, which uses one core.
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 test-slow: install
 	$(BIN)/python -m pytest -m slow

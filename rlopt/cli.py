@@ -107,7 +107,12 @@ class MetaTrain:
         import jax
 
         if self.distributed:
+            from jax.experimental import multihost_utils
+
             jax.distributed.initialize(*manual)
+            # Connects the processes while they are still in step: compiling may take one much longer than another, and
+            # waiting for a first connection has a time limit.
+            multihost_utils.sync_global_devices("rlopt")
         from metatrain import metrics, trainer
         from rlopt import plotting, results, tracking
 
@@ -208,13 +213,25 @@ class Theta:
 
 @dataclass(frozen=True)
 class ListOptimizers:
-    """List the optimizers that a run can name, with their default learning rates."""
+    """List the optimizers that a run can name, with their default learning rates for PPO on classic control."""
 
     def run(self) -> None:
         """Prints one line per optimizer."""
         for name, info in OPTIMIZERS.items():
             rate = "none" if info.learning_rate is None else f"{info.learning_rate:g}"
             print(f"{name:12} {rate:8} {info.summary}")
+
+
+@dataclass(frozen=True)
+class ListPresets:
+    """List the environments that an agent is known to learn, with budget and Adam's learning rate."""
+
+    def run(self) -> None:
+        """Prints one line per agent and environment."""
+        for agent, env_id in presets.PRESETS:
+            steps = presets.config(agent, env_id).total_steps
+            rate = presets.learning_rate(agent, env_id, "adam")
+            print(f"{agent:5} {env_id:26} {steps:>12,} steps   adam {rate:g}")
 
 
 @dataclass(frozen=True)
@@ -253,6 +270,7 @@ def _parse(args: list[str]) -> Any:
         | Annotated[MetaTest, subcommand("metatest", default=MetaTest())]
         | Annotated[Theta, subcommand("theta")]
         | Annotated[ListOptimizers, subcommand("optimizers")]
+        | Annotated[ListPresets, subcommand("presets")]
         | Annotated[ListEnvs, subcommand("envs")]
     )
     return tyro.cli(commands, prog="rlopt", args=args, description=__doc__)

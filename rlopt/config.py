@@ -24,7 +24,7 @@ class TrainConfig(Generic[Hyper]):
     optimizer: str = "celo2"
     """Optimizer by name; `rlopt optimizers` lists them."""
     learning_rate: float | None = None
-    """Learning rate; default: the optimizer's own (`rlopt optimizers`). Celo and Celo-Adam take none."""
+    """Learning rate; default: the optimizer's own for this agent and environment. Celo and Celo-Adam take none."""
     theta: Path | None = None
     """Weight file for a learned optimizer, in place of the packaged weights."""
     seeds: int = 8
@@ -37,7 +37,9 @@ class TrainConfig(Generic[Hyper]):
     @property
     def resolved_learning_rate(self) -> float | None:
         """The learning rate in use; None for an optimizer that takes none."""
-        return OPTIMIZERS[self.optimizer].learning_rate if self.learning_rate is None else self.learning_rate
+        if self.learning_rate is not None:
+            return self.learning_rate
+        return presets.learning_rate(self.agent, self.env, self.optimizer)
 
     def check(self) -> None:
         """Refuses impossible numbers; names are checked by `rlopt.training.build`, where they are looked up.

@@ -1,7 +1,12 @@
 """Settings per agent and environment, so that `rlopt train AGENT --env X` needs no other flag. Imports no jax."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
 from agents.config import PPOConfig
 from agents.dqn_config import DQNConfig, PQNConfig
+from rlopt.catalog import OPTIMIZERS
 
 Config = PPOConfig | DQNConfig | PQNConfig
 
@@ -11,25 +16,88 @@ CONFIGS: dict[str, type[PPOConfig] | type[DQNConfig] | type[PQNConfig]] = {
     "pqn": PQNConfig,
 }
 AGENTS = tuple(CONFIGS)
+# What the optimizers' own rates, which are those of PPO on classic control, are multiplied by.
+_RATES = {"ppo": 1.0, "dqn": 0.1, "pqn": 0.2}
 
-_MINATAR: dict[str, Config] = {
-    "ppo": PPOConfig(
-        total_steps=10_000_000,
-        num_envs=64,
-        rollout_length=128,
-        epochs=4,
-        minibatches=8,
-        network="minatar",
-        hidden=(128,),
-        activation="relu",
+
+class Preset(NamedTuple):
+    """What differs from an agent's own defaults.
+
+    changes: settings of its configuration. rate: every optimizer's learning rate is multiplied by this besides.
+    """
+
+    changes: Mapping[str, Any] = MappingProxyType({})
+    rate: float = 1.0
+
+
+_CONTINUOUS = {"normalize_observations": True, "normalize_rewards": True}
+_MINATAR = {
+    "ppo": Preset(
+        # purejaxrl's settings; `--network minatar --hidden 128` is MinAtar's own network, several times slower.
+        {
+            "total_steps": 10_000_000,
+            "num_envs": 64,
+            "rollout_length": 128,
+            "epochs": 4,
+            "minibatches": 8,
+            "activation": "relu",
+        },
+        rate=2.0,
     ),
-    "dqn": DQNConfig(
-        total_steps=5_000_000, replay_capacity=100_000, target_interval=1000, network="minatar", hidden=(128,)
+    "dqn": Preset(
+        {
+            "total_steps": 5_000_000,
+            "replay_capacity": 100_000,
+            "target_interval": 1000,
+            "network": "minatar",
+            "hidden": (128,),
+        }
     ),
-    "pqn": PQNConfig(total_steps=10_000_000, num_envs=128, rollout_length=32, network="minatar", hidden=(128,)),
+    "pqn": Preset(
+        {"total_steps": 10_000_000, "num_envs": 128, "rollout_length": 32, "network": "minatar", "hidden": (128,)}
+    ),
+}
+_GAMES = ("Asterix-MinAtar", "Breakout-MinAtar", "Freeway-MinAtar", "Seaquest-MinAtar", "SpaceInvaders-MinAtar")
+
+# Agent and environment: what is known to learn. Others run with the agent's own defaults.
+PRESETS: dict[tuple[str, str], Preset] = {
+    ("ppo", "CartPole-v1"): Preset(),
+    ("ppo", "Acrobot-v1"): Preset(),
+    ("ppo", "Catch-bsuite"): Preset({"total_steps": 200_000}),
+    ("ppo", "DeepSea-bsuite"): Preset({"total_steps": 200_000}),
+    ("ppo", "UmbrellaChain-bsuite"): Preset({"total_steps": 200_000}),
+    ("ppo", "FourRooms-misc"): Preset({"total_steps": 200_000}),
+    ("ppo", "Pong-misc"): Preset({"total_steps": 300_000}),
+    ("ppo", "Pendulum-v1"): Preset(_CONTINUOUS | {"num_envs": 16, "gamma": 0.95, "entropy_coef": 0.0}, rate=0.4),
+    ("ppo", "PointRobot-misc"): Preset({"entropy_coef": 0.0}, rate=0.4),
+    ("ppo", "MountainCarContinuous-v0"): Preset(_CONTINUOUS | {"total_steps": 200_000}, rate=0.4),
+    ("ppo", "Reacher-misc"): Preset(_CONTINUOUS, rate=0.4),
+    ("ppo", "Swimmer-misc"): Preset(_CONTINUOUS, rate=0.4),
+    ("dqn", "CartPole-v1"): Preset(),
+    ("dqn", "Acrobot-v1"): Preset(),
+    ("dqn", "Catch-bsuite"): Preset(),
+    # Its reward says nothing until the goal is reached once: many updates let the optimism of values near 0 explore.
+    ("dqn", "MountainCar-v0"): Preset(
+        {"updates_per_iteration": 4, "exploration_fraction": 0.2, "replay_capacity": 50_000}, rate=4.0
+    ),
+    ("pqn", "CartPole-v1"): Preset(),
+    ("pqn", "Acrobot-v1"): Preset(),
+    ("pqn", "Catch-bsuite"): Preset(),
+    **{(agent, game): preset for agent, preset in _MINATAR.items() for game in _GAMES},
 }
 
 
 def config(agent: str, env_id: str) -> Config:
-    """An agent's settings for an environment; environments without a preset get those of classic control."""
-    return _MINATAR[agent] if env_id.endswith("-MinAtar") else CONFIGS[agent]()
+    """An agent's settings for an environment."""
+    return CONFIGS[agent](**PRESETS.get((agent, env_id), Preset()).changes)
+
+
+def learning_rate(agent: str, env_id: str, optimizer: str) -> float | None:
+    """The default rate of an optimizer for an agent and an environment; None for one that takes none.
+
+    Raises:
+      KeyError: for an unknown agent or optimizer.
+    """
+    own = OPTIMIZERS[optimizer].learning_rate
+    preset = PRESETS.get((agent, env_id), Preset())
+    return None if own is None else own * _RATES[agent] * preset.rate

@@ -67,6 +67,12 @@ def build(config: TrainConfig) -> agents.Agent:
     return agents.make(envs.make(config.env, config.hyper.num_envs), config.hyper, optimizer)
 
 
+def hyperparams(config: TrainConfig) -> Any:
+    """The traced scalars of a configuration, which `init` of its agent takes."""
+    # A rule without a learning rate gets a number all the same, and ignores it.
+    return agents.hyperparams(config.hyper, config.resolved_learning_rate or 0.0)
+
+
 def train(
     config: TrainConfig, *, progress: bool = True, on_interval: Callable[[dict[str, Any]], None] | None = None
 ) -> History:
@@ -89,8 +95,7 @@ def train(
     mesh = _mesh(config.seeds)
     keys = jax.vmap(jax.random.key)(np.arange(config.seed, config.seed + config.seeds, dtype=np.uint32))
     keys = jax.device_put(keys, NamedSharding(mesh, PartitionSpec(AXIS)))
-    # A rule without a learning rate gets a number all the same, and ignores it.
-    scalars = agents.hyperparams(hyper, config.resolved_learning_rate or 0.0)
+    scalars = hyperparams(config)
     # Constants under jit would be baked into the program; as an argument, another rate needs no recompilation.
     state = _over_seeds(mesh, lambda keys, scalars: jax.vmap(agent.init, (0, None))(keys, scalars), 1)(keys, scalars)
     run = {n: _compile_chunk(mesh, agent, n, state) for n in sorted(set(_chunk_lengths(hyper.num_iterations)))}

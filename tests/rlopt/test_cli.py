@@ -12,7 +12,7 @@ import pytest
 
 import celo2
 from celo2 import scheduler
-from rlopt import cli, results, runtime
+from rlopt import cli, presets, results, runtime
 
 TINY = ["--total-steps", "2048", "--num-envs", "4", "--rollout-length", "32", "--minibatches", "2", "--hidden", "8"]
 
@@ -129,7 +129,10 @@ def test_metatrain_writes_theta_and_continues(tmp_path):
 
 def test_listings():
     assert "celo2_base" in rlopt("optimizers").stdout
-    assert "Breakout-MinAtar" in rlopt("envs").stdout.splitlines()
+    known = rlopt("envs").stdout.splitlines()
+    assert "Breakout-MinAtar" in known
+    assert "ppo   Breakout-MinAtar             10,000,000 steps   adam 0.005" in rlopt("presets").stdout.splitlines()
+    assert {env_id for _, env_id in presets.PRESETS} <= set(known)
 
 
 @pytest.mark.parametrize("agent", ["dqn", "pqn"])

@@ -1,0 +1,29 @@
+"""Presets: every one of them fits its environment, and rates follow the agent."""
+
+import jax
+import pytest
+
+from rlopt import presets, training
+from rlopt.catalog import OPTIMIZERS
+from rlopt.config import TrainConfig
+
+
+@pytest.mark.parametrize(("agent", "env_id"), presets.PRESETS)
+def test_an_iteration_of_every_preset_can_be_traced(agent, env_id):
+    config = TrainConfig(agent=agent, env=env_id, optimizer="adam", hyper=presets.config(agent, env_id))
+    built = training.build(config)
+    state = jax.eval_shape(lambda: built.init(jax.random.key(0), training.hyperparams(config)))
+    after, metrics = jax.eval_shape(built.step, state)
+    assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(lambda x: (x.shape, x.dtype), state)
+    assert metrics.loss.shape == ()
+    assert config.hyper.total_steps // config.hyper.batch_size >= 50
+
+
+def test_rates_are_those_of_the_agent_and_the_environment():
+    assert presets.learning_rate("ppo", "CartPole-v1", "adam") == OPTIMIZERS["adam"].learning_rate
+    assert presets.learning_rate("dqn", "CartPole-v1", "adam") == pytest.approx(2.5e-4)
+    assert presets.learning_rate("dqn", "MountainCar-v0", "adam") == pytest.approx(1e-3)
+    assert presets.learning_rate("ppo", "Breakout-MinAtar", "celo2") == pytest.approx(2e-3)
+    assert presets.learning_rate("pqn", "CartPole-v1", "celo") is None
+    config = TrainConfig(agent="pqn", optimizer="adam", hyper=presets.config("pqn", "CartPole-v1"))
+    assert config.resolved_learning_rate == pytest.approx(5e-4)
