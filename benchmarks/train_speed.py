@@ -1,6 +1,7 @@
-"""Environment steps per second of PPO training, all seeds counted, compilation apart.
+"""Environment steps per second of training, all seeds counted, compilation apart.
 
-    python benchmarks/train_speed.py --env CartPole-v1
+    python benchmarks/train_speed.py ppo --env CartPole-v1
+    python benchmarks/train_speed.py ppo --env Breakout-MinAtar --network minatar --hidden 128
 
 For every optimizer and number of seeds, in turn, `--rounds` times in one process; prints the median rate, its range,
 the ratio to Adam with the same number of seeds, and the time to trace and compile. The machine should be idle
@@ -14,11 +15,16 @@ import statistics
 from rlopt import runtime
 
 OPTIMIZERS = ("adam", "celo2_base", "celo2")
+TITLES = ("optimizer", "seeds", "env steps/s (median)", "range", "x adam", "x 1 seed", "compile, s")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("agent", nargs="?", default="ppo")
     parser.add_argument("--env", default="CartPole-v1")
+    parser.add_argument("--network", help="default: the preset's")
+    parser.add_argument("--hidden", type=int, nargs="+", help="default: the preset's")
+    parser.add_argument("--optimizers", nargs="+", default=OPTIMIZERS)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 16])
     parser.add_argument("--steps", type=int, default=100_000, help="environment steps per seed")
     parser.add_argument("--rounds", type=int, default=3)
@@ -27,25 +33,35 @@ def main() -> None:
     from rlopt import presets, training
     from rlopt.config import TrainConfig
 
-    hyper = dataclasses.replace(presets.config("ppo", args.env), total_steps=args.steps)
+    changes = {"total_steps": args.steps}
+    if args.network:
+        changes["network"] = args.network
+    if args.hidden:
+        changes["hidden"] = tuple(args.hidden)
+    hyper = dataclasses.replace(presets.config(args.agent, args.env), **changes)
     rates: dict[tuple[str, int], list[float]] = {}
     compiles: dict[tuple[str, int], list[float]] = {}
     for _ in range(args.rounds):
         for seeds in args.seeds:
-            for optimizer in OPTIMIZERS:
-                config = TrainConfig(env=args.env, optimizer=optimizer, seeds=seeds, hyper=hyper)
+            for optimizer in args.optimizers:
+                config = TrainConfig(agent=args.agent, env=args.env, optimizer=optimizer, seeds=seeds, hyper=hyper)
                 history = training.train(config, progress=False)
                 total = int(history.steps[-1]) * seeds
                 rates.setdefault((optimizer, seeds), []).append(total / history.train_seconds)
                 compiles.setdefault((optimizer, seeds), []).append(history.compile_seconds)
-    print(f"PPO on {args.env}, {args.steps:,} steps per seed")
-    print(f"{'optimizer':12} {'seeds':>5} {'env steps/s':>12} {'range':>18} {'x adam':>7} {'compile s':>10}")
+    network = f"{hyper.network} {'-'.join(map(str, hyper.hidden))}"
+    print(f"{args.agent} on {args.env}, {network}, {args.steps:,} steps per seed\n")
+    print(f"| {' | '.join(TITLES)} |")
+    print(f"|{'---|' * len(TITLES)}")
     for (optimizer, seeds), values in rates.items():
         median = statistics.median(values)
-        share = median / statistics.median(rates["adam", seeds])
+        compared = [
+            f"{median / statistics.median(rates[key]):.2f}" if key in rates else "-"
+            for key in (("adam", seeds), (optimizer, 1))
+        ]
         spread = f"{min(values):,.0f}-{max(values):,.0f}"
-        compiled = statistics.median(compiles[optimizer, seeds])
-        print(f"{optimizer:12} {seeds:5d} {median:12,.0f} {spread:>18} {share:7.2f} {compiled:10.1f}")
+        compiled = f"{statistics.median(compiles[optimizer, seeds]):.1f}"
+        print(f"| {' | '.join([optimizer, str(seeds), f'{median:,.0f}', spread, *compared, compiled])} |")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from matplotlib.ticker import EngFormatter
 
 from celo2.files import write_atomic
 from rlopt.results import Run
-from rlopt.statistics import bootstrap
+from rlopt.statistics import bootstrap, iqm
 
 # Okabe and Ito's colours, told apart by colour-blind readers too.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -46,6 +46,29 @@ def learning_curves(runs: Sequence[Run], path: Path) -> None:
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     axes.legend(frameon=False, title=f"IQM and 95 % interval, {' / '.join(map(str, seeds))} seeds", alignment="left")
+    save(figure, path)
+
+
+def curve_grid(runs: Sequence[Run], path: Path) -> None:
+    """One panel per run: return over environment steps, every seed thin, the IQM thick."""
+    columns = min(4, len(runs))
+    rows = -(-len(runs) // columns)
+    figure = Figure(figsize=(3.0 * columns, 2.4 * rows), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes, run in zip(panels, runs, strict=False):
+        returns = _with_stopped(run)
+        axes.plot(run.steps, returns.T, color=COLOURS[0], linewidth=0.7, alpha=0.5)
+        full = np.all(np.isfinite(returns), axis=0)
+        axes.plot(run.steps[full], [iqm(column) for column in returns[:, full].T], color=COLOURS[0], linewidth=2)
+        axes.set_title(run.summary["env_id"], fontsize="medium")
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        axes.grid(alpha=0.3)
+    for axes in panels[len(runs) :]:
+        axes.set_visible(False)
+    first = runs[0].summary
+    figure.suptitle(f"{first['agent'].upper()} with {first['optimizer']}: returns of training episodes, seeds and IQM")
+    figure.supxlabel("environment steps per seed", fontsize="medium")
     save(figure, path)
 
 

@@ -1,0 +1,42 @@
+"""Every preset runs to the end with 1, 4 and 16 seeds, on one device and on one per core: `make test-slow`.
+
+With LAPACK's batched QR in the program, four seeds of Freeway and SpaceInvaders hung for ever on two cores.
+"""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from rlopt import presets
+
+pytestmark = pytest.mark.slow
+
+CHILD = """
+import dataclasses, sys
+import numpy as np
+from rlopt import presets, runtime
+agent, env_id, devices = sys.argv[1:]
+runtime.configure(num_devices=int(devices) or None)
+from rlopt import training
+from rlopt.config import TrainConfig
+hyper = presets.config(agent, env_id)
+# Ten iterations of learning, which is where programs hang, and for DQN what comes before.
+steps = 10 * hyper.batch_size + getattr(hyper, "learning_starts", 0)
+hyper = dataclasses.replace(hyper, total_steps=steps)
+for seeds in (1, 4, 16):
+    config = TrainConfig(agent=agent, env=env_id, optimizer="adam", seeds=seeds, hyper=hyper)
+    history = training.train(config, progress=False)
+    assert np.all(np.isfinite(history.metrics["loss"])), seeds
+    assert history.steps[-1] == hyper.num_iterations * hyper.batch_size
+"""
+
+
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("devices", [0, 1])
+@pytest.mark.parametrize(("agent", "env_id"), presets.PRESETS)
+def test_it_runs_to_the_end(agent, env_id, devices):
+    environment = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "NPROC")}
+    arguments = [sys.executable, "-c", CHILD, agent, env_id, str(devices)]
+    subprocess.run(arguments, env=environment, check=True, timeout=1100)
