@@ -89,8 +89,20 @@ def train(
     Raises:
       What `build` raises, before anything is compiled.
     """
-    agent, hyper = build(config), config.hyper
+    agent = build(config)
+    label = f"{config.optimizer} on {config.env}"
+    with watchdog.watch(label, enabled=jax.default_backend() == "cpu"):
+        return _train(agent, config, label, progress, on_interval)
 
+
+def _train(
+    agent: agents.Agent,
+    config: TrainConfig,
+    label: str,
+    progress: bool,
+    on_interval: Callable[[dict[str, Any]], None] | None,
+) -> History:
+    hyper = config.hyper
     started = time.monotonic()
     mesh = _mesh(config.seeds)
     keys = jax.vmap(jax.random.key)(np.arange(config.seed, config.seed + config.seeds, dtype=np.uint32))
@@ -105,17 +117,15 @@ def train(
     per_iteration: list[Any] = []
     done = 0
     stopped = np.full(config.seeds, -1, np.int64)
-    label = f"{config.optimizer} on {config.env}"
     started = time.monotonic()
-    bar = tqdm.tqdm(
+    with tqdm.tqdm(
         total=hyper.num_iterations * hyper.batch_size,
         unit="step",
         unit_scale=True,
         desc=label,
         disable=not progress,
         mininterval=1.0,
-    )
-    with bar, watchdog.watch(label, enabled=jax.default_backend() == "cpu"):
+    ) as bar:
         for length in _chunk_lengths(hyper.num_iterations):
             state, metrics = run[length](state)
             metrics = jax.tree.map(np.asarray, metrics)  # leaves [length, S]; waits for the device
@@ -211,7 +221,7 @@ def _stop_broken(stopped: np.ndarray, loss: np.ndarray, step: int, label: str, f
             f"{label}: the loss of seed {first_seed + index} is not finite (at step {step:,}); this seed is stopped, "
             "the others go on",
             RuntimeWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
 
 
