@@ -117,6 +117,7 @@ def test_seeds_are_independent_of_their_company(tmp_path):
 
 def test_metatrain_writes_theta_and_continues(tmp_path):
     arguments = ["metatrain", "celo2", "--iterations", "2", "--tasks-per-family", "1", "--truncation", "4"]
+    arguments += ["--families", "digits", "fashion/deep"]
     done = rlopt(*arguments, "--out", "meta", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "meta" / "celo2.theta").exists()
