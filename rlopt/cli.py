@@ -224,7 +224,7 @@ class ListOptimizers:
 
 @dataclass(frozen=True)
 class ListPresets:
-    """List the environments that an agent is known to learn, with budget and Adam's learning rate."""
+    """List the environments that an agent has settings for, with budget and Adam's learning rate."""
 
     def run(self) -> None:
         """Prints one line per agent and environment."""

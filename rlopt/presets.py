@@ -59,7 +59,7 @@ _MINATAR = {
 }
 _GAMES = ("Asterix-MinAtar", "Breakout-MinAtar", "Freeway-MinAtar", "Seaquest-MinAtar", "SpaceInvaders-MinAtar")
 
-# Agent and environment: what is known to learn. Others run with the agent's own defaults.
+# Agent and environment; docs/returns.md says which have been measured. Others run with the agent's own defaults.
 PRESETS: dict[tuple[str, str], Preset] = {
     ("ppo", "CartPole-v1"): Preset(),
     ("ppo", "Acrobot-v1"): Preset(),

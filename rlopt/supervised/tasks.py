@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from agents.convolution import by_patches
 from celo2.names import check_known
 from metatrain import datasets
 from rlopt.supervised import text
@@ -48,10 +49,7 @@ class _Dense(nn.Module):
 
 
 class _Patches(nn.Module):
-    """A 3x3 convolution, [B, H, W, C] -> [B, H', W', features], as strided slices and a product.
-
-    The gradient of a convolution is slow on CPUs inside a compiled loop; the kernel has a convolution's shape.
-    """
+    """A 3x3 convolution, [B, H, W, C] -> [B, H', W', features]."""
 
     features: int
     stride: int
@@ -60,10 +58,7 @@ class _Patches(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         kernel = self.param("kernel", nn.initializers.lecun_normal(), (3, 3, x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
-        size = [(side - 3) // self.stride + 1 for side in x.shape[1:3]]
-        stop = [(n - 1) * self.stride + 1 for n in size]
-        taps = [x[:, i : i + stop[0] : self.stride, j : j + stop[1] : self.stride] for i in range(3) for j in range(3)]
-        return jnp.concatenate(taps, axis=-1) @ kernel.reshape(-1, self.features) + bias
+        return by_patches(x, kernel, self.stride) + bias
 
 
 class _Convolution(nn.Module):
