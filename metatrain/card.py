@@ -47,6 +47,16 @@ def best_validation(folder: Path, config: MetaTrainConfig) -> float:
     return float(json.loads(path.read_text(encoding="utf-8"))["validation"]["loss"])
 
 
+def _origin(theta: Path | None) -> dict[str, Any] | None:
+    """Hash and card, if there is one, of the weights that a run started from."""
+    if theta is None:
+        return None
+    path = theta.with_suffix(".json")
+    card = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    kept = ("rule", "command", "iterations", "validation", "wall_seconds")
+    return {"sha256": hashlib.sha256(theta.read_bytes()).hexdigest()} | {k: card[k] for k in kept if k in card}
+
+
 def write_theta(
     folder: Path,
     theta: Any,
@@ -55,6 +65,7 @@ def write_theta(
     wall_seconds: float,
     losses: Sequence[tuple[int, float]],
     validation: Score | None = None,
+    devices: int = 1,
 ) -> Path:
     """Writes `RULE.theta` and, after it, its card `RULE.json`; with a meta-validation, as the best so far.
 
@@ -64,8 +75,10 @@ def write_theta(
       losses: (iteration, mean meta-loss since the row before) over the whole run; the card keeps at most 50
         points, each the mean of its neighbourhood.
       validation: score of these weights, for `RULE.best.theta` and `RULE.best.json`.
+      devices: how many share the inner problems.
     """
-    config = dataclasses.replace(config, iterations=iteration)  # the run that ends where this theta was taken
+    if config.outer_schedule != "cosine":  # which depends on the number of iterations planned
+        config = dataclasses.replace(config, iterations=iteration)  # the run that ends where this theta was taken
     path = theta_path(folder, config, best=validation is not None)
     save_checkpoint(path, theta)
     card = {
@@ -73,11 +86,12 @@ def write_theta(
         "command": command(config),
         "iterations": iteration,
         "inner_steps": iteration * config.inner_steps_per_iteration,
+        "init_theta": _origin(config.init_theta),
         "seed": config.seed,
         "families": list(config.families),
         "config": json.loads(json.dumps(dataclasses.asdict(config), default=str)),
         "wall_seconds": round(wall_seconds, 1),
-        "devices": {"platform": jax.default_backend(), "count": jax.device_count(), "machine": platform.machine()},
+        "devices": {"platform": jax.default_backend(), "count": devices, "machine": platform.machine()},
         "loss_curve": [{"iteration": i, "loss": loss} for i, loss in checkpoint.thin(losses, CURVE_POINTS)],
         "packages": {name: metadata.version(name) for name in PACKAGES},
         "python": platform.python_version(),
@@ -86,5 +100,10 @@ def write_theta(
     }
     if validation is not None:
         card["validation"] = validation._asdict()
+    else:
+        best = theta_path(folder, config, best=True).with_suffix(".json")
+        if best.exists():  # which says how many iterations it was chosen from
+            found = json.loads(best.read_text(encoding="utf-8"))
+            write_atomic(best, json.dumps(found | {"chosen_from_iterations": iteration}, indent=1).encode() + b"\n")
     write_atomic(path.with_suffix(".json"), json.dumps(card, indent=1).encode() + b"\n")
     return path

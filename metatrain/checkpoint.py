@@ -21,6 +21,7 @@ import jax
 import numpy as np
 
 from celo2.files import write_atomic
+from metatrain import datasets, image_files
 from metatrain.config import MetaTrainConfig
 from metatrain.outer import OuterState
 
@@ -46,15 +47,23 @@ def resume_key(config: MetaTrainConfig) -> dict[str, Any]:
     """The settings that must not change between a run and its continuation.
 
     That is all but the number of iterations (which matters under a cosine schedule only) and where files lie; of the
-    weights to start from, the contents count.
+    weights to start from and of image sets of the user's own, the contents count.
     """
     settings = dataclasses.asdict(config)
     if config.outer_schedule != "cosine":
         settings.pop("iterations")
-    settings.pop("data_dir")
+    settings["data_dir"] = _fingerprints(config)
     if config.init_theta is not None:
         settings["init_theta"] = hashlib.sha256(config.init_theta.read_bytes()).hexdigest()
     return json.loads(json.dumps(settings))
+
+
+def _fingerprints(config: MetaTrainConfig) -> dict[str, str] | None:
+    if config.data_dir is None:
+        return None
+    sets = {spec.partition("/")[0] for spec in config.families}
+    bases = {datasets.base_name(name, config.data_dir) for name in sets} & {*image_files.available(config.data_dir)}
+    return {base: image_files.fingerprint(config.data_dir, base) for base in sorted(bases)}
 
 
 def thin(losses: Sequence[tuple[int, float]], points: int) -> list[tuple[int, float]]:

@@ -7,7 +7,6 @@ from typing import Literal
 
 import tyro
 
-RULES = ("celo2", "celo2_base", "celo_phase1", "celo", "celo_adam")
 # Rules that train a part of theta only and take the rest from an earlier run.
 NEEDS_INIT_THETA = ("celo",)
 AT_LEAST_ONE = (
@@ -37,7 +36,7 @@ class MetaTrainConfig:
         "fashion_inverted/deep",
         "mnist/regression",
     )
-    """Task families, SET/NETWORK: an image set and what is trained on it (default network: relu)."""
+    """Task families, SET/NETWORK:HIDDEN: an image set and what is trained on it (default: relu, --hidden units)."""
     tasks_per_family: int = 4
     """Inner problems per family; each is run twice, with theta + e and theta - e."""
     data_dir: Path | None = None

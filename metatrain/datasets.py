@@ -10,14 +10,16 @@ from celo2.names import check_known
 from metatrain import image_files
 
 NUM_PIXELS = 64
-NUM_CLASSES = 10
+NUM_CLASSES = image_files.NUM_CLASSES
 PACKAGED = ("digits", "mnist", "fashion")
 # Harder problems on the same images. "noisy" keeps the loss from falling to zero, as natural images do at this size;
 # "inverted" is bright, hence badly conditioned; "binary" has lost most of its grey values.
 VARIANTS = ("binary", "inverted", "noisy")
 NOISE = 0.5
 _NOISE_SEED = 0
-# Shares of the shuffled images, as in the published recipe: 80 % to learn on, 10 % to choose, 10 % to judge.
+_ORDER_SEED = 0
+# Shares of the images, as in the published recipe: 80 % to learn on, 10 % to choose, 10 % to judge. The packaged
+# sets and those of the user are in random order; the four published ones keep that of their files, as in the paper.
 SPLITS = {"train": (0.0, 0.8), "inner_valid": (0.8, 0.9), "outer_valid": (0.9, 1.0)}
 
 
@@ -41,10 +43,18 @@ def names() -> tuple[str, ...]:
     return PACKAGED + tuple(f"{name}_{variant}" for name in PACKAGED for variant in VARIANTS)
 
 
+def base_name(name: str, data_dir: Path | None = None) -> str:
+    """The name of the set without its variants; names of the user's sets may have underscores themselves."""
+    own = () if data_dir is None else image_files.available(data_dir)
+    fitting = [found for found in own if f"{name}_".startswith(f"{found}_")]
+    return max(fitting, key=len, default=name.split("_")[0])
+
+
 def load(name: str, split: str = "train", data_dir: Path | None = None) -> Dataset:
     """A packaged set ("digits", "mnist", "fashion") or a variant of it ("fashion_binary", "mnist_inverted_noisy").
 
-    A set found in data_dir goes before a packaged one of the same name; see `image_files.load`.
+    A set found in data_dir goes before a packaged one of the same name; see `image_files.load`. Unless it is one of the
+    published four, its images are shuffled (always in the same way), so that sets sorted by label are split fairly.
 
     Variants: "binary", pixels above half the range are white, the others black; "inverted", 255 minus the pixel;
     "noisy", every label is, with probability 0.5, replaced by a random one (once and for all).
@@ -53,18 +63,19 @@ def load(name: str, split: str = "train", data_dir: Path | None = None) -> Datas
       ValueError: for an unknown name or split (the message lists what there is), or files that cannot be read.
     """
     check_known("split", split, SPLITS)
-    base, *variants = name.split("_")
-    own: tuple[str, ...] = ()
-    if data_dir is not None:
-        if not data_dir.is_dir():
-            raise ValueError(f"data_dir: there is no folder {data_dir}")
-        own = image_files.available(data_dir)
+    own = () if data_dir is None else image_files.available(data_dir)
+    base = base_name(name, data_dir)
+    variants = name.removeprefix(base).split("_")[1:]
     if base not in own and base not in PACKAGED and base in image_files.DOWNLOADS:
-        image_files.load(data_dir or Path("DATA_DIR"), base)  # says what is missing
+        where = f"{data_dir or 'DATA'}/{base}" + ("" if data_dir else " and say --data-dir DATA")
+        raise ValueError(f"no image set {base!r}: put {image_files.DOWNLOADS[base]} into {where}")
     if base not in own + PACKAGED or any(variant not in VARIANTS for variant in variants):
         check_known("data set", name, own + names())
     if data_dir is not None and base in own:
         images, labels = image_files.load(data_dir, base)
+        if base not in image_files.DOWNLOADS:
+            order = np.random.default_rng(_ORDER_SEED).permutation(len(labels))
+            images, labels = images[order], labels[order]
     else:
         file = resources.files("metatrain.data") / f"{base}.npz"
         with file.open("rb") as handle, np.load(handle, allow_pickle=False) as arrays:

@@ -22,22 +22,30 @@ class Group(NamedTuple):
 def load(
     specs: tuple[str, ...], hidden: int, batch_size: int, split: str = "train", data_dir: Path | None = None
 ) -> list[Group]:
-    """Reads the families `SET` or `SET/NETWORK` and groups them by network, in the order of first appearance.
+    """Reads the families `SET`, `SET/NETWORK` or `SET/NETWORK:HIDDEN` and groups those of one network.
+
+    Args:
+      specs: families; their order is kept within a group, and groups come in the order of first appearance.
+      hidden: units of the hidden layers of families that name no number.
+      batch_size, split, data_dir: see `datasets.load`.
 
     Raises:
-      ValueError: for an unknown set or network, or a set with fewer images than a batch.
+      ValueError: for an unknown set or network, a bad number of units, or a set with fewer images than a batch.
     """
-    members: dict[str, list[int]] = {}
+    members: dict[tuple[str, int], list[int]] = {}
     sets = []
     for i, spec in enumerate(specs):
         name, _, network = spec.partition("/")
-        members.setdefault(network or DEFAULT_NETWORK, []).append(i)
+        network, _, units = network.partition(":")
+        if units and not units.isdecimal():
+            raise ValueError(f"family {spec!r}: {units!r} is no number of hidden units")
+        members.setdefault((network or DEFAULT_NETWORK, int(units or hidden)), []).append(i)
         sets.append(datasets.load(name, split, data_dir))
         if len(sets[-1].labels) < batch_size:
             raise ValueError(
                 f"{name} has {len(sets[-1].labels)} images to train on, fewer than batch_size {batch_size}"
             )
     return [
-        Group(tasks.make(network, hidden), datasets.stack([sets[i] for i in places]), tuple(places))
-        for network, places in members.items()
+        Group(tasks.make(network, units), datasets.stack([sets[i] for i in places]), tuple(places))
+        for (network, units), places in members.items()
     ]

@@ -5,6 +5,8 @@ pickle files of CIFAR's Python version are only scanned for their numbers.
 """
 
 import gzip
+import hashlib
+import math
 import pickletools
 import struct
 import zipfile
@@ -52,13 +54,29 @@ def load(folder: Path, name: str) -> Arrays:
         raise ValueError(f"{where}: {len(images)} images but {len(labels)} labels")
     if not len(images):
         raise ValueError(f"{where}: no images")
+    if images.dtype != np.uint8:
+        low, high = (float(f(images)) for f in (np.min, np.max))
+        if not (low >= 0 and 1 < high <= 255):  # also catches NaN
+            raise ValueError(f"{where}: pixels must lie in 0..255 (and not all in 0..1), got {low:g}..{high:g}")
     if not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0 or labels.max() >= NUM_CLASSES:
         raise ValueError(f"{where}: labels must be integers in 0..9, got {labels.min()}..{labels.max()}")
     return reduce(images), labels.astype(np.int32)
 
 
+def fingerprint(folder: Path, name: str) -> str:
+    """SHA-256 of the files of a set, as found by `load`."""
+    single = folder / f"{name}.npz"
+    files = [single] if single.is_file() else sorted(path for path in (folder / name).rglob("*") if path.is_file())
+    digest = hashlib.sha256()
+    for path in files:
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
 def available(folder: Path) -> tuple[str, ...]:
-    """Names of the sets in a folder."""
+    """Names of the sets in a folder; ValueError if there is no such folder."""
+    if not folder.is_dir():
+        raise ValueError(f"data_dir: there is no folder {folder}")
     found = [p.stem if p.suffix == ".npz" else p.name for p in folder.iterdir() if p.is_dir() or p.suffix == ".npz"]
     return tuple(sorted(found))
 
@@ -99,6 +117,9 @@ def _from_folder(folder: Path, name: str) -> Arrays:
     for pattern, reader in readers:
         files = sorted(folder.rglob(pattern))
         if files:
+            missing = sorted(set("12345") - {path.stem[-1] for path in files})
+            if name == "cifar10" and pattern.startswith("data_batch") and missing:
+                raise ValueError(f"{files[0].parent} lacks CIFAR-10's data_batch_{', data_batch_'.join(missing)}")
             return reader(files)
     raise ValueError(f"no known image files in {folder}: put {DOWNLOADS.get(name, 'IDX, .mat or .npz files')} there")
 
@@ -159,14 +180,14 @@ def _scan_pickle(path: Path) -> Arrays:
     pixels, labels, reading = b"", [], False
     try:
         for opcode, argument, _ in pickletools.genops(path.read_bytes()):
+            if argument == "latin1":
+                continue  # how Python 3 writes bytes under an old protocol: a text and this
             if isinstance(argument, str | bytes):
                 reading = argument in ("labels", b"labels")
                 raw = argument.encode("latin-1", "replace") if isinstance(argument, str) else argument
                 pixels = raw if len(raw) > len(pixels) else pixels
             elif reading and opcode.name in ("BININT", "BININT1", "BININT2", "INT"):
-                labels.append(argument)
-            elif labels and opcode.name == "APPENDS":
-                reading = False
+                labels.append(argument)  # in portions of 1,000: only the next text ends the list
     except Exception as error:
         raise ValueError(f"{path} is not a complete CIFAR-10 batch of the Python version: {error}") from error
     if not pixels or len(pixels) % _CIFAR_PIXELS or len(pixels) // _CIFAR_PIXELS != len(labels):
@@ -195,6 +216,13 @@ def _npz(path: Path) -> Arrays:
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} should be an npz file with images and labels: {error}") from error
     if images.ndim == 2:
-        side = round(images.shape[1] ** 0.5)
-        images = images.reshape(len(images), side, -1)
+        side = math.isqrt(images.shape[1])
+        if side * side != images.shape[1]:
+            raise ValueError(f"{path}: {images.shape[1]} pixels per image are no square")
+        images = images.reshape(len(images), side, side)
+    if images.dtype.kind not in "uif" or images.ndim not in (3, 4) or images.shape[1] != images.shape[2]:
+        raise ValueError(
+            f"{path}: images must be numbers [N, side, side], [N, side * side] or [N, side, side, colours], "
+            f"got {images.dtype} {images.shape}"
+        )
     return images, labels

@@ -1,6 +1,6 @@
 """One outer iteration of meta-training: every particle, both signs, AdamW on theta, in one compiled program."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -60,17 +60,38 @@ class Program(NamedTuple):
 
     refresh(state) -> the state with all particles started anew; it depends on iteration and theta only.
     place(state) -> the same state on the devices that share the problems (after reading a checkpoint).
+    num_devices: how many share the problems.
     """
 
     init: Callable[[], OuterState]
     step: Callable[[OuterState], tuple[OuterState, Metrics]]
     refresh: Callable[[OuterState], OuterState]
     place: Callable[[OuterState], OuterState]
+    num_devices: int
 
 
-def num_devices_for(num_particles: int, available: int) -> int:
-    """The largest number of devices, at most `available`, that divides the particles evenly."""
-    return max(n for n in range(1, available + 1) if num_particles % n == 0)
+def shared_devices(share: int, devices: Sequence[Any]) -> list[Any]:
+    """As many of the devices as divide `share` evenly, equally many of every process.
+
+    Args:
+      share: what the number of devices must divide, `particles.Particles.smallest_share`.
+      devices: of all processes.
+
+    Raises:
+      ValueError: if the processes cannot have equally many.
+    """
+    by_process: dict[int, list[Any]] = {}
+    for device in devices:
+        by_process.setdefault(device.process_index, []).append(device)
+    processes = len(by_process)
+    least = min(map(len, by_process.values()))
+    each = max((n for n in range(1, least + 1) if share % (n * processes) == 0), default=0)
+    if not each:
+        raise ValueError(
+            f"{processes} processes cannot share the problems evenly (their number per kind of network has the common "
+            f"divisor {share}); choose --tasks-per-family as a multiple of {processes}"
+        )
+    return [device for group in by_process.values() for device in group[:each]]
 
 
 def optimizer(config: MetaTrainConfig) -> optax.GradientTransformation:
@@ -94,7 +115,7 @@ def build(config: MetaTrainConfig, devices: list[Any] | None = None) -> Program:
     population = particles.make(config)
     outer_optimizer = optimizer(config)
     devices = list(jax.devices() if devices is None else devices)
-    mesh = Mesh(np.asarray(devices[: num_devices_for(population.smallest_share, len(devices))]), (AXIS,))
+    mesh = Mesh(np.asarray(shared_devices(population.smallest_share, devices)), (AXIS,))
     replicated, sharded = PartitionSpec(), PartitionSpec(AXIS)
     inputs_specs: Any = particles.Inputs(*(sharded, sharded, replicated))  # type: ignore[arg-type]
     inputs = tuple(
@@ -160,6 +181,7 @@ def build(config: MetaTrainConfig, devices: list[Any] | None = None) -> Program:
         step=lambda state: compiled(state, inputs),
         refresh=lambda state: compiled_refresh(*state[:5]),
         place=lambda state: OuterState(*(jax.device_put(x, s) for x, s in zip(state, shardings, strict=True))),
+        num_devices=mesh.size,
     )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from metatrain import augmentation, batches, datasets, families, pes, rules, tasks
 from metatrain.config import MetaTrainConfig
-from metatrain.unroll import Restart, StepRecord, TruncatedUnroll, UnrollState
+from metatrain.unroll import StepRecord, TruncatedUnroll, UnrollState
 
 Theta = Any
 # Pairs of trajectories that are trained side by side: their arrays, some half a megabyte, stay in a core's cache.
@@ -108,11 +108,6 @@ class Particles(NamedTuple):
         inputs: Inputs,
     ) -> tuple[UnrollState, pes.Estimate, jax.Array]:
         config, unroll = self.config, self.unrolls[group]
-        keys = jax.vmap(lambda n: jax.random.split(jax.random.fold_in(key, n)))(inputs.number)
-        perturbation = jax.vmap(lambda k: pes.sample_perturbation(k, trained, config.std))(keys[:, 0])
-        thetas = jax.vmap(lambda e: pes.antithetic(trained, e))(perturbation)
-        restart = jax.vmap(unroll.draw_restart)(keys[:, 1])
-        rows = self._rows(data_key, iteration, inputs)
         images, labels = jnp.asarray(inputs.data.images), jnp.asarray(inputs.data.labels)
 
         def train(trained: Theta, *args: Any) -> tuple[UnrollState, StepRecord]:
@@ -121,10 +116,13 @@ class Particles(NamedTuple):
         # Both signs share problem, batch and restart; only theta and the trajectory differ.
         all_steps = jax.vmap(jax.vmap(train, in_axes=(0, 0, None, None)))
 
-        def truncation(
-            block: tuple[Theta, UnrollState, Restart, jax.Array, jax.Array],
-        ) -> tuple[UnrollState, StepRecord]:
-            thetas, state, restart, place, rows = block
+        def truncation(block: tuple[jax.Array, jax.Array, UnrollState]) -> tuple[UnrollState, StepRecord, Theta]:
+            number, place, state = block
+            keys = jax.vmap(lambda n: jax.random.split(jax.random.fold_in(key, n)))(number)
+            perturbation = jax.vmap(lambda k: pes.sample_perturbation(k, trained, config.std))(keys[:, 0])
+            thetas = jax.vmap(lambda e: pes.antithetic(trained, e))(perturbation)
+            restart = jax.vmap(unroll.draw_restart)(keys[:, 1])
+            rows = self._rows(data_key, iteration, number, jnp.asarray(inputs.data.sizes)[place])
 
             def body(state: UnrollState, rows_t: jax.Array) -> tuple[UnrollState, StepRecord]:
                 where = place[:, None]
@@ -132,10 +130,10 @@ class Particles(NamedTuple):
                 return all_steps(thetas, state, restart, batch)
 
             state, record = jax.lax.scan(body, state, jnp.moveaxis(rows, 1, 0))
-            return state, jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), record)
+            return state, jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), record), perturbation
 
-        # Block by block, so that the arrays of a step stay in the cache however many particles there are.
-        size = max(n for n in range(1, BLOCK + 1) if len(keys) % n == 0)
+        # Block by block, random draws included, so that all arrays stay in the cache however many particles there are.
+        size = max(n for n in range(1, BLOCK + 1) if len(inputs.number) % n == 0)
 
         def split(x: jax.Array) -> jax.Array:
             return x.reshape(-1, size, *x.shape[1:])
@@ -143,8 +141,8 @@ class Particles(NamedTuple):
         def join(x: jax.Array) -> jax.Array:
             return x.reshape(-1, *x.shape[2:])
 
-        blocks = jax.tree.map(split, (thetas, unrolls, restart, inputs.place, rows))
-        unrolls, record = jax.tree.map(join, jax.lax.map(truncation, blocks))
+        blocks = jax.tree.map(split, (jnp.asarray(inputs.number), jnp.asarray(inputs.place), unrolls))
+        unrolls, record, perturbation = jax.tree.map(join, jax.lax.map(truncation, blocks))
         record = jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), record)  # [T, n, 2]
         estimate = pes.estimate(
             record.loss[:, :, 0],
@@ -159,20 +157,18 @@ class Particles(NamedTuple):
         num_steps = jnp.maximum(jnp.sum(record.mask[:, :, 0], axis=0), 1)
         return unrolls, estimate, jnp.sum(jnp.mean(record.loss, axis=-1), axis=0) / num_steps
 
-    def _rows(self, data_key: jax.Array, iteration: jax.Array, inputs: Inputs) -> jax.Array:
+    def _rows(self, data_key: jax.Array, iteration: jax.Array, number: jax.Array, sizes: jax.Array) -> jax.Array:
         """Images of every step's batches, int32 [n, T, B]: the tasks of a family take turns in one stream of epochs."""
         config = self.config
-        number = inputs.number.astype(jnp.uint32)
+        number = number.astype(jnp.uint32)
         turn = number % config.tasks_per_family
         step = iteration.astype(jnp.uint32) * config.truncation + jnp.arange(config.truncation, dtype=jnp.uint32)
         position = step * jnp.uint32(config.tasks_per_family) + turn[:, None]
         family_keys = jax.vmap(lambda f: jax.random.bits(jax.random.fold_in(data_key, f), dtype=jnp.uint32))(
             number // config.tasks_per_family
         )
-        sizes = jnp.asarray(inputs.data.sizes).astype(jnp.uint32)[inputs.place]
-        return batches.rows(
-            position, jnp.broadcast_to(sizes[:, None], position.shape), family_keys[:, None], config.batch_size
-        )
+        sizes = jnp.broadcast_to(sizes.astype(jnp.uint32)[:, None], position.shape)
+        return batches.rows(position, sizes, family_keys[:, None], config.batch_size)
 
 
 def make(config: MetaTrainConfig) -> Particles:

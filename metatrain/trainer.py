@@ -72,7 +72,8 @@ def train(
     config.check()
     for name, every, least in (("checkpoint_every", checkpoint_every, 1), ("validate_every", validate_every, 0)):
         if log_every < 1 or every < least or every % log_every:
-            raise ValueError(f"{name} must be a positive multiple of log_every ({log_every}), got {every}")
+            allowed = f"a {'multiple' if not least else 'positive multiple'} of {log_every}"
+            raise ValueError(f"{name} must be {allowed} (log_every), got {every}")
     out = Path(out)
     folder = out / CHECKPOINTS
     if out.is_dir() and any(out.iterdir()) and not folder.is_dir():
@@ -108,7 +109,7 @@ def train(
         if lead:
             seconds, losses = history()
             checkpoint.save(folder, whole, iteration, config, seconds, losses)
-            card.write_theta(out, weights(), config, iteration, seconds, losses)
+            card.write_theta(out, weights(), config, iteration, seconds, losses, devices=program.num_devices)
 
     bar = tqdm.tqdm(
         total=config.iterations,
@@ -141,7 +142,7 @@ def train(
                 row |= {"validation_loss": found.loss, "validation": found.family_loss}
                 if found.loss < best:
                     best = found.loss
-                    card.write_theta(out, weights(), config, iteration, *history(), validation=found)
+                    card.write_theta(out, weights(), config, iteration, *history(), found, program.num_devices)
             rows.append(row)
             if lead:
                 metrics.append(out, row)

@@ -56,5 +56,9 @@ class SuiteConfig:
             raise ValueError(f"each rule may be named once, got {', '.join(self.rules)}")
         if self.rates and len(self.rates) != len(self.rules):
             raise ValueError(f"{len(self.rates)} rates were given for {len(self.rules)} rules; give one each, or none")
-        if any(not (math.isfinite(rate) and rate >= 0) for rate in self.rates):
-            raise ValueError(f"rates must be finite and not negative, got {self.rates}")
+        for spec, rate in zip(self.rules, self.rates, strict=bool(self.rates)):
+            info = OPTIMIZERS.get(spec.partition(":")[0])
+            if info and info.learning_rate is None and rate:
+                raise ValueError(f"{spec} takes no learning rate, got {rate} (0 stands for none)")
+            if not (math.isfinite(rate) and rate >= 0) or (info and info.learning_rate is not None and not rate):
+                raise ValueError(f"rates must be finite and positive, got {rate} for {spec}")

@@ -1,5 +1,6 @@
 """Tables and plots of the supervised suite."""
 
+import itertools
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,13 +16,10 @@ from rlopt.plotting import COLOURS, save
 from rlopt.statistics import Interval
 from rlopt.supervised import scores
 from rlopt.supervised.optimizers import REFERENCE
-from rlopt.supervised.suite import Cell
 from rlopt.supervised.training import EVERY
 
-Cells = Mapping[tuple[str, str], Cell]
 
-
-def names_of(cells: Cells) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def names_of(cells: scores.Cells) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Tasks and optimizers, in the order in which they were run."""
     return tuple(dict.fromkeys(task for task, _ in cells)), tuple(dict.fromkeys(name for _, name in cells))
 
@@ -30,7 +28,7 @@ def _shown(interval: Interval) -> str:
     return f"{interval.estimate:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
 
 
-def summary_table(cells: Cells, tuned: Mapping[str, bool]) -> Table:
+def summary_table(cells: scores.Cells, tuned: Mapping[str, bool]) -> Table:
     """One line per optimizer, best final-loss IQM first."""
     tasks, names = names_of(cells)
     table = Table(title=f"Against Adam tuned on each task; {len(tasks)} tasks, 95 % intervals over seeds")
@@ -47,7 +45,7 @@ def summary_table(cells: Cells, tuned: Mapping[str, bool]) -> Table:
     return table
 
 
-def task_table(cells: Cells) -> Table:
+def task_table(cells: scores.Cells) -> Table:
     """Mean training loss per task and optimizer, mean over seeds, each at its best rate."""
     tasks, names = names_of(cells)
     table = Table(title="Mean loss over training (mean over seeds)")
@@ -61,7 +59,7 @@ def task_table(cells: Cells) -> Table:
     return table
 
 
-def write(cells: Cells, folder: Path) -> None:
+def write(cells: scores.Cells, folder: Path) -> None:
     """`summary.json` and the plots."""
     tasks, names = names_of(cells)
     summary: dict[str, Any] = {
@@ -82,7 +80,7 @@ def _number(rate: np.ndarray) -> float | None:
     return None if np.isnan(rate) else float(f"{float(rate):.4g}")
 
 
-def curves(cells: Cells, path: Path) -> None:
+def curves(cells: scores.Cells, path: Path) -> None:
     """Smoothed training loss per task: the learned rules, tuned Adam, and the best of the other optimizers."""
     tasks, names = names_of(cells)
     columns = min(5, len(tasks))
@@ -92,7 +90,7 @@ def curves(cells: Cells, path: Path) -> None:
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     learned = names[: names.index(REFERENCE)]
     others = [name for name in names if name not in learned and name != REFERENCE]
-    colours = dict(zip((*learned, REFERENCE, "best other"), COLOURS, strict=False))
+    colours = dict(zip((*learned, REFERENCE, "best other"), itertools.cycle(COLOURS), strict=False))
     for ax, task in zip(axes, tasks, strict=False):
         shown = {name: cells[task, name] for name in (*learned, REFERENCE)}
         if others:

@@ -8,9 +8,9 @@ import numpy as np
 from rlopt.statistics import Interval, iqm
 from rlopt.supervised.optimizers import REFERENCE
 from rlopt.supervised.suite import Cell
-from rlopt.supervised.training import EVERY
 
 RESAMPLES = 2000
+Cells = Mapping[tuple[str, str], Cell]
 
 
 class Summary(NamedTuple):
@@ -34,41 +34,48 @@ def optimality_gap(scores: np.ndarray) -> np.ndarray:
     return np.mean(1 - np.minimum(scores, 1), axis=-1)
 
 
-def final_scores(cells: Mapping[tuple[str, str], Cell], tasks: tuple[str, ...], name: str) -> np.ndarray:
-    """Adam's final loss (best rate, mean over seeds) over that of each run, [tasks, seeds]."""
-    return np.stack([cells[task, REFERENCE].final.mean() / cells[task, name].final for task in tasks])
+def final_scores(cells: Cells, tasks: tuple[str, ...], name: str, rows: np.ndarray | None = None) -> np.ndarray:
+    """Adam's final loss (best rate, mean over seeds) over that of each run, [tasks, seeds].
+
+    rows: seeds to count in place of 0, 1, ..., int [..., tasks, seeds], Adam's as well; gives [..., tasks, seeds].
+    """
+    found = []
+    for i, task in enumerate(tasks):
+        final, base = (cells[task, who].final[_of_task(cells, task, rows, i)] for who in (name, REFERENCE))
+        found.append(base.mean(-1, keepdims=True) / final)
+    return np.stack(found, axis=-2)
 
 
-def speed_scores(cells: Mapping[tuple[str, str], Cell], tasks: tuple[str, ...], name: str) -> np.ndarray:
-    """T over the first step at which the smoothed loss is at most Adam's final loss; 0 if never; [tasks, seeds]."""
-    rows = []
-    for task in tasks:
-        reached = cells[task, name].smooth <= cells[task, REFERENCE].final.mean()
-        points = reached.shape[1]
-        step = np.where(reached.any(axis=1), reached.argmax(axis=1) + 1, np.inf) * EVERY
-        rows.append(points * EVERY / step)
-    return np.stack(rows)
+def speed_scores(cells: Cells, tasks: tuple[str, ...], name: str, rows: np.ndarray | None = None) -> np.ndarray:
+    """T over the first step at which the smoothed loss is at most Adam's final loss (0: never), as `final_scores`."""
+    found = []
+    for i, task in enumerate(tasks):
+        counted = _of_task(cells, task, rows, i)
+        smooth, base = cells[task, name].smooth[counted], cells[task, REFERENCE].final[counted]
+        reached = smooth <= base.mean(-1)[..., None, None]
+        found.append(np.where(reached.any(-1), reached.shape[-1] / (reached.argmax(-1) + 1), 0.0))
+    return np.stack(found, axis=-2)
 
 
-def interval(scores: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray]) -> Interval:
-    """A statistic over all entries of [tasks, seeds]; 95 % from resampling the seeds of every task."""
-    rng = np.random.default_rng(0)
-    tasks, seeds = scores.shape
-    rows = rng.integers(0, seeds, (RESAMPLES, tasks, seeds))
-    resampled = np.take_along_axis(np.broadcast_to(scores, (RESAMPLES, tasks, seeds)), rows, axis=-1)
-    low, high = np.quantile(statistic(resampled.reshape(RESAMPLES, -1)), [0.025, 0.975])
-    return Interval(float(statistic(scores.ravel())), float(low), float(high))
+def _of_task(cells: Cells, task: str, rows: np.ndarray | None, i: int) -> np.ndarray:
+    return np.arange(len(cells[task, REFERENCE].final)) if rows is None else rows[..., i, :]
 
 
-def summarise(cells: Mapping[tuple[str, str], Cell], tasks: tuple[str, ...], name: str) -> Summary:
-    """The line of one optimizer."""
-    final, speed = final_scores(cells, tasks, name), speed_scores(cells, tasks, name)
-    wins = sum(bool(cells[task, name].mean.mean() < cells[task, REFERENCE].mean.mean()) for task in tasks)
+def summarise(cells: Cells, tasks: tuple[str, ...], name: str) -> Summary:
+    """The line of one optimizer; intervals from resampling the seeds of every task, which all optimizers share."""
+    seeds = len(cells[tasks[0], REFERENCE].final)
+    rows = np.random.default_rng(0).integers(0, seeds, (RESAMPLES, len(tasks), seeds))
+
+    def interval(scores: Callable[..., np.ndarray], statistic: Callable[[np.ndarray], np.ndarray]) -> Interval:
+        resampled = scores(cells, tasks, name, rows).reshape(RESAMPLES, -1)
+        low, high = np.quantile(statistic(resampled), [0.025, 0.975])
+        return Interval(float(statistic(scores(cells, tasks, name).ravel())), float(low), float(high))
+
     return Summary(
-        final_iqm=interval(final, iqm),
-        final_gap=interval(final, optimality_gap),
-        speed_iqm=interval(speed, iqm),
-        speed_gap=interval(speed, optimality_gap),
-        wins=wins,
+        final_iqm=interval(final_scores, iqm),
+        final_gap=interval(final_scores, optimality_gap),
+        speed_iqm=interval(speed_scores, iqm),
+        speed_gap=interval(speed_scores, optimality_gap),
+        wins=sum(bool(cells[task, name].mean.mean() < cells[task, REFERENCE].mean.mean()) for task in tasks),
         tasks=len(tasks),
     )

@@ -83,15 +83,16 @@ def run(config: SuiteConfig, folder: Path, progress: bool = True) -> dict[tuple[
     config.check()
     entries = contestants(config)
     chosen = {name: tasks.make(name) for name in config.tasks}
-    settings = {"steps": config.steps, "seeds": config.seeds}
+    settings = {"steps": config.steps, "seeds": config.seeds, "version": tasks.VERSION}
     path = folder / SETTINGS
     if path.exists():
         before = json.loads(path.read_text(encoding="utf-8"))
         if any(before.get(name) != value for name, value in settings.items()):
-            raise ValueError(f"{folder} holds results of other settings ({before}); choose another folder")
+            theirs = {name: before.get(name) for name in settings}
+            raise ValueError(f"{folder} holds results of {theirs}, not of {settings}; choose another folder")
     elif folder.exists() and any(folder.iterdir()):
         raise ValueError(f"{folder} is neither empty nor of this suite; choose another folder")
-    write_atomic(path, json.dumps(dataclasses.asdict(config), indent=1).encode() + b"\n")
+    write_atomic(path, json.dumps(dataclasses.asdict(config) | settings, indent=1).encode() + b"\n")
     cells = {}
     bar = tqdm.tqdm(total=len(chosen) * len(entries), unit="cell", disable=not progress)
     with bar:
@@ -122,15 +123,16 @@ def _run_cell(
     shape = (len(tried), len(tuning_seeds))
     mean, final = tuning.mean.reshape(shape).mean(1), tuning.final.reshape(shape).mean(1)
     best = {"mean": int(np.argmin(mean)), "final": int(np.argmin(final))}
-    curves = run_all([(tried[i], seed) for i in best.values() for seed in seeds])
-    half = len(seeds)
+    chosen = sorted(set(best.values()))
+    curves = run_all([(tried[i], seed) for i in chosen for seed in seeds])
+    rows = {aim: chosen.index(i) * len(seeds) + np.arange(len(seeds)) for aim, i in best.items()}
     return Cell(
         rates=np.asarray(rates),
         tuning_mean=mean,
         tuning_final=final,
-        mean=curves.mean[:half],
-        final=curves.final[half:],
-        smooth=curves.smooth[half:],
+        mean=curves.mean[rows["mean"]],
+        final=curves.final[rows["final"]],
+        smooth=curves.smooth[rows["final"]],
         mean_rate=np.asarray(rates[best["mean"]]),
         final_rate=np.asarray(rates[best["final"]]),
     )

@@ -8,12 +8,12 @@ _PLACES = ("in the maze", "on the hill", "under the sea", "at night", "without a
 SEED = 0
 
 
-def generate(num_characters: int = 60_000) -> tuple[np.ndarray, int]:
-    """The text as token numbers, int32 [num_characters], and the number of different tokens."""
+def characters(number: int) -> str:
+    """The first characters of the text."""
     rng = np.random.default_rng(SEED)
     parts: list[str] = []
     length = 0
-    while length < num_characters:
+    while length < number:
         if rng.random() < 0.3:
             a, b = (int(x) for x in rng.integers(0, 100, 2))
             part = f"{a}+{b}={a + b}; "
@@ -23,6 +23,11 @@ def generate(num_characters: int = 60_000) -> tuple[np.ndarray, int]:
             part = f"{subject[several]} {verb[several]} {_PLACES[rng.integers(len(_PLACES))]}. "
         parts.append(part)
         length += len(part)
-    text = "".join(parts)[:num_characters]
-    vocabulary, tokens = np.unique(np.frombuffer(text.encode("ascii"), np.uint8), return_inverse=True)
+    return "".join(parts)[:number]
+
+
+def generate(num_characters: int = 60_000) -> tuple[np.ndarray, int]:
+    """The text as token numbers, int32 [num_characters], and the number of different tokens."""
+    codes = np.frombuffer(characters(num_characters).encode("ascii"), np.uint8)
+    vocabulary, tokens = np.unique(codes, return_inverse=True)
     return tokens.astype(np.int32), len(vocabulary)

@@ -75,8 +75,17 @@ def test_colour_sets_become_the_mean_of_four_pixels_and_three_colours(tmp_path, 
 
 @pytest.mark.parametrize("protocol", [1, 2, 3, 4])
 def test_cifars_python_version_is_read_whatever_its_protocol(tmp_path, protocol):
-    write_cifar_python(tmp_path / "cifar10", protocol)
-    np.testing.assert_array_equal(image_files.load(tmp_path, "cifar10")[1], LABELS)
+    write_cifar_python(tmp_path / "own", protocol)
+    np.testing.assert_array_equal(image_files.load(tmp_path, "own")[1], LABELS)
+
+
+def test_more_labels_than_pickle_writes_at_once_are_all_read(tmp_path):
+    labels = RNG.integers(0, 10, 2500)
+    pixels = np.zeros((2500, 3072), np.uint8)
+    (tmp_path / "own").mkdir()
+    batch = {b"labels": labels.tolist(), b"data": pixels, b"filenames": [b"a.png"] * 2500}
+    (tmp_path / "own" / "data_batch_1").write_bytes(pickle.dumps(batch, protocol=2))
+    np.testing.assert_array_equal(image_files.load(tmp_path, "own")[1], labels)
 
 
 @pytest.mark.parametrize("compress", [gzip.compress, bytes])
@@ -100,6 +109,22 @@ def test_own_files_go_before_packaged_sets_keep_their_order_and_take_variants(tm
     np.testing.assert_allclose(inverted.images, 255 - plain.images)
     stacked = datasets.stack([plain, datasets.load("digits", data_dir=tmp_path)])
     assert stacked.images.dtype == np.float32
+
+
+def test_sets_of_ones_own_may_have_underscores_and_are_shuffled_before_they_are_split(tmp_path):
+    np.savez(tmp_path / "my_set.npz", images=GREY, labels=np.sort(LABELS))
+    parts = [datasets.load("my_set_inverted", split, tmp_path) for split in datasets.SPLITS]
+    assert [len(part.labels) for part in parts] == [24, 3, 3]
+    assert sorted(np.concatenate([part.labels for part in parts])) == sorted(LABELS)
+    assert len(set(parts[0].labels)) > 8
+
+
+def test_a_fingerprint_follows_the_content(tmp_path):
+    write_idx(tmp_path / "mnist")
+    before = image_files.fingerprint(tmp_path, "mnist")
+    assert before == image_files.fingerprint(tmp_path, "mnist")
+    write_idx(tmp_path / "mnist", labels=LABELS[::-1])
+    assert before != image_files.fingerprint(tmp_path, "mnist")
 
 
 def cut(path):
@@ -157,6 +182,24 @@ def empty_folder(folder):
     folder.mkdir()
 
 
+def pixels_up_to_one(folder):
+    np.savez(folder.with_suffix(".npz"), images=GREY / 255, labels=LABELS)
+
+
+def pixels_not_finite(folder):
+    images = GREY.astype(np.float32)
+    images[3, 4, 5] = np.nan
+    np.savez(folder.with_suffix(".npz"), images=images, labels=LABELS)
+
+
+def no_square(folder):
+    np.savez(folder.with_suffix(".npz"), images=GREY.reshape(30, -1)[:, 1:], labels=LABELS)
+
+
+def no_numbers(folder):
+    np.savez(folder.with_suffix(".npz"), images=GREY.astype(str), labels=LABELS)
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -171,12 +214,23 @@ def empty_folder(folder):
         (truncated_mat, "not a complete MATLAB file"),
         (truncated_npz, "should be an npz file"),
         (empty_folder, "no known image files"),
+        (pixels_up_to_one, r"pixels must lie in 0\.\.255 \(and not all in 0\.\.1\), got 0\.\.1"),
+        (pixels_not_finite, r"pixels must lie in 0\.\.255 .* got nan\.\.nan"),
+        (no_square, r"own\.npz: 783 pixels per image are no square"),
+        (no_numbers, r"own\.npz: images must be numbers"),
     ],
 )
 def test_bad_files_are_refused_by_name(tmp_path, damage, message):
     damage(tmp_path / "own")
     with pytest.raises(ValueError, match=message):
         image_files.load(tmp_path, "own")
+
+
+@pytest.mark.parametrize("write", [write_cifar_binary, write_cifar_python])
+def test_a_part_of_cifar10_is_refused(tmp_path, write):
+    write(tmp_path / "cifar10")
+    with pytest.raises(ValueError, match="lacks CIFAR-10's data_batch_3, data_batch_4, data_batch_5"):
+        image_files.load(tmp_path, "cifar10")
 
 
 @pytest.mark.parametrize("name", ["cifar10", "svhn"])

@@ -22,6 +22,8 @@ def test_splits_share_no_image_and_cover_the_set(name, size):
     parts = [datasets.load(name, split) for split in datasets.SPLITS]
     assert sum(len(p.labels) for p in parts) == size
     assert len(parts[0].labels) == round(0.8 * size)
+    seen = [{image.tobytes() for image in part.images} for part in parts]
+    assert len(set.union(*seen)) == sum(map(len, seen))
     for part in parts:
         assert part.images.shape == (len(part.labels), 64)
         assert set(np.unique(part.labels)) == set(range(10))

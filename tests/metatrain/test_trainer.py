@@ -1,6 +1,7 @@
 """Meta-training runs: devices, kill and resume, damaged and foreign checkpoints."""
 
 import dataclasses
+import hashlib
 import json
 import os
 import shutil
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +19,7 @@ import numpy as np
 import pytest
 
 import celo2
-from metatrain import checkpoint, metrics, outer, rules, trainer, validation
+from metatrain import card, checkpoint, datasets, metrics, outer, rules, trainer, validation
 from metatrain.config import MetaTrainConfig
 
 # Celo-Adam compiles in half the time. Its theta has weights without any use, whose gradient is rounding alone and which
@@ -55,6 +57,25 @@ def test_eight_devices_give_the_result_of_one():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5, rtol=1e-4), *results)
 
 
+class Device(NamedTuple):
+    process_index: int
+    number: int
+
+
+@pytest.mark.parametrize(
+    ("share", "sizes", "each"), [(4, (4, 4), 2), (64, (32,) * 4, 16), (8, (3,), 2), (8, (1,), 1), (24, (3, 2), 2)]
+)
+def test_every_process_gives_equally_many_devices(share, sizes, each):
+    devices = [Device(process, n) for process, size in enumerate(sizes) for n in range(size)]
+    chosen = outer.shared_devices(share, devices)
+    assert [sum(d.process_index == p for d in chosen) for p in range(len(sizes))] == [each] * len(sizes)
+
+
+def test_processes_that_cannot_share_evenly_are_told_what_to_change():
+    with pytest.raises(ValueError, match=r"3 processes cannot share .* --tasks-per-family as a multiple of 3"):
+        outer.shared_devices(4, [Device(process, 0) for process in range(3)])
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A finished run: its result, its folder."""
@@ -72,10 +93,10 @@ def test_a_run_learns_and_leaves_theta_card_and_metrics(finished):
     result, tmp_path = finished
     assert result.iteration == 6
     thetas_equal(celo2.load_checkpoint(result.theta_path), result.theta)
-    card = json.loads((tmp_path / "celo_adam.json").read_text())
-    assert card["iterations"] == 6
-    assert card["inner_steps"] == 6 * SMALL.inner_steps_per_iteration
-    assert card["command"].startswith("rlopt metatrain celo_adam --iterations 6 ")
+    written = json.loads((tmp_path / "celo_adam.json").read_text())
+    assert written["iterations"] == 6
+    assert written["inner_steps"] == 6 * SMALL.inner_steps_per_iteration
+    assert written["command"].startswith("rlopt metatrain celo_adam --iterations 6 ")
     rows = metrics.read(tmp_path)
     assert [row["iteration"] for row in rows] == [2, 4, 6]
     assert all(np.isfinite(row["loss"]) for row in rows)
@@ -142,11 +163,12 @@ def test_a_run_killed_before_its_first_checkpoint_starts_again(tmp_path):
     assert [row["iteration"] for row in metrics.read(tmp_path)] == [2, 4, 6]
 
 
-def test_sigterm_stops_after_the_interval_with_a_checkpoint(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_after_the_interval_with_a_checkpoint(tmp_path, number):
     config = dataclasses.replace(SMALL, iterations=100_000)
     process = child(config, tmp_path)
     wait_for_checkpoint(tmp_path, process)
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(number)
     assert process.wait(timeout=60) == 0
     last = metrics.read(tmp_path)[-1]["iteration"]
     assert (tmp_path / "checkpoints" / f"checkpoint_{last:08d}.msgpack").exists()
@@ -161,6 +183,35 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(own_copy):
         with pytest.warns(UserWarning, match="passing over"):
             loaded = checkpoint.load_latest(newest.parent, template, SMALL)
         assert loaded.iteration == 4
+
+
+def test_with_every_checkpoint_damaged_nothing_is_started_anew(own_copy):
+    for path in (own_copy / "checkpoints").iterdir():
+        path.write_bytes(path.read_bytes()[:100])
+    with (
+        pytest.warns(UserWarning, match="passing over"),
+        pytest.raises(ValueError, match=r"no intact checkpoint among .*00000004.*00000006"),
+    ):
+        trainer.train(SMALL, own_copy, progress=False)
+
+
+def test_images_that_changed_since_a_checkpoint_are_refused(tmp_path):
+    data = tmp_path / "data"
+    data.mkdir()
+
+    def write(images):
+        np.savez(data / "own.npz", images=images, labels=np.arange(60) % 10)
+
+    images = np.random.default_rng(0).integers(0, 256, (60, 8, 8), np.uint8)
+    write(images)
+    config = dataclasses.replace(SMALL, iterations=2, families=("own", "digits"), data_dir=data)
+    before = checkpoint.resume_key(config)
+    moved = Path(shutil.copytree(data, tmp_path / "moved"))
+    assert checkpoint.resume_key(dataclasses.replace(config, data_dir=moved)) == before
+    checkpoint.save(tmp_path / "run" / "checkpoints", outer.build(config).init(), 2, config, 1.0, [])
+    write(255 - images)
+    with pytest.raises(ValueError, match=r"other settings \(data_dir: \{'own': '\w+'\} there, \{'own': '\w+'\} here"):
+        run(config, tmp_path / "run", validate_every=0)
 
 
 def test_other_settings_are_refused_by_name(own_copy):
@@ -178,8 +229,10 @@ def test_other_settings_are_refused_by_name(own_copy):
         ({"std": 0.0}, "std must be positive"),
         ({"families": ()}, "families must name at least one"),
         ({"families": ("svhm",)}, "unknown data set 'svhm'; there are"),
-        ({"families": ("svhn",)}, r"no image set 'svhn' .*: put train_32x32.mat of SVHN"),
+        ({"families": ("svhn",)}, r"no image set 'svhn': put train_32x32.mat of SVHN"),
         ({"families": ("digits/shallow",)}, "unknown network 'shallow'; there are"),
+        ({"families": ("digits/deep:many",)}, "family 'digits/deep:many': 'many' is no number of hidden units"),
+        ({"families": ("digits/deep:0",)}, "hidden must be at least 1, got 0"),
         ({"batch_size": 1500}, "digits has 1438 images to train on, fewer than batch_size 1500"),
         ({"outer_clip": 0.0}, "outer_clip must be positive"),
         ({"average_decay": 1.0}, r"average_decay must lie in \[0, 1\)"),
@@ -236,8 +289,8 @@ def test_a_compact_checkpoint_alone_continues_bit_for_bit(tmp_path):
     assert target.stat().st_size < full.stat().st_size / 10
     rest = run(config, tmp_path / "elsewhere", validate_every=0)
     thetas_equal(rest.theta, whole.theta)
-    card = json.loads((tmp_path / "elsewhere" / "celo2_base.json").read_text())
-    assert [point["iteration"] for point in card["loss_curve"]] == [2, 4, 6, 8]
+    written = json.loads((tmp_path / "elsewhere" / "celo2_base.json").read_text())
+    assert [point["iteration"] for point in written["loss_curve"]] == [2, 4, 6, 8]
     assert [p.name for p in sorted((tmp_path / "whole" / "thetas").iterdir())] == [
         "theta_00000004.theta",
         "theta_00000008.theta",
@@ -261,7 +314,10 @@ def test_frozen_parts_of_theta_stay_and_come_from_the_file(tmp_path):
     celo2.save_checkpoint(tmp_path / "start.theta", start)
     for rule, kept in (("celo_phase1", ("lstm_init_state", "rnn_params")), ("celo", ("ff_mod_stack",))):
         config = dataclasses.replace(SMALL, rule=rule, iterations=2, init_theta=tmp_path / "start.theta")
-        theta = run(config, tmp_path / rule, validate_every=0).theta
+        result = run(config, tmp_path / rule, validate_every=0)
+        theta = result.theta
+        origin = json.loads(result.theta_path.with_suffix(".json").read_text())["init_theta"]
+        assert origin == {"sha256": hashlib.sha256((tmp_path / "start.theta").read_bytes()).hexdigest()}
         for name in theta:
             changed = [np.any(a != b) for a, b in zip(*map(jax.tree.leaves, (theta[name], start[name])), strict=True)]
             assert not any(changed) if name in kept else any(changed), name
@@ -312,15 +368,32 @@ def test_the_running_mean_is_what_is_written(tmp_path):
     assert any(np.any(a != b) for a, b in zip(*map(jax.tree.leaves, (state.theta, result.theta)), strict=True))
 
 
+def test_meta_validation_trains_on_images_that_no_problem_is_meta_trained_on(monkeypatch):
+    splits = []
+    load = datasets.load
+    monkeypatch.setattr(datasets, "load", lambda name, split, data: splits.append(split) or load(name, split, data))
+    validation.make("celo_adam")
+    assert set(splits) == {"inner_valid"}
+
+
+def test_the_command_on_a_card_keeps_the_iterations_that_a_cosine_schedule_depends_on(tmp_path):
+    theta = celo2.load_theta("celo2")
+    for schedule, expected in (("constant", "--iterations 50 "), ("cosine", "--iterations 200 ")):
+        config = dataclasses.replace(SMALL, iterations=200, outer_schedule=schedule)
+        path = card.write_theta(tmp_path, theta, config, 50, 1.0, [(50, 1.0)])
+        assert expected in json.loads(path.with_suffix(".json").read_text())["command"]
+
+
 def test_the_best_weights_in_meta_validation_are_kept_with_their_score(tmp_path):
     config = dataclasses.replace(SMALL, iterations=4)
     rows = []
     score = validation.make("celo_adam", ("digits_inverted", "digits/tanh"), steps=20, problems=1, hidden=8)
     result = run(config, tmp_path, validate_every=2, report=rows.append, score=score)
     losses = {row["iteration"]: row["validation_loss"] for row in rows}
-    card = json.loads((tmp_path / "celo_adam.best.json").read_text())
-    assert card["validation"]["loss"] == min(losses.values())
-    assert losses[card["iterations"]] == min(losses.values())
+    best = json.loads((tmp_path / "celo_adam.best.json").read_text())
+    assert best["chosen_from_iterations"] == 4
+    assert best["validation"]["loss"] == min(losses.values())
+    assert losses[best["iterations"]] == min(losses.values())
     assert celo2.load_checkpoint(result.best_path)
     assert metrics.read(tmp_path) == rows
 

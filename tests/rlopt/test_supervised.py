@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 
 import jax
 import numpy as np
@@ -43,6 +44,9 @@ def test_the_text_is_the_same_every_time_and_its_sums_are_right():
     np.testing.assert_array_equal(tokens, again)
     assert tokens.shape == (5000,)
     assert set(np.unique(tokens)) == set(range(vocabulary))
+    sums = re.findall(r"(\d+)\+(\d+)=(\d+);", text.characters(5000))
+    assert len(sums) > 20
+    assert all(int(a) + int(b) == int(c) for a, b, c in sums)
 
 
 def cell(final, smooth=None, mean=None):
@@ -70,6 +74,12 @@ def test_scores_worked_out_by_hand():
     assert summary.speed_iqm.estimate == pytest.approx(7.5)
     assert summary.speed_gap.estimate == pytest.approx(0.25)
     assert summary.final_iqm.low <= summary.final_iqm.estimate <= summary.final_iqm.high
+    # Adam's own seeds are resampled too: twice seed 1 of task a is 2.1 / 4.0.
+    twice = np.array([[1, 1], [0, 1]])
+    np.testing.assert_allclose(scores.final_scores(cells, ("a", "b"), "x", twice), [[2.1 / 4] * 2, [2.0, 2.0]])
+    np.testing.assert_allclose(
+        scores.speed_scores(cells, ("a", "b"), "x", np.stack([twice] * 3))[2], [[0, 0], [10, 10]]
+    )
     own = scores.summarise(cells, ("a", "b"), "adam")
     assert own.final_iqm.estimate == pytest.approx(1.0, abs=0.01)
 
@@ -131,10 +141,14 @@ def test_other_weights_are_other_results_and_each_rule_has_the_rate_in_its_place
     assert again[specs[0]].file == found[specs[1]].file != again["celo2"].file
 
 
-def test_results_of_other_settings_and_foreign_folders_are_left_alone(finished, tmp_path):
+def test_results_of_other_settings_and_foreign_folders_are_left_alone(finished, tmp_path, monkeypatch):
     _, folder = finished
-    with pytest.raises(ValueError, match="holds results of other settings"):
+    with pytest.raises(ValueError, match=r"holds results of \{'steps': 20, .* not of \{'steps': 30"):
         suite.run(dataclasses.replace(SMALL, steps=30), folder, progress=False)
+    monkeypatch.setattr(tasks, "VERSION", tasks.VERSION + 1)
+    with pytest.raises(ValueError, match=rf"holds results of .*'version': {tasks.VERSION - 1}\}}, not of"):
+        suite.run(SMALL, folder, progress=False)
+    monkeypatch.undo()
     (tmp_path / "diary.txt").write_text("mine")
     with pytest.raises(ValueError, match="neither empty nor of this suite"):
         suite.run(SMALL, tmp_path, progress=False)
@@ -152,7 +166,9 @@ def test_results_of_other_settings_and_foreign_folders_are_left_alone(finished, 
         ({"rules": ("celo3",)}, "unknown learned rule 'celo3'"),
         ({"rules": ("celo2", "celo2")}, "each rule may be named once, got celo2, celo2"),
         ({"rates": (1e-3, 1e-2)}, "2 rates were given for 1 rules"),
-        ({"rates": (-1.0,)}, "rates must be finite and not negative"),
+        ({"rates": (-1.0,)}, "rates must be finite and positive, got -1.0 for celo2"),
+        ({"rates": (0.0,)}, "rates must be finite and positive, got 0.0 for celo2"),
+        ({"rules": ("celo:x",), "rates": (1e-3,)}, r"celo:x takes no learning rate, got 0\.001"),
     ],
 )
 def test_impossible_settings_are_refused(tmp_path, changes, message):
