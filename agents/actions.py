@@ -21,7 +21,8 @@ class ActionHead(NamedTuple):
     num_outputs: numbers per observation, log_std left out. has_log_std: the network owns a vector of logarithms of
       standard deviations, which is appended to its outputs whatever the observation.
     draw_noise(key, shape) -> [*shape, k]. sample(outputs, noise) -> action, as it is stored and learned from.
-    mode(outputs) -> the action of highest density. log_prob(outputs, action), entropy(outputs, action) -> [...].
+    mode(outputs) -> the action of highest density. log_prob(outputs, action) -> [...].
+    entropy(outputs, noise) -> [...]; noise as drawn for `sample`, for distributions without a closed form.
     to_env(action) -> the action in the environment's units.
     """
 
@@ -69,7 +70,7 @@ def categorical(num_actions: int) -> ActionHead:
         sample=lambda logits, noise: jnp.argmax(logits + noise, axis=-1).astype(jnp.int32),
         mode=lambda logits: jnp.argmax(logits, axis=-1).astype(jnp.int32),
         log_prob=lambda logits, action: of(logits).log_prob(action),
-        entropy=lambda logits, action: of(logits).entropy(),
+        entropy=lambda logits, noise: of(logits).entropy(),
         to_env=lambda action: action,
     )
 
@@ -79,13 +80,17 @@ def gaussian(space: Box, squash: str) -> ActionHead:
 
     "clip": u ~ N(mean, std); the environment gets centre + half * clip(u, -1, 1), and u counts for the likelihood.
     "tanh": the environment gets centre + half * tanh(u), whose density carries the factor 1 / (1 - tanh(u)^2); u is
-    what is stored. Its entropy has no closed form: that of u plus log(1 - tanh(u)^2) at the stored action estimates it.
+    what is stored. Its entropy has no closed form: that of u plus log(1 - tanh(u)^2) estimates it, at a u made of the
+    present mean and std and given noise, so that the gradient is the entropy's as well.
     """
     size = math.prod(space.shape)
     centre, half = (space.high + space.low) / 2, (space.high - space.low) / 2
 
     def of(outputs: jax.Array) -> Any:
         return distrax.MultivariateNormalDiag(outputs[..., :size], jnp.exp(outputs[..., size:]))
+
+    def sample(outputs: jax.Array, noise: jax.Array) -> jax.Array:
+        return outputs[..., :size] + jnp.exp(outputs[..., size:]) * noise
 
     def log_slope(u: jax.Array) -> jax.Array:
         # log(1 - tanh(u)^2), written so that it does not underflow.
@@ -102,9 +107,9 @@ def gaussian(space: Box, squash: str) -> ActionHead:
         num_outputs=size,
         has_log_std=True,
         draw_noise=lambda key, shape: jax.random.normal(key, (*shape, size)),
-        sample=lambda outputs, noise: outputs[..., :size] + jnp.exp(outputs[..., size:]) * noise,
+        sample=sample,
         mode=lambda outputs: outputs[..., :size],
         log_prob=lambda outputs, u: of(outputs).log_prob(u) - correction(u),
-        entropy=lambda outputs, u: of(outputs).entropy() + correction(u),
+        entropy=lambda outputs, noise: of(outputs).entropy() + correction(sample(outputs, noise)),
         to_env=to_env,
     )

@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from envs import VectorEnv
+from envs import Discrete, VectorEnv
 
-# (learning_rate, num_updates) -> optimizer. learning_rate is a traced scalar or a schedule of the update count;
+# (learning_rate, num_updates) -> optimizer. learning_rate is a traced scalar, that of the current iteration;
 # num_updates is the number of updates over the whole training, for rules with a schedule of their own.
 OptimizerFactory = Callable[[Any, int], optax.GradientTransformation]
 
@@ -36,8 +36,16 @@ def check_environment(env: VectorEnv, config: Any) -> None:
         raise ValueError(f"the environment has num_envs {env.spec.num_envs}, the configuration {config.num_envs}")
 
 
+def check_discrete(env: VectorEnv, agent: str) -> Discrete:
+    """The actions to choose from; refuses an environment with others."""
+    space = env.spec.action_space
+    if not isinstance(space, Discrete):
+        raise ValueError(f"{agent} needs discrete actions; {env.spec.id} has {space}; use ppo")
+    return space
+
+
 def make_optimizer(
-    optimizer: OptimizerFactory, config: Any, hyper: Any, updates_per_decay: int = 1
+    optimizer: OptimizerFactory, config: Any, hyper: Any, progress: Any
 ) -> optax.GradientTransformationExtraArgs:
     """The agent's optimizer, with the gradient clipped before it and the learning rate annealed if asked for.
 
@@ -45,14 +53,10 @@ def make_optimizer(
       optimizer: see `OptimizerFactory`.
       config: has `anneal` (linearly to 0) and `num_updates`.
       hyper: has `learning_rate` and `max_grad_norm`, traced.
-      updates_per_decay: the rate falls once in so many updates.
+      progress: share of the training's learning iterations that are done, traced. It does not come from the
+        optimizer's own count, which stands still where a KL stop drops updates.
     """
-
-    def schedule(count: jax.Array) -> jax.Array:
-        progress = (count // updates_per_decay) / (config.num_updates // updates_per_decay)
-        return hyper.learning_rate * jnp.maximum(1 - progress, 0.0)
-
-    rate = schedule if config.anneal else hyper.learning_rate
+    rate = hyper.learning_rate * jnp.maximum(1 - progress, 0.0) if config.anneal else hyper.learning_rate
     return optax.with_extra_args_support(
         optax.chain(optax.clip_by_global_norm(hyper.max_grad_norm), optimizer(rate, config.num_updates))
     )

@@ -26,6 +26,13 @@ def positive_or_none(config: Any, *names: str) -> None:
             raise ValueError(f"{name} must be positive and finite, got {value}")
 
 
+def one_of(config: Any, **choices: tuple[str, ...]) -> None:
+    """Refuses settings that are not among their choices: misspelt, they would mean something else."""
+    for name, allowed in choices.items():
+        if getattr(config, name) not in allowed:
+            raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {getattr(config, name)!r}")
+
+
 def widths(config: Any) -> None:
     """Refuses a network without hidden layers, or with empty ones."""
     if not config.hidden or min(config.hidden) < 1:

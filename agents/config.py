@@ -89,4 +89,5 @@ class PPOConfig:
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
                 raise ValueError(f"{name} must be finite and >= 0, got {value}")
+        checks.one_of(self, squash=("clip", "tanh"), optimizer_loss=("total", "value"))
         checks.widths(self)

@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from agents import exploration, losses, networks, q_metrics, replay
-from agents.base import Agent, OptimizerFactory, check_environment, make_optimizer
+from agents import exploration, losses, metrics, networks, replay
+from agents.base import Agent, OptimizerFactory, check_discrete, check_environment, make_optimizer
 from agents.dqn_config import DQNConfig
 from agents.returns import n_step_targets
-from envs import Discrete, VectorEnv
+from envs import VectorEnv
 
 
 class DQNHyperparams(NamedTuple):
@@ -21,6 +21,9 @@ class DQNHyperparams(NamedTuple):
     gamma: Any
     epsilon_start: Any
     epsilon_end: Any
+    exploration_fraction: Any
+    priority_exponent: Any
+    importance_exponent: Any
     target_rate: Any
     max_grad_norm: Any
 
@@ -74,6 +77,9 @@ def dqn_hyperparams(config: DQNConfig, learning_rate: Any) -> DQNHyperparams:
         gamma=config.gamma,
         epsilon_start=config.epsilon_start,
         epsilon_end=config.epsilon_end,
+        exploration_fraction=config.exploration_fraction,
+        priority_exponent=config.priority_exponent,
+        importance_exponent=config.importance_exponent,
         target_rate=config.target_rate,
         max_grad_norm=jnp.inf if config.max_grad_norm is None else config.max_grad_norm,
     )
@@ -98,10 +104,8 @@ def dqn(env: VectorEnv, config: DQNConfig, optimizer: OptimizerFactory) -> Agent
     """
     config.check()
     spec = env.spec
-    if not isinstance(spec.action_space, Discrete):
-        raise ValueError(f"dqn needs discrete actions; {spec.id} has {spec.action_space}; use ppo")
     check_environment(env, config)
-    num_actions = spec.action_space.n
+    num_actions = check_discrete(env, "dqn").n
     network = networks.q_network(config.network, spec.observation_shape, num_actions, config.hidden, config.activation)
     target_every = max(1, config.target_interval // config.batch_size)
 
@@ -128,7 +132,7 @@ def dqn(env: VectorEnv, config: DQNConfig, optimizer: OptimizerFactory) -> Agent
             iteration=jnp.zeros([], jnp.int32),
             params=params,
             target_params=jax.tree.map(jnp.copy, params),  # of its own, so that a state can be donated
-            opt_state=make_optimizer(optimizer, config, hyper).init(params),
+            opt_state=make_optimizer(optimizer, config, hyper, 0.0).init(params),
             replay=replay.init(example, config.replay_capacity, config.prioritized),
             # Steps that never were: not valid, so that nothing is learned from them.
             recent=_Step(before, zeros(jnp.int32), zeros(jnp.float32), no, no, before, no),
@@ -171,7 +175,7 @@ def dqn(env: VectorEnv, config: DQNConfig, optimizer: OptimizerFactory) -> Agent
         flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), transitions)
         return replay.add(memory, flat, window.valid[:count].reshape(-1))
 
-    def step(state: DQNState) -> tuple[DQNState, q_metrics.QMetrics]:
+    def step(state: DQNState) -> tuple[DQNState, metrics.QMetrics]:
         hyper = state.hyperparams
         key, learn_key, *collect_keys = jax.random.split(state.key, 5)
         epsilon = exploration.epsilon(config, hyper, state.iteration)
@@ -181,8 +185,9 @@ def dqn(env: VectorEnv, config: DQNConfig, optimizer: OptimizerFactory) -> Agent
         memory = remember(state.replay, window, hyper.gamma)
 
         started = state.iteration >= config.warmup_iterations
-        beta = config.importance_exponent + (1 - config.importance_exponent) * state.iteration / config.num_iterations
-        tx = make_optimizer(optimizer, config, hyper)
+        beta = hyper.importance_exponent + (1 - hyper.importance_exponent) * state.iteration / config.num_iterations
+        learned = (state.iteration - config.warmup_iterations) / (config.num_iterations - config.warmup_iterations)
+        tx = make_optimizer(optimizer, config, hyper, jnp.maximum(learned, 0.0))
 
         def loss_fn(params: Any, rows: Transition, weights: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
             chosen = jnp.take_along_axis(values(params, rows.obs), rows.action[:, None], axis=1)[:, 0]
@@ -195,7 +200,7 @@ def dqn(env: VectorEnv, config: DQNConfig, optimizer: OptimizerFactory) -> Agent
             choosing = values(params, next_obs) if config.double else target
             return jnp.take_along_axis(target, jnp.argmax(choosing, axis=1)[:, None], axis=1)[:, 0]
 
-        def learn(carry: tuple[Any, Any, Any], key: jax.Array) -> tuple[Any, q_metrics.UpdateStats]:
+        def learn(carry: tuple[Any, Any, Any], key: jax.Array) -> tuple[Any, metrics.UpdateStats]:
             params, opt_state, tree = carry
             memory_now = memory._replace(tree=tree)
             drawn = replay.sample(memory_now, key, config.learning_batch)
@@ -211,8 +216,8 @@ def dqn(env: VectorEnv, config: DQNConfig, optimizer: OptimizerFactory) -> Agent
                 (params, opt_state),
             )
             # The replay's data is closed over, not carried: loops copy what they carry.
-            tree = replay.reprioritize(memory_now, drawn.index, error, config.priority_exponent).tree
-            stats = q_metrics.update_stats(loss, jnp.mean(chosen), jnp.mean(jnp.abs(error)), grads, updates)
+            tree = replay.reprioritize(memory_now, drawn.index, error, hyper.priority_exponent).tree
+            stats = metrics.update_stats(loss, jnp.mean(chosen), jnp.mean(jnp.abs(error)), grads, updates)
             stats = jax.tree.map(lambda x: jnp.where(started, x, 0.0), stats)
             return (new_params, new_opt_state, tree), stats
 
@@ -228,10 +233,10 @@ def dqn(env: VectorEnv, config: DQNConfig, optimizer: OptimizerFactory) -> Agent
         due = (state.iteration + 1) % target_every == 0
         share = jnp.where(due, hyper.target_rate, 0.0)
         target_params = jax.tree.map(lambda old, new: old + share * (new - old), state.target_params, params)
-        metrics = q_metrics.iteration(episode_return, episode_length, history, epsilon)
+        measured = metrics.iteration(episode_return, episode_length, history, epsilon)
         new_state = DQNState(
             *(state.iteration + 1, params, target_params, opt_state, memory, recent, env_state, obs, key, hyper)
         )
-        return new_state, metrics
+        return new_state, measured
 
-    return Agent(init, step, exploration.actor(values, num_actions), lambda state: state.params)
+    return Agent(init, step, exploration.actor(values, num_actions, config.epsilon_end), lambda state: state.params)

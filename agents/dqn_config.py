@@ -35,9 +35,10 @@ class DQNConfig:
     double: bool = True
     """Let the online network choose the action that the target network values (double Q-learning)."""
     target_interval: int = 500
-    """Environment steps between copies to the target network (target_rate 1)."""
+    """Environment steps between updates of the target network, copies or soft ones; rounded down to iterations."""
     target_rate: float = 1.0
-    """Share of the online network that goes into the target network each time; below 1 for soft updates."""
+    """Share of the online network that goes into the target network each time; below 1 for soft
+    updates, for which target_interval should be as short as an iteration."""
     loss: Literal["squared", "huber"] = "squared"
     """Loss of the temporal-difference error. Huber's is linear beyond 1: for rewards cut at 1. On CartPole it diverges,
     since the rare large errors at the ends of episodes weigh no more than the many small ones before."""
@@ -110,6 +111,7 @@ class DQNConfig:
                 f"total_steps ({self.total_steps}) must go beyond learning_starts ({self.learning_starts})"
             )
         checks.positive_or_none(self, "max_grad_norm")
+        checks.one_of(self, loss=("squared", "huber"))
         checks.widths(self)
 
 

@@ -30,7 +30,8 @@ def evaluate(
       policy: as `agent.policy` gives it.
       key: fixes first states and everything random; the same key gives the same episodes.
       max_steps: steps after which an episode is given up; the environment's own time limit, or more, misses none.
-      greedy: False samples actions as in training.
+      greedy: False samples actions as at the end of training (PPO from its distribution, DQN and PQN with their last
+        share of random ones).
 
     Raises:
       ValueError: for max_steps below 1.

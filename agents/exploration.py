@@ -32,14 +32,14 @@ def epsilon_greedy(values: jax.Array, noise: Noise, epsilon: jax.Array) -> jax.A
 
 def epsilon(config: Any, hyper: Any, iteration: jax.Array) -> jax.Array:
     """Share of random actions: linear from epsilon_start to epsilon_end over exploration_fraction of training."""
-    fraction = iteration / (config.exploration_fraction * config.num_iterations + 1e-9)
+    fraction = iteration / (hyper.exploration_fraction * config.num_iterations + 1e-9)
     return hyper.epsilon_start + (hyper.epsilon_end - hyper.epsilon_start) * jnp.clip(fraction, 0.0, 1.0)
 
 
-def actor(values: Callable[[Any, jax.Array], jax.Array], num_actions: int) -> Callable[..., jax.Array]:
-    """The `act` of an agent with the given action values: greedy, or with a share of random actions."""
+def actor(values: Callable[[Any, jax.Array], jax.Array], num_actions: int, epsilon: float) -> Callable[..., jax.Array]:
+    """The `act` of an agent with the given action values: greedy, or with a share epsilon of random actions."""
 
-    def act(params: Any, obs: jax.Array, key: jax.Array, greedy: bool = True, epsilon: float = 0.05) -> jax.Array:
+    def act(params: Any, obs: jax.Array, key: jax.Array, greedy: bool = True) -> jax.Array:
         noise = draw(key, obs.shape[:1], num_actions)
         return epsilon_greedy(values(params, obs), noise, jnp.float32(0.0 if greedy else epsilon))
 

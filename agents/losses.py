@@ -13,17 +13,12 @@ def clipped_surrogate(log_ratio: jax.Array, advantages: jax.Array, epsilon: jax.
     return jnp.maximum(-advantages * ratio, -advantages * jnp.clip(ratio, 1 - epsilon, 1 + epsilon))
 
 
-def squared_value_loss(values: jax.Array, targets: jax.Array) -> jax.Array:
-    """(V - target)^2 / 2."""
-    return squared_error(values - targets)
-
-
 def clipped_value_loss(
     values: jax.Array, old_values: jax.Array, targets: jax.Array, epsilon: jax.Array | float
 ) -> jax.Array:
     """The larger of the squared losses of V and of V clipped to old V +- epsilon, each halved."""
     clipped = old_values + jnp.clip(values - old_values, -epsilon, epsilon)
-    return jnp.maximum(squared_value_loss(values, targets), squared_value_loss(clipped, targets))
+    return jnp.maximum(squared_error(values - targets), squared_error(clipped - targets))
 
 
 def approximate_kl(log_ratio: jax.Array) -> jax.Array:

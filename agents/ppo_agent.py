@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from agents import actions, losses, networks, normalization, permutation
+from agents import actions, losses, metrics, networks, normalization, permutation
 from agents.base import Agent, OptimizerFactory, check_environment, make_optimizer
 from agents.config import PPOConfig
 from agents.returns import generalized_advantages
@@ -23,6 +23,7 @@ class PPOHyperparams(NamedTuple):
     entropy_coef: Any
     value_coef: Any
     max_grad_norm: Any
+    target_kl: Any
 
 
 class PPOState(NamedTuple):
@@ -55,8 +56,9 @@ class PPOMetrics(NamedTuple):
     """One iteration; scalars. Returns are raw, of the training episodes that ended in this iteration.
 
     return_sum, length_sum: float32 sums over those episodes; num_episodes: int32.
-    loss, policy_loss, value_loss, entropy, approx_kl, clip_fraction, grad_norm, update_rms: float32 means over the
-    updates; explained_variance: of the critic on this rollout, before learning.
+    loss, policy_loss, value_loss, entropy, approx_kl, clip_fraction, grad_norm: float32 means over the minibatches, up
+    to that at which a KL stop ends the iteration; update_rms: over the updates made, 0 if there were none.
+    explained_variance: of the critic on this rollout, before learning.
     """
 
     return_sum: jax.Array
@@ -92,6 +94,7 @@ class _Batch(NamedTuple):
     obs: jax.Array
     action: jax.Array
     log_prob: jax.Array
+    noise: jax.Array
     value: jax.Array
     advantage: jax.Array
     valid: jax.Array
@@ -107,6 +110,7 @@ def ppo_hyperparams(config: PPOConfig, learning_rate: Any) -> PPOHyperparams:
         entropy_coef=config.entropy_coef,
         value_coef=config.value_coef,
         max_grad_norm=jnp.inf if config.max_grad_norm is None else config.max_grad_norm,
+        target_kl=jnp.inf if config.target_kl is None else config.target_kl,
     )
 
 
@@ -153,7 +157,7 @@ def ppo(env: VectorEnv, config: PPOConfig, optimizer: OptimizerFactory) -> Agent
         return PPOState(
             iteration=jnp.zeros([], jnp.int32),
             params=params,
-            opt_state=make_optimizer(optimizer, config, hyper, updates_per_iteration).init(params),
+            opt_state=make_optimizer(optimizer, config, hyper, 0.0).init(params),
             env_state=env_state,
             obs=obs,
             key=key,
@@ -201,7 +205,7 @@ def ppo(env: VectorEnv, config: PPOConfig, optimizer: OptimizerFactory) -> Agent
             reward, values, next_values, terminated, rollout.truncated, hyper.gamma, hyper.gae_lambda
         )
         # Learned from in the units in which they were acted on; the statistics take them in afterwards.
-        batch = _Batch(seen(moments, rollout.obs), action, log_prob, values, advantages, rollout.valid)
+        batch = _Batch(seen(moments, rollout.obs), action, log_prob, noise, values, advantages, rollout.valid)
         flat_batch = jax.tree.map(lambda x: x.reshape(config.batch_size, *x.shape[2:]), batch)
 
         def loss_fn(params: Any, minibatch: _Batch) -> tuple[jax.Array, Any]:
@@ -215,23 +219,24 @@ def ppo(env: VectorEnv, config: PPOConfig, optimizer: OptimizerFactory) -> Agent
             if config.clip_value:
                 value_losses = losses.clipped_value_loss(new_value, minibatch.value, target, hyper.clip_epsilon)
             else:
-                value_losses = losses.squared_value_loss(new_value, target)
+                value_losses = losses.squared_error(new_value - target)
 
             def mean(x: jax.Array) -> jax.Array:
                 return losses.masked_mean(x, minibatch.valid)
 
             policy_loss = mean(losses.clipped_surrogate(log_ratio, advantage, hyper.clip_epsilon))
             value_loss = mean(value_losses)
-            entropy = mean(head.entropy(actor_outputs, minibatch.action))
+            entropy = mean(head.entropy(actor_outputs, minibatch.noise))
             total = policy_loss - hyper.entropy_coef * entropy + hyper.value_coef * value_loss
             clipped = jnp.abs(jnp.exp(log_ratio) - 1) > hyper.clip_epsilon
             kl = mean(losses.approximate_kl(log_ratio))
             return total, (policy_loss, value_loss, entropy, kl, mean(clipped.astype(jnp.float32)))
 
-        tx = make_optimizer(optimizer, config, hyper, updates_per_iteration)
+        tx = make_optimizer(optimizer, config, hyper, state.iteration / config.num_iterations)
 
-        def update(carry: tuple[Any, Any, jax.Array], rows: jax.Array) -> tuple[Any, _UpdateStats]:
+        def update(carry: tuple[Any, Any, jax.Array], rows: jax.Array) -> tuple[Any, tuple[_UpdateStats, Any, Any]]:
             params, opt_state, stopped = carry
+            looked_at = ~stopped
             minibatch = jax.tree.map(lambda x: x[rows], flat_batch)
             (loss, parts), grads = jax.value_and_grad(loss_fn, has_aux=True)(params, minibatch)
             policy_loss, value_loss, entropy, kl, clipped = parts
@@ -240,35 +245,34 @@ def ppo(env: VectorEnv, config: PPOConfig, optimizer: OptimizerFactory) -> Agent
             new_params = optax.apply_updates(params, updates)
             if config.target_kl is not None:
                 # The update that finds the policy too far away is not made, nor is any other of this iteration.
-                stopped = stopped | (kl > config.target_kl)
+                stopped = stopped | (kl > hyper.target_kl)
                 new_params, new_opt_state = jax.tree.map(
                     lambda old, new: jnp.where(stopped, old, new), (params, opt_state), (new_params, new_opt_state)
                 )
-            update_rms = optax.tree.norm(updates) / jnp.sqrt(sum(x.size for x in jax.tree.leaves(updates)))
-            grad_norm = optax.tree.norm(grads)
+            grad_norm, update_rms = optax.tree.norm(grads), metrics.rms(updates)
             stats = _UpdateStats(loss, policy_loss, value_loss, entropy, kl, clipped, grad_norm, update_rms)
-            return (new_params, new_opt_state, stopped), stats
+            return (new_params, new_opt_state, stopped), (stats, looked_at, ~stopped)
 
         # One permutation per epoch, cut into minibatches without replacement.
         order = permutation.epochs(shuffle_key, config.epochs, config.batch_size)
         rows = order.reshape(updates_per_iteration, config.batch_size // config.minibatches)
         carry = (params, state.opt_state, jnp.zeros([], bool))
-        (params, opt_state, _), history = jax.lax.scan(update, carry, rows)
+        (params, opt_state, _), (history, looked_at, made) = jax.lax.scan(update, carry, rows)
+        means = jax.tree.map(lambda x: losses.masked_mean(x, looked_at), history)
+        means = means._replace(update_rms=losses.masked_mean(history.update_rms, made))
 
         residual = losses.masked_mean(jnp.square(advantages - losses.masked_mean(advantages, batch.valid)), batch.valid)
         targets = advantages + values
         spread = losses.masked_mean(jnp.square(targets - losses.masked_mean(targets, batch.valid)), batch.valid)
-        metrics = PPOMetrics(
-            jnp.sum(rollout.episode_return),
-            jnp.sum(rollout.episode_length).astype(jnp.float32),
-            jnp.sum(rollout.episode_length > 0).astype(jnp.int32),
-            **jax.tree.map(jnp.mean, history)._asdict(),
+        measured = PPOMetrics(
+            *metrics.episode_sums(rollout.episode_return, rollout.episode_length),
+            **means._asdict(),
             explained_variance=1 - residual / jnp.maximum(spread, 1e-8),
         )
         if moments is not None:
             moments = normalization.update(moments, rollout.obs, rollout.valid)
         new_state = PPOState(state.iteration + 1, params, opt_state, env_state, obs, key, hyper, moments, reward_scale)
-        return new_state, metrics
+        return new_state, measured
 
     def act(policy_params: PPOPolicy, obs: jax.Array, key: jax.Array, greedy: bool = True) -> jax.Array:
         outputs = policy(policy_params.params, seen(policy_params.observations, obs))

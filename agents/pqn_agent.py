@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from agents import exploration, losses, networks, permutation, q_metrics
-from agents.base import Agent, OptimizerFactory, check_environment, make_optimizer
+from agents import exploration, losses, metrics, networks, permutation
+from agents.base import Agent, OptimizerFactory, check_discrete, check_environment, make_optimizer
 from agents.dqn_config import PQNConfig
 from agents.returns import lambda_returns
-from envs import Discrete, VectorEnv
+from envs import VectorEnv
 
 
 class PQNHyperparams(NamedTuple):
@@ -21,6 +21,7 @@ class PQNHyperparams(NamedTuple):
     q_lambda: Any
     epsilon_start: Any
     epsilon_end: Any
+    exploration_fraction: Any
     max_grad_norm: Any
 
 
@@ -57,6 +58,7 @@ def pqn_hyperparams(config: PQNConfig, learning_rate: Any) -> PQNHyperparams:
         q_lambda=config.q_lambda,
         epsilon_start=config.epsilon_start,
         epsilon_end=config.epsilon_end,
+        exploration_fraction=config.exploration_fraction,
         max_grad_norm=jnp.inf if config.max_grad_norm is None else config.max_grad_norm,
     )
 
@@ -80,10 +82,8 @@ def pqn(env: VectorEnv, config: PQNConfig, optimizer: OptimizerFactory) -> Agent
     """
     config.check()
     spec = env.spec
-    if not isinstance(spec.action_space, Discrete):
-        raise ValueError(f"pqn needs discrete actions; {spec.id} has {spec.action_space}; use ppo")
     check_environment(env, config)
-    num_actions = spec.action_space.n
+    num_actions = check_discrete(env, "pqn").n
     network = networks.q_network(
         config.network, spec.observation_shape, num_actions, config.hidden, config.activation, layer_norm=True
     )
@@ -97,10 +97,10 @@ def pqn(env: VectorEnv, config: PQNConfig, optimizer: OptimizerFactory) -> Agent
         key, params_key, env_key = jax.random.split(key, 3)
         env_state, obs = env.reset(env_key)
         params = network.init(params_key, obs)
-        opt_state = make_optimizer(optimizer, config, hyper, updates_per_iteration).init(params)
+        opt_state = make_optimizer(optimizer, config, hyper, 0.0).init(params)
         return PQNState(jnp.zeros([], jnp.int32), params, opt_state, env_state, obs, key, hyper)
 
-    def step(state: PQNState) -> tuple[PQNState, q_metrics.QMetrics]:
+    def step(state: PQNState) -> tuple[PQNState, metrics.QMetrics]:
         hyper, params = state.hyperparams, state.params
         key, rollout_key, noise_key, resets_key, shuffle_key = jax.random.split(state.key, 5)
         epsilon = exploration.epsilon(config, hyper, state.iteration)
@@ -134,21 +134,21 @@ def pqn(env: VectorEnv, config: PQNConfig, optimizer: OptimizerFactory) -> Agent
             parts = (losses.masked_mean(q, minibatch.valid), losses.masked_mean(jnp.abs(error), minibatch.valid))
             return loss, parts
 
-        tx = make_optimizer(optimizer, config, hyper, updates_per_iteration)
+        tx = make_optimizer(optimizer, config, hyper, state.iteration / config.num_iterations)
 
-        def update(carry: tuple[Any, Any], rows: jax.Array) -> tuple[tuple[Any, Any], q_metrics.UpdateStats]:
+        def update(carry: tuple[Any, Any], rows: jax.Array) -> tuple[tuple[Any, Any], metrics.UpdateStats]:
             params, opt_state = carry
             minibatch = jax.tree.map(lambda x: x[rows], flat_batch)
             (loss, parts), grads = jax.value_and_grad(loss_fn, has_aux=True)(params, minibatch)
             updates, opt_state = tx.update(grads, opt_state, params, value=loss)
             q_mean, td_error = parts
-            stats = q_metrics.update_stats(loss, q_mean, td_error, grads, updates)
+            stats = metrics.update_stats(loss, q_mean, td_error, grads, updates)
             return (optax.apply_updates(params, updates), opt_state), stats
 
         order = permutation.epochs(shuffle_key, config.epochs, config.batch_size)
         rows = order.reshape(updates_per_iteration, config.batch_size // config.minibatches)
         (params, opt_state), history = jax.lax.scan(update, (params, state.opt_state), rows)
-        metrics = q_metrics.iteration(rollout.episode_return, rollout.episode_length, history, epsilon)
-        return PQNState(state.iteration + 1, params, opt_state, env_state, obs, key, hyper), metrics
+        measured = metrics.iteration(rollout.episode_return, rollout.episode_length, history, epsilon)
+        return PQNState(state.iteration + 1, params, opt_state, env_state, obs, key, hyper), measured
 
-    return Agent(init, step, exploration.actor(values, num_actions), lambda state: state.params)
+    return Agent(init, step, exploration.actor(values, num_actions, config.epsilon_end), lambda state: state.params)

@@ -80,7 +80,8 @@ class VectorEnv:
     reset(key) -> (state, obs [N, *shape]).
     step(key, state, action) -> (state, TimeStep); action: int32 [N] for Discrete, float32 [N, *shape] for Box.
     prepare(key, state, num_steps) -> state; release(state) -> state: optional, around the steps of a rollout. In
-      between an environment may use what it has drawn ahead for num_steps steps: faster, with the same distribution.
+      between an environment may use what it has drawn ahead for num_steps steps, which is faster. If more episodes end
+      than were drawn for, some start from the same state, drawn from the right distribution but not independent.
     """
 
     spec: EnvSpec

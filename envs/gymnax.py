@@ -19,6 +19,8 @@ from envs.base import Box, Discrete, EnvSpec, TimeStep, VectorEnv
 
 # Downloads its images when it is made, so it is of no use offline.
 NEEDS_NETWORK = ("MNISTBandit-bsuite",)
+# Their observations are zeros and ones in float32; a replay of bytes takes a quarter of the memory.
+BINARY = "-MinAtar"
 # Memory for first states drawn ahead, and how many each environment has at least.
 MAX_FRESH_BYTES = 8 << 20
 MIN_FRESH = 8
@@ -52,7 +54,7 @@ def ids() -> tuple[str, ...]:
 def make(env_id: str, num_envs: int) -> VectorEnv:
     """num_envs copies of a registered gymnax environment, with its default parameters."""
     env, params = gymnax.make(env_id)
-    return from_env(env, params, env_id, num_envs)
+    return from_env(env, params, env_id, num_envs, binary=env_id.endswith(BINARY))
 
 
 def from_class(path: str, num_envs: int) -> VectorEnv:
@@ -76,18 +78,26 @@ def from_class(path: str, num_envs: int) -> VectorEnv:
     return from_env(env, env.default_params, path, num_envs)
 
 
-def from_env(env: Any, params: Any, env_id: str, num_envs: int) -> VectorEnv:
+def from_env(env: Any, params: Any, env_id: str, num_envs: int, binary: bool = False) -> VectorEnv:
     """num_envs copies of any environment that follows gymnax's interface (`reset_env`, `step_env`, `is_truncated`).
 
-    An observation that is a single whole number becomes one-hot.
+    An observation that is a single whole number becomes one-hot. binary: observations are zeros and ones, to be handed
+    out as bool.
+
+    Raises:
+      ValueError: for observations that are not one array, or an unknown kind of action space.
     """
     raw = jax.eval_shape(lambda key: env.reset_env(key, params)[0], jax.random.key(0))
+    if not isinstance(raw, jax.ShapeDtypeStruct):
+        raise ValueError(f"{env_id}: an observation must be one array, got {jax.tree.structure(raw)}; flatten it")
     classes = None
     if raw.shape == () and jnp.issubdtype(raw.dtype, jnp.integer):
         classes = int(env.observation_space(params).n)
 
     def seen(obs: jax.Array) -> jax.Array:
-        return obs if classes is None else jax.nn.one_hot(obs, classes)
+        if classes is not None:
+            return jax.nn.one_hot(obs, classes)
+        return obs != 0 if binary else obs
 
     observation = jax.eval_shape(seen, raw)
     limit = getattr(params, "max_steps_in_episode", None)

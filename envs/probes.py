@@ -60,6 +60,13 @@ _PROBES: dict[str, _Probe] = {
     ),
     # Reward 1 for ever, cut off every 5 steps: with the cut taken for an end, the value would be far too low.
     "Probe-TimeLimit": _Probe(_zero, lambda obs, time, action: (obs, 1.0, False, time + 1 >= _TIME_LIMIT), _TIME_LIMIT),
+    # First observation 0 and no reward, then observation 1 and reward 1 for ever, cut off: bootstrapping from what is
+    # shown after the cut, 0, instead of where the action led, 1, would make both values too low.
+    "Probe-FinalObservation": _Probe(
+        _zero,
+        lambda obs, time, action: (jnp.float32(1), jnp.where(time == 0, 0.0, 1.0), False, time + 1 >= _TIME_LIMIT),
+        _TIME_LIMIT,
+    ),
 }
 
 # Value of each observation under the best policy: {id: {observation: value(gamma)}}.
@@ -70,6 +77,7 @@ VALUES: dict[str, dict[float, Callable[[float], float]]] = {
     "Probe-ActionReward": {0.0: lambda gamma: 1.0},
     "Probe-ObservationActionReward": {1.0: lambda gamma: 1.0, -1.0: lambda gamma: 1.0},
     "Probe-TimeLimit": {0.0: lambda gamma: 1 / (1 - gamma)},
+    "Probe-FinalObservation": {0.0: lambda gamma: gamma / (1 - gamma), 1.0: lambda gamma: 1 / (1 - gamma)},
 }
 
 

@@ -1,5 +1,7 @@
 """The command line: `rlopt COMMAND --help` says more about each command."""
 
+import itertools
+import os
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -247,7 +249,8 @@ class ListEnvs:
 
 def _named(args: list[str]) -> tuple[str, str]:
     """Agent and environment, found before parsing: they decide which settings there are, and their defaults."""
-    agent = args[1] if len(args) > 1 and args[1] in presets.AGENTS else TrainConfig.agent
+    after = itertools.pairwise(args)  # a word after a flag is the flag's value
+    agent = next((word for before, word in after if word in presets.AGENTS and before[:1] != "-"), TrainConfig.agent)
     env_id = TrainConfig.env
     for i, word in enumerate(args):
         if word == "--env" and i + 1 < len(args):
@@ -293,4 +296,5 @@ def main(args: list[str] | None = None) -> int:
 
 def entry() -> None:
     """The console script."""
+    sys.path.insert(0, os.getcwd())  # as `python -m rlopt` has it: `--env module:Class` is looked for there
     sys.exit(main())

@@ -58,5 +58,7 @@ class TrainConfig(Generic[Hyper]):
         elif rate is None or not (math.isfinite(rate) and rate > 0):
             raise ValueError(f"learning_rate must be positive and finite, got {rate}")
         if self.agent in presets.CONFIGS and not isinstance(self.hyper, presets.CONFIGS[self.agent]):
-            raise ValueError(f"agent {self.agent!r} takes a {presets.CONFIGS[self.agent].__name__}, got {self.hyper}")
+            raise ValueError(
+                f"agent {self.agent!r} takes a {presets.CONFIGS[self.agent].__name__}, got {type(self.hyper).__name__}"
+            )
         self.hyper.check()

@@ -70,11 +70,8 @@ def _rmsprop(learning_rate: Any, num_updates: int) -> optax.GradientTransformati
 
 
 def _routed(hidden: optax.GradientTransformation, learning_rate: Any) -> optax.GradientTransformation:
-    def fast(count: jax.Array) -> jax.Array:
-        rate = learning_rate(count) if callable(learning_rate) else learning_rate
-        return ROUTED_MULTIPLIER * rate
-
-    return optax.partition({RULE: hidden, ADAM: optax.adam(fast, eps=ADAM_EPS)}, celo2.hidden_matrix_labels)
+    fast = optax.adam(ROUTED_MULTIPLIER * learning_rate, eps=ADAM_EPS)
+    return optax.partition({RULE: hidden, ADAM: fast}, celo2.hidden_matrix_labels)
 
 
 def _adam_routed(learning_rate: Any, num_updates: int) -> optax.GradientTransformation:

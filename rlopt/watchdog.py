@@ -1,6 +1,7 @@
 """Says so when a program stands still, as XLA's CPU runtime can: all its threads asleep, waiting for each other."""
 
 import contextlib
+import os
 import sys
 import threading
 import time
@@ -41,7 +42,9 @@ def watch(
             if asleep:
                 report(
                     f"rlopt: {what} has made no progress for {asleep:.0f} s: the process uses no processor time. If it "
-                    "stays so, XLA's CPU runtime has locked up: stop it and set NPROC=1 (or NPROC=8) in the environment"
+                    "stays so, XLA's CPU runtime has locked up: stop it and try another number of worker threads, "
+                    f"NPROC={8 if os.environ.get('NPROC') == '1' else 1} in the environment (now: "
+                    f"{os.environ.get('NPROC', 'not set')}), or fewer seeds"
                 )
 
     if not enabled:

@@ -40,12 +40,24 @@ def test_tanh_densities_integrate_to_one_in_the_environments_units():
     np.testing.assert_allclose(np.trapezoid(density, a), 1.0, atol=2e-3)
 
 
-def test_the_estimated_entropy_of_tanh_is_right_on_average():
+def test_the_estimated_entropy_of_tanh_and_its_gradient_are_right_on_average():
     head = actions.make(Box(np.float32([-1]), np.float32([1]), (1,)), "tanh")
-    outputs = jnp.asarray([0.3, -0.5])
-    u = head.sample(outputs, head.draw_noise(jax.random.key(0), (20_000,)))
-    outputs = jnp.broadcast_to(outputs, (20_000, 2))
-    np.testing.assert_allclose(head.entropy(outputs, u).mean(), -head.log_prob(outputs, u).mean(), atol=0.02)
+    noise = head.draw_noise(jax.random.key(0), (50_000,))
+
+    def estimate(outputs):
+        return jnp.mean(head.entropy(jnp.broadcast_to(outputs, (50_000, 2)), noise))
+
+    def exact(outputs):  # - integral of p log p over the box, by a fine sum over quantiles of the Gaussian
+        quantiles = jax.scipy.special.ndtri((jnp.arange(20_000) + 0.5) / 20_000)[:, None]
+        u = head.sample(outputs, quantiles)
+        return -jnp.mean(head.log_prob(jnp.broadcast_to(outputs, (20_000, 2)), u))
+
+    for outputs in ([0.3, -0.5], [1.0, 0.5]):
+        np.testing.assert_allclose(estimate(jnp.asarray(outputs)), exact(jnp.asarray(outputs)), atol=0.02)
+        # A wide policy off the centre sits at the bounds: more noise and more mean both make it more certain.
+        got, wanted = (jax.grad(f)(jnp.asarray(outputs)) for f in (estimate, exact))
+        np.testing.assert_allclose(got, wanted, atol=0.03)
+    assert np.all(got < -0.5)
 
 
 @pytest.mark.parametrize(

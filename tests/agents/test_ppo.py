@@ -10,7 +10,7 @@ import pytest
 
 import agents
 import envs
-from agents import networks
+from agents import metrics, networks
 from envs import probes
 
 CONFIG = agents.PPOConfig(
@@ -53,33 +53,24 @@ def test_taking_a_time_limit_for_an_end_gives_the_lower_value():
     assert value < 4.0
 
 
-def test_invalid_steps_are_not_learned_from():
-    # Every second step is a reset in disguise that shows and pays garbage; the value must still become 1.
-    inner = envs.make("Probe-ConstantReward", CONFIG.num_envs)
-
-    def reset(key):
-        state, obs = inner.reset(key)
-        return (state, jnp.zeros(CONFIG.num_envs, bool)), obs
-
-    def step(key, state, action):
-        state, after_end = state
-        new_state, timestep = inner.step(key, state, action)
-        invalid = timestep._replace(
-            reward=jnp.full(CONFIG.num_envs, 1e3),
-            terminated=jnp.zeros(CONFIG.num_envs, bool),
-            valid=jnp.zeros(CONFIG.num_envs, bool),
-        )
-        shown = jax.tree.map(
-            lambda i, t: jnp.where(after_end.reshape(-1, *[1] * (i.ndim - 1)), i, t), invalid, timestep
-        )
-        return (new_state, ~after_end), shown
-
-    agent = agents.ppo(envs.VectorEnv(inner.spec, reset, step), CONFIG, adam)
-    state = agent.init(jax.random.key(0), agents.ppo_hyperparams(CONFIG, 0.01))
-    iterate = jax.jit(lambda s: jax.lax.scan(lambda s, _: agent.step(s), s, None, length=CONFIG.num_iterations))
-    network = networks.actor_critic("mlp", (1,), 2, CONFIG.hidden, CONFIG.activation)
-    value = network.apply(iterate(state)[0].params, jnp.zeros((1, 1)), method="value")[0]
-    np.testing.assert_allclose(value, 1.0, rtol=0.01)
+@pytest.mark.parametrize("normalize", [False, True])
+def test_resets_in_disguise_enter_neither_losses_nor_statistics(with_disguised_resets, normalize):
+    env = with_disguised_resets(envs.make("Probe-ConstantReward", CONFIG.num_envs))
+    config = dataclasses.replace(CONFIG, normalize_observations=normalize, normalize_rewards=normalize)
+    agent = agents.ppo(env, config, adam)
+    state = agent.init(jax.random.key(0), agents.ppo_hyperparams(config, 0.01))
+    iterate = jax.jit(lambda s: jax.lax.scan(lambda s, _: agent.step(s), s, None, length=config.num_iterations))
+    state, measured = iterate(state)
+    if normalize:
+        # All valid observations are 0 and all returns 1.
+        np.testing.assert_allclose(state.observations.mean, 0.0, atol=1e-6)
+        np.testing.assert_allclose(state.rewards.moments.mean, 1.0, rtol=1e-3)
+        assert float(state.rewards.moments.variance) < 1e-3
+    else:
+        network = networks.actor_critic("mlp", (1,), 2, CONFIG.hidden, CONFIG.activation)
+        value = network.apply(state.params, jnp.zeros((1, 1)), method="value")[0]
+        np.testing.assert_allclose(value, 1.0, rtol=0.01)
+    np.testing.assert_allclose(measured.return_sum, measured.num_episodes)
 
 
 def test_population_members_equal_single_runs():
@@ -107,7 +98,7 @@ def test_the_optimizer_gets_the_loss_and_the_number_of_updates():
 
         def update(updates, state, params=None, *, value, **extra):
             seen["value_shape"] = value.shape
-            return jax.tree.map(lambda g: -learning_rate(0) * g, updates), state
+            return jax.tree.map(lambda g: -learning_rate * g, updates), state
 
         return optax.GradientTransformationExtraArgs(lambda params: (), update)
 
@@ -136,6 +127,8 @@ def test_initialisation_uses_no_lapack():
         ({"clip_epsilon": -0.1}, "clip_epsilon must be positive"),
         ({"max_grad_norm": 0.0}, "max_grad_norm must be positive"),
         ({"hidden": ()}, "hidden must name at least one width"),
+        ({"optimizer_loss": "totl"}, "optimizer_loss must be one of total, value, got 'totl'"),
+        ({"squash": "tan"}, "squash must be one of clip, tanh, got 'tan'"),
     ],
 )
 def test_impossible_settings_are_refused(changes, message):
@@ -171,17 +164,20 @@ def test_continuous_actions_find_the_target(squash):
 
 def test_a_policy_that_has_moved_too_far_is_not_updated_further():
     env = envs.make("Probe-ActionReward", CONFIG.num_envs)
-    thetas = {}
+    thetas, measured = {}, {}
     for target in (None, 1e3, 1e-12):
         config = dataclasses.replace(CONFIG, target_kl=target)
         agent = agents.ppo(env, config, adam)
         state = agent.init(jax.random.key(0), agents.ppo_hyperparams(config, 0.1))
-        thetas[target] = jax.jit(agent.step)(state)[0]
+        thetas[target], measured[target] = jax.jit(agent.step)(state)
     same = jax.tree.map(lambda a, b: np.allclose(a, b, atol=1e-6), thetas[None].params, thetas[1e3].params)
     assert all(jax.tree.leaves(same))
     count = [x for x in jax.tree.leaves(thetas[1e-12].opt_state) if x.dtype == jnp.int32]
     # The first minibatch finds no distance at all; the second does, and nothing follows.
     assert {int(x) for x in count} == {1}
+    # Reported is the update that was made, not those that were not.
+    moved = jax.tree.map(jnp.subtract, thetas[1e-12].params, state.params)
+    np.testing.assert_allclose(measured[1e-12].update_rms, metrics.rms(moved), rtol=1e-5)
 
 
 def test_normalised_observations_and_rewards_do_not_change_what_is_best():
@@ -192,6 +188,24 @@ def test_normalised_observations_and_rewards_do_not_change_what_is_best():
     np.testing.assert_allclose(state.observations.mean, [0.0], atol=0.02)
     np.testing.assert_allclose(state.observations.variance, [1.0], atol=0.02)
     assert float(state.observations.count) == pytest.approx(config.num_iterations * config.batch_size, rel=1e-3)
+
+
+@pytest.mark.parametrize("target_kl", [None, 1e-12])
+def test_the_learning_rate_falls_once_per_iteration_whatever_the_kl_stop_drops(target_kl):
+    def recording(learning_rate, num_updates):
+        def update(updates, state, params=None, **extra):
+            return jax.tree.map(lambda g: -learning_rate * g, updates), state.at[0].set(learning_rate)
+
+        return optax.GradientTransformationExtraArgs(lambda params: jnp.zeros(1), update)
+
+    config = dataclasses.replace(CONFIG, total_steps=4 * CONFIG.batch_size, target_kl=target_kl)
+    agent = agents.ppo(envs.make("Probe-ActionReward", CONFIG.num_envs), config, recording)
+    state = agent.init(jax.random.key(0), agents.ppo_hyperparams(config, 0.1))
+    step, rates = jax.jit(agent.step), []
+    for _ in range(4):
+        state = step(state)[0]
+        rates += [float(x[0]) for x in jax.tree.leaves(state.opt_state) if x.shape == (1,)][-1:]
+    np.testing.assert_allclose(rates, [0.1, 0.075, 0.05, 0.025], rtol=1e-5)
 
 
 @pytest.mark.parametrize("loss", ["total", "value"])
@@ -205,9 +219,9 @@ def test_the_optimizer_is_told_the_chosen_loss(loss):
     config = dataclasses.replace(CONFIG, optimizer_loss=loss, epochs=1, minibatches=1)
     env = envs.make("Probe-ConstantReward", CONFIG.num_envs)
     agent = agents.ppo(env, config, recording)
-    state, metrics = agent.step(agent.init(jax.random.key(0), agents.ppo_hyperparams(config, 0.1)))
+    state, measured = agent.step(agent.init(jax.random.key(0), agents.ppo_hyperparams(config, 0.1)))
     told = [x for x in jax.tree.leaves(state.opt_state) if jnp.shape(x) == () and x.dtype == jnp.float32]
-    expected = metrics.loss if loss == "total" else metrics.value_loss
+    expected = measured.loss if loss == "total" else measured.value_loss
     np.testing.assert_allclose(told, [expected], rtol=1e-6)
 
 

@@ -29,6 +29,7 @@ DQN = agents.DQNConfig(
 PQN = agents.PQNConfig(
     total_steps=20_000, num_envs=8, rollout_length=16, epochs=4, minibatches=4, gamma=0.9, hidden=(16,)
 )
+SLOW_PROBES = ("Probe-TimeLimit", "Probe-FinalObservation")
 CASES = {
     "dqn": (agents.dqn, agents.dqn_hyperparams, DQN),
     "dqn, prioritised, 3 steps": (
@@ -63,7 +64,7 @@ def train(case, env_id, optimizer=adam, rate=1e-2, **changes):
 @pytest.mark.parametrize("case", CASES)
 def test_probe_values_and_actions_are_learned(case, env_id):
     # A value of 10 at a discount of 0.9 takes many bootstraps.
-    _, _, _, values = train(case, env_id, **({"total_steps": 60_000} if env_id == "Probe-TimeLimit" else {}))
+    _, _, _, values = train(case, env_id, **({"total_steps": 60_000} if env_id in SLOW_PROBES else {}))
     for observation, value in probes.VALUES[env_id].items():
         np.testing.assert_allclose(values(observation).max(), value(0.9), rtol=0.05, atol=0.02)
     if env_id == "Probe-ActionReward":
@@ -73,27 +74,30 @@ def test_probe_values_and_actions_are_learned(case, env_id):
 
 
 @pytest.mark.parametrize("case", ["dqn", "dqn, prioritised, 3 steps", "pqn"])
-def test_resets_in_disguise_are_not_learned_from(case):
-    config = CASES[case][2]
-    inner = envs.make("Probe-ConstantReward", config.num_envs)
-    n = config.num_envs
-
-    def step(key, state, action):
-        state, after_end = state
-        new_state, timestep = inner.step(key, state, action)
-        no = jnp.zeros(n, bool)
-        invalid = timestep._replace(reward=jnp.full(n, 1e3), terminated=no, valid=no)
-        shown = jax.tree.map(
-            lambda i, t: jnp.where(after_end.reshape(-1, *[1] * (i.ndim - 1)), i, t), invalid, timestep
-        )
-        return (new_state, ~after_end), shown
-
-    def reset(key):
-        state, obs = inner.reset(key)
-        return (state, jnp.zeros(n, bool)), obs
-
-    _, _, _, values = train(case, envs.VectorEnv(inner.spec, reset, step))
+def test_resets_in_disguise_are_not_learned_from(with_disguised_resets, case):
+    env = with_disguised_resets(envs.make("Probe-ConstantReward", CASES[case][2].num_envs))
+    _, _, metrics, values = train(case, env)
     np.testing.assert_allclose(values(0.0), [1.0, 1.0], rtol=0.02)
+    np.testing.assert_allclose(metrics.return_sum, metrics.num_episodes)
+
+
+def test_three_step_transitions_are_what_the_steps_add_up_to():
+    # Probe-FinalObservation: observations 0, 1, 1, 1, 1, rewards 0, 1, 1, 1, 1, then a cut and 0 is shown again.
+    config = dataclasses.replace(DQN, n_step=3, total_steps=480)
+    agent = agents.dqn(envs.make("Probe-FinalObservation", config.num_envs), config, adam)
+    state = agent.init(jax.random.key(0), agents.dqn_hyperparams(config, 1e-2))
+    state, _ = jax.jit(lambda s: jax.lax.scan(lambda s, _: agent.step(s), s, None, length=40))(state)
+    data = jax.tree.map(lambda x: np.asarray(x)[: int(state.replay.size)], state.replay.data)
+    kinds = {
+        # From observation 0: rewards 0, 1, 1. From 1: three rewards, or two or one before the cut; all go on from 1.
+        (0.0, round(0.9 + 0.81, 4), round(0.9**3, 4), 1.0),
+        *((1.0, round(sum(0.9**i for i in range(m)), 4), round(0.9**m, 4), 1.0) for m in (1, 2, 3)),
+    }
+    rows = zip(data.obs[:, 0], data.reward, data.factor, data.next_obs[:, 0], strict=True)
+    found = [tuple(round(float(x), 4) for x in row) for row in rows]
+    assert set(found) == kinds
+    assert len(found) == 80 * config.num_envs - 2 * config.num_envs  # the last two steps still wait for their rewards
+    assert found.count((0.0, 1.71, 0.729, 1.0)) == 16 * config.num_envs
 
 
 @pytest.mark.parametrize("case", ["dqn", "pqn"])
@@ -172,6 +176,7 @@ def test_epsilon_falls_linearly_and_random_actions_are_that_frequent():
         (agents.DQNConfig, {"total_steps": 5000}, r"total_steps \(5000\) must go beyond learning_starts \(10000\)"),
         (agents.DQNConfig, {"target_rate": 0.0}, r"target_rate must lie in \(0, 1\], got 0.0"),
         (agents.DQNConfig, {"epsilon_end": 2.0}, r"epsilon_end must lie in \[0, 1\], got 2.0"),
+        (agents.DQNConfig, {"loss": "hubr"}, "loss must be one of squared, huber, got 'hubr'"),
         (agents.DQNConfig, {"n_step": 0}, "n_step must be at least 1, got 0"),
         (agents.PQNConfig, {"minibatches": 3}, "batch of 2048 .* does not divide into 3 minibatches"),
         (agents.PQNConfig, {"q_lambda": -1.0}, r"q_lambda must lie in \[0, 1\], got -1.0"),

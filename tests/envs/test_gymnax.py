@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from gymnax.environments.classic_control.cartpole import CartPole
 
 import envs
 from envs import gymnax as gymnax_envs
@@ -160,3 +161,34 @@ def test_whole_number_observations_become_one_hot():
     _, obs = env.reset(jax.random.key(0))
     assert obs.shape == (2, *env.spec.observation_shape)
     np.testing.assert_array_equal(obs.sum(axis=1), 1.0)
+
+
+class Dictionary(CartPole):
+    """Shows two arrays in place of one."""
+
+    def reset_env(self, key, params):
+        obs, state = super().reset_env(key, params)
+        return {"place": obs[:2], "speed": obs[2:]}, state
+
+
+def test_observations_that_are_not_one_array_are_refused():
+    with pytest.raises(ValueError, match=r"an observation must be one array, got .*place.*speed"):
+        envs.make(f"{__name__}:Dictionary", num_envs=1)
+
+
+@pytest.mark.parametrize("name", ["Asterix", "Breakout", "Freeway", "Seaquest", "SpaceInvaders"])
+def test_minatar_shows_the_zeros_and_ones_of_gymnax_as_bool(name):
+    env = envs.make(f"{name}-MinAtar", num_envs=4)
+    theirs, params = gymnax.make(f"{name}-MinAtar")
+
+    def one(carry, key):
+        state, _ = carry
+        state, timestep = env.step(key, state, jax.random.randint(key, (4,), 0, env.spec.action_space.n))
+        raw = jax.vmap(lambda s: theirs.get_obs(s, params) if name == "Seaquest" else theirs.get_obs(s))(state.env)
+        return (state, timestep.obs), (timestep.obs, raw)
+
+    carry = env.reset(jax.random.key(0))
+    seen, raw = jax.jit(lambda c: jax.lax.scan(one, c, jax.random.split(jax.random.key(1), 300))[1])(carry)
+    assert seen.dtype == env.spec.observation_dtype
+    assert seen.dtype == jnp.bool_
+    np.testing.assert_array_equal(seen, raw)

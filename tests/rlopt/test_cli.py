@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from importlib import resources
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -51,6 +52,7 @@ def test_help_needs_no_jax(command):
         (["train", "dqn", "--learning-starts", "5"], "learning_starts (5) must be at least learning_batch (128)"),
         (["train", "pqn", "--env", "Pendulum-v1"], "pqn needs discrete actions; Pendulum-v1 has Box"),
         (["train", "ppo", "--env", "nowhere:Env"], "cannot make an environment from 'nowhere:Env'"),
+        (["train", "--optimizer", "adam", "dqn", "--learning-starts", "5"], "learning_starts (5) must be at least"),
         (["metatrain", "celo3"], "unknown rule 'celo3'; there are celo"),
         (["metatrain", "celo2", "--std", "0"], "std must be positive and finite, got 0.0"),
     ],
@@ -126,6 +128,17 @@ def test_metatrain_writes_theta_and_continues(tmp_path):
     done = rlopt(*arguments, "--out", "meta", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "meta" / "celo2.json").read_text())["iterations"] == 3
+
+
+def test_a_class_in_the_current_folder_is_an_environment(tmp_path):
+    (tmp_path / "own_env.py").write_text(
+        "from gymnax.environments.classic_control.cartpole import CartPole\nclass Mine(CartPole):\n    pass\n"
+    )
+    script = Path(sys.executable).with_name("rlopt")
+    flags = ["--env", "own_env:Mine", "--optimizer", "adam", "--seeds", "1", "--total-steps", "512", "--out", "run"]
+    done = subprocess.run([script, "train", "ppo", *flags], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert results.read_run(tmp_path / "run").summary["env"] == "own_env:Mine"
 
 
 def test_listings():

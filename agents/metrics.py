@@ -1,4 +1,4 @@
-"""What agents that learn action values report."""
+"""What agents report: what all share, and what those report that learn action values."""
 
 from typing import Any, NamedTuple
 
@@ -36,10 +36,20 @@ class QMetrics(NamedTuple):
     epsilon: jax.Array
 
 
+def rms(tree: Any) -> jax.Array:
+    """Root mean square over all numbers of a tree."""
+    return optax.tree.norm(tree) / jnp.sqrt(sum(x.size for x in jax.tree.leaves(tree)))
+
+
+def episode_sums(episode_return: jax.Array, episode_length: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Return, length and number of the episodes that ended in a rollout, from [T, N] that are 0 where none did."""
+    length = jnp.sum(episode_length).astype(jnp.float32)
+    return jnp.sum(episode_return), length, jnp.sum(episode_length > 0).astype(jnp.int32)
+
+
 def update_stats(loss: jax.Array, q_mean: jax.Array, td_error: jax.Array, grads: Any, updates: Any) -> UpdateStats:
     """Joins losses with the sizes of gradient and update."""
-    size = sum(x.size for x in jax.tree.leaves(updates))
-    return UpdateStats(loss, q_mean, td_error, optax.tree.norm(grads), optax.tree.norm(updates) / jnp.sqrt(size))
+    return UpdateStats(loss, q_mean, td_error, optax.tree.norm(grads), rms(updates))
 
 
 def iteration(
@@ -52,9 +62,7 @@ def iteration(
       epsilon: share of random actions.
     """
     return QMetrics(
-        jnp.sum(episode_return),
-        jnp.sum(episode_length).astype(jnp.float32),
-        jnp.sum(episode_length > 0).astype(jnp.int32),
+        *episode_sums(episode_return, episode_length),
         **jax.tree.map(jnp.mean, history)._asdict(),
         epsilon=jnp.asarray(epsilon, jnp.float32),
     )

@@ -1,0 +1,44 @@
+"""What tests of several agents use."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+import envs
+
+GARBAGE = 1e3
+
+
+@pytest.fixture
+def with_disguised_resets():
+    """Wraps an environment of one-step episodes as envpool does it: every second step is a reset in disguise.
+
+    The frame that is acted on there, and the reward, are garbage, and the step is not valid.
+    """
+
+    def wrap(inner):
+        n = inner.spec.num_envs
+
+        def reset(key):
+            state, obs = inner.reset(key)
+            return (state, jnp.zeros((), bool)), obs
+
+        def step(key, state, action):
+            inner_state, after_end = state
+            new_state, real = inner.step(key, inner_state, action)
+            no, garbage = jnp.zeros(n, bool), jnp.full_like(real.obs, GARBAGE)
+            end = real._replace(obs=garbage)
+            disguised = real._replace(
+                reward=jnp.full(n, GARBAGE),
+                terminated=no,
+                valid=no,
+                final_obs=garbage,
+                episode_return=jnp.zeros(n),
+                episode_length=jnp.zeros(n, jnp.int32),
+            )
+            shown = jax.tree.map(lambda a, b: jnp.where(after_end, a, b), disguised, end)
+            return (new_state, ~after_end), shown
+
+        return envs.VectorEnv(inner.spec, reset, step)
+
+    return wrap
