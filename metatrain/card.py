@@ -104,6 +104,7 @@ def write_theta(
         best = theta_path(folder, config, best=True).with_suffix(".json")
         if best.exists():  # which says how many iterations it was chosen from
             found = json.loads(best.read_text(encoding="utf-8"))
-            write_atomic(best, json.dumps(found | {"chosen_from_iterations": iteration}, indent=1).encode() + b"\n")
+            found |= {"chosen_from_iterations": iteration, "init_theta": card["init_theta"]}
+            write_atomic(best, json.dumps(found, indent=1).encode() + b"\n")
     write_atomic(path.with_suffix(".json"), json.dumps(card, indent=1).encode() + b"\n")
     return path

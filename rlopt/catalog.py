@@ -21,8 +21,6 @@ OPTIMIZERS: dict[str, OptimizerInfo] = {
     "celo2_base": OptimizerInfo(
         "Celo2-base (learned) on hidden matrices, Adam at 5 times the rate elsewhere", 1e-3, True
     ),
-    "celo": OptimizerInfo(
-        "Celo (learned rule and schedule) on every tensor; give its weights with --theta", None, True
-    ),
-    "celo_adam": OptimizerInfo("Adam with Celo's learned schedule; give its weights with --theta", None, True),
+    "celo": OptimizerInfo("Celo (learned rule and schedule) on every tensor", None, True),
+    "celo_adam": OptimizerInfo("Adam with Celo's learned schedule on every tensor", None, True),
 }

@@ -28,8 +28,7 @@ def make(name: str, theta: Path | None = None) -> OptimizerFactory:
     """A factory by name; theta: a weight file in place of the packaged weights (learned rules only).
 
     Raises:
-      ValueError: for an unknown name, a theta given to a rule without weights, a rule whose weights are not packaged,
-        or a foreign theta file.
+      ValueError: for an unknown name, a theta given to a rule without weights, or a foreign theta file.
     """
     check_known("optimizer", name, OPTIMIZERS)
     if theta is not None and not OPTIMIZERS[name].learned:
@@ -49,8 +48,6 @@ def theta_sha256(name: str, theta: Path | None = None) -> str | None:
 
 
 def _load(name: str, theta: Path | None) -> Any:
-    if theta is None and name not in celo2.packaged_weights():
-        raise ValueError(f"no weights of {name} are packaged yet; give a file with --theta")
     return celo2.load_theta(name) if theta is None else celo2.load_checkpoint(theta)
 
 

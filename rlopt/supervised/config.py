@@ -19,7 +19,7 @@ DEFAULT_OPTIMIZERS = (
 class SuiteConfig:
     """Learned rules, each at one setting for all tasks, against hand-designed optimizers tuned on each task."""
 
-    rules: tuple[str, ...] = ("celo2", "celo2_base")
+    rules: tuple[str, ...] = ("celo2", "celo2_base", "celo", "celo_adam")
     """Learned rules, NAME or NAME:FILE with weights of your own."""
     optimizers: tuple[str, ...] = DEFAULT_OPTIMIZERS
     """Hand-designed optimizers; adam, by which all are measured, always takes part."""

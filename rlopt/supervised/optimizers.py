@@ -9,6 +9,7 @@ import optax
 import celo2
 from celo2 import checks
 from celo2.names import check_known
+from rlopt.catalog import OPTIMIZERS
 from rlopt.optimizers import fan_in_by_fan_out
 from rlopt.theta import sha256
 
@@ -52,7 +53,7 @@ _LEARNED: dict[str, Callable[[Any, Any, int], optax.GradientTransformation]] = {
 }
 LEARNED = tuple(_LEARNED)
 # Rules with a schedule of their own ignore the rate.
-SELF_SCHEDULED = ("celo", "celo_adam")
+SELF_SCHEDULED = tuple(name for name in _LEARNED if OPTIMIZERS[name].learning_rate is None)
 
 
 def hand_designed(name: str) -> Factory:
@@ -65,11 +66,9 @@ def learned(name: str, theta: Path | None = None) -> tuple[Factory, str]:
     """A learned rule by name, with packaged weights or those of a file, and the hash of these weights.
 
     Raises:
-      ValueError: for an unknown name, a rule whose weights are not packaged, or weights of another rule.
+      ValueError: for an unknown name, or weights of another rule.
     """
     check_known("learned rule", name, LEARNED)
-    if theta is None and name not in celo2.packaged_weights():
-        raise ValueError(f"no weights for {name} are packaged ({', '.join(celo2.packaged_weights())} are); give a file")
     weights = celo2.load_theta(name) if theta is None else celo2.load_checkpoint(theta)
     checks.check_theta(weights, name.removesuffix("_base"))
     return lambda rate, steps: optax.with_extra_args_support(_LEARNED[name](weights, rate, steps)), sha256(weights)

@@ -51,7 +51,7 @@ def contestants(config: SuiteConfig) -> dict[str, Contestant]:
     """By name, in the order of the tables: learned rules, then hand-designed optimizers.
 
     Raises:
-      ValueError: for unknown names, rules whose weights are not packaged, or weights of another rule.
+      ValueError: for unknown names, or weights of another rule.
       FileNotFoundError: for weights that are not there.
     """
     learned = {}

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import celo2
-from celo2 import files, update_mlp
+from celo2 import checks, files, update_mlp
 
 THETA = update_mlp.init(jax.random.key(3))
 
@@ -51,7 +51,7 @@ def test_unknown_packaged_name_lists_what_there_is():
         celo2.load_theta("celo22")
 
 
-@pytest.mark.parametrize("name", ["celo2", "celo2_base"])
+@pytest.mark.parametrize("name", ["celo2", "celo2_base", "celo", "celo_adam"])
 def test_packaged_weights_match_their_card(name):
     import hashlib
     import json
@@ -62,7 +62,12 @@ def test_packaged_weights_match_their_card(name):
     assert card["sha256"] == hashlib.sha256((folder / f"{name}.theta").read_bytes()).hexdigest()
     assert card["rule"] == name
     assert card["inner_steps"] == 3200 * card["iterations"]
-    assert sum(x.size for x in jax.tree.leaves(celo2.load_theta(name))) == 347
+    theta = celo2.load_theta(name)
+    assert checks.rule_of(theta) == name.removesuffix("_base")
+    if name.startswith("celo2"):
+        assert sum(x.size for x in jax.tree.leaves(theta)) == 347
+    if name == "celo":
+        assert card["init_theta"]["rule"] == "celo_phase1"
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
