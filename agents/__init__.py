@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from agents.config import PPOConfig
     from agents.dqn_agent import DQNHyperparams, dqn, dqn_hyperparams
     from agents.dqn_config import DQNConfig, PQNConfig
+    from agents.evaluation import Episodes, evaluate
     from agents.ppo_agent import PPOHyperparams, ppo, ppo_hyperparams
     from agents.pqn_agent import PQNHyperparams, pqn, pqn_hyperparams
     from agents.registry import hyperparams, make
@@ -30,6 +31,8 @@ _WHERE = {
     "PQNHyperparams": "agents.pqn_agent",
     "pqn_hyperparams": "agents.pqn_agent",
     "pqn": "agents.pqn_agent",
+    "Episodes": "agents.evaluation",
+    "evaluate": "agents.evaluation",
     "make": "agents.registry",
     "hyperparams": "agents.registry",
 }
@@ -37,6 +40,7 @@ __all__ = [
     "Agent",
     "DQNConfig",
     "DQNHyperparams",
+    "Episodes",
     "OptimizerFactory",
     "PPOConfig",
     "PPOHyperparams",
@@ -44,6 +48,7 @@ __all__ = [
     "PQNHyperparams",
     "dqn",
     "dqn_hyperparams",
+    "evaluate",
     "hyperparams",
     "make",
     "ppo",

@@ -79,6 +79,29 @@ class Compare(Generic[Hyper]):
 
 
 @dataclass(frozen=True)
+class Evaluate:
+    """Play full episodes with the trained networks of a run folder."""
+
+    folder: tyro.conf.Positional[Path]
+    """Run folder, as `rlopt train` leaves it."""
+    episodes: int = 100
+    """Episodes per seed of the run."""
+    sampled: bool = False
+    """Act as at the end of training, randomly in part, and not greedily."""
+    seed: int = 0
+    """Seed of the environments."""
+
+    def run(self) -> None:
+        """Prints the table."""
+        from rich.console import Console
+
+        from rlopt import evaluation, results
+
+        returns = evaluation.evaluate(self.folder, episodes=self.episodes, greedy=not self.sampled, seed=self.seed)
+        Console().print(evaluation.table(results.read_config(self.folder), returns, not self.sampled))
+
+
+@dataclass(frozen=True)
 class MetaTrain:
     """Meta-train a learned optimizer with PES on 8x8 image tasks; the same command continues a stopped run."""
 
@@ -269,6 +292,7 @@ def _parse(args: list[str]) -> Any:
     commands = (
         Annotated[Train[kind], subcommand("train", default=train)]  # type: ignore[valid-type]
         | Annotated[Compare[kind], subcommand("compare", default=Compare(agent, hyper=hyper))]  # type: ignore[valid-type]
+        | Annotated[Evaluate, subcommand("evaluate")]
         | Annotated[MetaTrain, subcommand("metatrain", default=MetaTrain())]
         | Annotated[MetaTest, subcommand("metatest", default=MetaTest())]
         | Annotated[Theta, subcommand("theta")]

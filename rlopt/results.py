@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import flax.serialization
+import jax
 import numpy as np
 
 from celo2.files import write_atomic
-from rlopt import optimizers
+from rlopt import optimizers, presets
 from rlopt.config import TrainConfig
 from rlopt.statistics import bootstrap
 from rlopt.training import History
@@ -139,6 +140,49 @@ def read_run(folder: Path) -> Run:
     with np.load(folder / RETURNS, allow_pickle=False) as arrays:
         steps, returns, final, stopped = (arrays[name] for name in ("steps", "returns", "final", "stopped"))
     return Run(folder, steps, returns, final, stopped, json.loads((folder / SUMMARY).read_text(encoding="utf-8")))
+
+
+def read_config(folder: Path) -> TrainConfig:
+    """The settings of a run, its learning rate resolved.
+
+    Raises:
+      ValueError: if the folder holds no run, or one that this version does not understand.
+    """
+    path = folder / CONFIG
+    if not path.is_file():
+        raise ValueError(f"{folder} holds no run ({CONFIG} is needed)")
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        kind = presets.CONFIGS[found["agent"]]
+        hyper: dict[str, Any] = {n: tuple(x) if isinstance(x, list) else x for n, x in found.pop("hyper").items()}
+        settings = {field.name: found[field.name] for field in dataclasses.fields(TrainConfig) if field.name in found}
+        settings["theta"] = None if found["theta"] is None else Path(found["theta"])
+        return TrainConfig(**settings, hyper=kind(**hyper))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is not of a run that this version understands: {error!r}") from error
+
+
+def read_params(folder: Path, template: Any) -> Any:
+    """The trained networks of a finished run, leaves [S, ...].
+
+    Args:
+      folder: the run's.
+      template: tree of arrays or shapes, what they must look like.
+
+    Raises:
+      ValueError: if they are missing, damaged, or of another network.
+    """
+    path = folder / PARAMS
+    if not path.is_file():
+        raise ValueError(f"{folder} holds no finished run ({PARAMS} is needed)")
+    try:
+        params = flax.serialization.from_bytes(template, path.read_bytes())
+        shapes = [(np.shape(a), b.shape) for a, b in zip(*map(jax.tree.leaves, (params, template)), strict=True)]
+    except Exception as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
+    if any(a != b for a, b in shapes):
+        raise ValueError(f"{path} is of another network than {folder / CONFIG} says")
+    return params
 
 
 def _plain(value: Any) -> Any:

@@ -13,7 +13,7 @@ import pytest
 
 import celo2
 from celo2 import scheduler
-from rlopt import cli, presets, results, runtime
+from rlopt import cli, evaluation, presets, results, runtime
 
 TINY = ["--total-steps", "2048", "--num-envs", "4", "--rollout-length", "32", "--minibatches", "2", "--hidden", "8"]
 
@@ -137,7 +137,30 @@ def test_a_class_in_the_current_folder_is_an_environment(tmp_path):
     flags = ["--env", "own_env:Mine", "--optimizer", "adam", "--seeds", "1", "--total-steps", "512", "--out", "run"]
     done = subprocess.run([script, "train", "ppo", *flags], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert results.read_run(tmp_path / "run").summary["env"] == "own_env:Mine"
+    assert results.read_run(tmp_path / "run").summary["env_id"] == "own_env:Mine"
+
+
+def test_a_finished_run_can_be_evaluated_and_others_are_refused(tmp_path, monkeypatch, capsys):
+    done = rlopt("train", "ppo", "--optimizer", "adam", "--seeds", "2", *TINY, "--out", "run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(runtime, "configure", lambda **settings: None)
+    greedy, again = (evaluation.evaluate(Path("run"), episodes=5) for _ in range(2))
+    np.testing.assert_array_equal(greedy, again)
+    assert greedy.shape == (2, 5)
+    assert np.all((greedy >= 8) & (greedy <= 500))
+    assert not np.array_equal(greedy, evaluation.evaluate(Path("run"), episodes=5, greedy=False))
+    assert cli.main(["evaluate", "run", "--episodes", "5"]) == 0
+    shown = capsys.readouterr().out
+    assert f"{greedy[0].mean():.1f}" in shown
+    (tmp_path / "run" / "params.msgpack").write_bytes(b"\x81\xa1x")
+    for arguments, message in (
+        (["evaluate", "nowhere"], "nowhere holds no run"),
+        (["evaluate", "run", "--episodes", "0"], "episodes must be at least 1, got 0"),
+        (["evaluate", "run"], "params.msgpack cannot be read"),
+    ):
+        assert cli.main(arguments) == 2
+        assert message in capsys.readouterr().err
 
 
 def test_listings():

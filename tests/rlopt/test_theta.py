@@ -59,7 +59,10 @@ def test_schedules_are_positive(celo_file):
 
 def test_what_is_no_theta_is_refused(tmp_path, capsys):
     assert cli.main(["theta", "info", "celo3"]) == 2
-    assert "'celo3' is neither a file nor the name of packaged weights (celo, celo2, celo2_base, celo_adam)" in capsys.readouterr().err
+    assert (
+        "'celo3' is neither a file nor the name of packaged weights (celo, celo2, celo2_base, celo_adam)"
+        in capsys.readouterr().err
+    )
     (tmp_path / "noise").write_bytes(b"noise")
     assert cli.main(["theta", "info", str(tmp_path / "noise")]) == 2
     assert "not a flax-msgpack theta file" in capsys.readouterr().err

@@ -1,0 +1,72 @@
+"""Full episodes with the trained networks of a run folder, all seeds in one program."""
+
+from pathlib import Path
+
+import jax
+import numpy as np
+from rich.table import Table
+
+import agents
+import envs
+from rlopt import results, training
+from rlopt.config import TrainConfig
+from rlopt.statistics import iqm
+
+# For environments without a time limit of their own.
+MAX_STEPS = 10_000
+
+
+def evaluate(folder: Path, *, episodes: int = 100, greedy: bool = True, seed: int = 0) -> np.ndarray:
+    """Returns of the first episodes of fresh environments, float32 [S, episodes]; NaN: not over in time.
+
+    Args:
+      folder: of a finished run.
+      episodes: per seed of the run.
+      greedy: the best action each time; False: as at the end of training.
+      seed: fixes the environments' first states and everything random; the same for every seed of the run.
+
+    Raises:
+      ValueError: for a folder without a finished run, or less than one episode.
+    """
+    if episodes < 1:
+        raise ValueError(f"episodes must be at least 1, got {episodes}")
+    config = results.read_config(folder)
+    agent = training.build(config)
+    # Nothing is trained, so the rate does not matter; the shapes of the networks do.
+    keys = jax.vmap(jax.random.key)(np.arange(config.seeds, dtype=np.uint32))
+    template = jax.eval_shape(
+        jax.vmap(lambda key: agent.policy(agent.init(key, agents.hyperparams(config.hyper, 0.0)))), keys
+    )
+    policies = results.read_params(folder, template)
+    env = envs.make(config.env, episodes)
+    max_steps = env.spec.time_limit or MAX_STEPS
+
+    @jax.jit
+    def run(policies: object, key: jax.Array) -> jax.Array:
+        def one(policy: object) -> jax.Array:
+            return agents.evaluate(agent, env, policy, key, max_steps=max_steps, greedy=greedy).returns
+
+        return jax.vmap(one)(policies)
+
+    return np.asarray(run(policies, jax.random.key(seed)))
+
+
+def table(config: TrainConfig, returns: np.ndarray, greedy: bool) -> Table:
+    """Mean return of each seed's policy, and their interquartile mean."""
+    how = "greedy" if greedy else "sampled"
+    rendered = Table(
+        title=f"{config.agent.upper()} with {config.optimizer} on {config.env}: {returns.shape[1]} {how} episodes each"
+    )
+    for heading in ("seed", "mean", "lowest", "highest", "not over"):
+        rendered.add_column(heading, justify="right")
+    means = []
+    for i, row in enumerate(returns):
+        over = row[np.isfinite(row)]
+        missing = str(len(row) - len(over))
+        means.append(over.mean() if len(over) else np.nan)
+        shown = [f"{x:.1f}" for x in (over.mean(), over.min(), over.max())] if len(over) else ["-"] * 3
+        rendered.add_row(str(config.seed + i), *shown, missing)
+    if np.all(np.isfinite(means)):
+        rendered.add_section()
+        rendered.add_row("IQM", f"{float(iqm(np.asarray(means))):.1f}", "", "", "")
+    return rendered
