@@ -38,7 +38,7 @@ class History(NamedTuple):
       What it logged before stays, what would come after is NaN.
     metrics: {name: float32 [S, T]}, means over the interval of what the agent reports.
     params: tree of NumPy arrays with leading axis S, the trained networks.
-    compile_seconds, train_seconds: wall-clock time.
+    compile_seconds, train_seconds: wall-clock time. cpu_seconds: processor time of training, over all cores.
     """
 
     steps: np.ndarray
@@ -50,6 +50,7 @@ class History(NamedTuple):
     params: Any
     compile_seconds: float
     train_seconds: float
+    cpu_seconds: float
 
 
 def build(config: TrainConfig) -> agents.Agent:
@@ -117,7 +118,7 @@ def _train(
     per_iteration: list[Any] = []
     done = 0
     stopped = np.full(config.seeds, -1, np.int64)
-    started = time.monotonic()
+    started, cpu_started = time.monotonic(), time.process_time()
     with tqdm.tqdm(
         total=hyper.num_iterations * hyper.batch_size,
         unit="step",
@@ -143,7 +144,12 @@ def _train(
                 on_interval({"step": steps[-1], **{name: values.tolist() for name, values in row.items()}})
             if np.all(stopped >= 0):
                 break
-    train_seconds = time.monotonic() - started
+    train_seconds, cpu_seconds = time.monotonic() - started, time.process_time() - cpu_started
+
+    params = jax.tree.map(np.asarray, agent.policy(state))
+    # The last update's loss is one that came before it.
+    unbroken = [np.all(np.isfinite(x), axis=tuple(range(1, x.ndim))) for x in jax.tree.leaves(params)]
+    _stop_broken(stopped, np.where(np.all(unbroken, axis=0), 0.0, np.nan), steps[-1], label, config.seed)
 
     columns = {name: np.stack([row[name] for row in rows], axis=1) for name in rows[0]}
     sums = np.concatenate([m.return_sum for m in per_iteration])
@@ -158,9 +164,10 @@ def _train(
         final=np.where(stopped >= 0, worst, _ratio(sums[-tail:].sum(0), counts[-tail:].sum(0))),
         stopped=stopped,
         metrics=columns,
-        params=jax.tree.map(np.asarray, agent.policy(state)),
+        params=params,
         compile_seconds=compile_seconds,
         train_seconds=train_seconds,
+        cpu_seconds=cpu_seconds,
     )
 
 
