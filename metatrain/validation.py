@@ -36,7 +36,6 @@ def make(
     problems: int = 2,
     hidden: int = 32,
     batch_size: int = 64,
-    split: str = SPLIT,
 ) -> Callable[[Any], Score]:
     """Prepares theta -> `Score`; the problems are the same for every theta and every run.
 
@@ -45,11 +44,10 @@ def make(
       specs: families, `SET` or `SET/NETWORK`.
       steps: length of the inner training runs.
       problems: runs per family. hidden, batch_size: of the inner networks.
-      split: which images to train on.
     """
     rule = rules.get(rule_name)
     compiled = []
-    for group in families.load(specs, hidden, batch_size, split):
+    for group in families.load(specs, hidden, batch_size, SPLIT):
         run = jax.jit(_runner(rule, group, steps, problems, batch_size))
         compiled.append((run, [specs[i] for i in group.members], group.task.loss_cap / tasks.CAP))
 

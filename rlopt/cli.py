@@ -178,6 +178,7 @@ class MetaTest:
         """Trains what is missing, prints the tables, draws the curves."""
         from rich.console import Console
 
+        from rlopt import results
         from rlopt.supervised import report
         from rlopt.supervised import suite as supervised
 
@@ -188,7 +189,7 @@ class MetaTest:
         console = Console()
         console.print(report.task_table(cells))
         console.print(report.summary_table(cells, tuned))
-        print(f"run folder: {folder}\nplot: {folder / 'plots' / 'curves.png'}")
+        print(f"run folder: {folder}\nplot: {folder / results.PLOTS / 'curves.png'}")
 
 
 @dataclass(frozen=True)
@@ -218,7 +219,7 @@ class ThetaPlot:
         """Writes the picture."""
         from rlopt import theta, theta_plot
 
-        path = self.out or Path(f"{Path(self.source).name.split('.')[0]}.png")
+        path = self.out or Path(f"{Path(self.source).name.removesuffix('.theta')}.png")
         theta_plot.plot(theta.load(self.source), path)
         print(f"plot: {path}")
 

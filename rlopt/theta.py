@@ -69,14 +69,25 @@ def info(loaded: Loaded) -> str:
     for path, value in paths.items():
         sizes.setdefault("/".join(path[:2]), []).append(value.size)
     norm = float(np.sqrt(sum(np.sum(np.square(x)) for x in paths.values())))
+    digest = sha256(loaded.theta)
+    theirs = loaded.card.get("sha256", digest)
     lines = [
         f"{loaded.name}: theta of {loaded.rule}, {sum(x.size for x in paths.values()):,} numbers, norm {norm:.4g}",
-        f"sha256 {sha256(loaded.theta)}",
+        f"sha256 {digest}",
+        *([] if theirs == digest else [f"the card beside it is of other weights, sha256 {theirs}"]),
         *(f"  {name:28} {sum(parts):7,} numbers in {len(parts)} arrays" for name, parts in sorted(sizes.items())),
         "card:" if loaded.card else "no card beside it",
-        *(f"  {key}: {value}" for key, value in loaded.card.items()),
+        *(f"  {key}: {_short(key, value)}" for key, value in loaded.card.items() if key != "config"),
     ]
     return "\n".join(lines)
+
+
+def _short(key: str, value: Any) -> Any:
+    """An entry of a card in one line; of a long curve its ends. The settings are those of the command."""
+    if key == "loss_curve" and value:
+        ends = [f"{point['loss']:.4g} at iteration {point['iteration']:,}" for point in (value[0], value[-1])]
+        return " to ".join(ends)
+    return value
 
 
 def response(loaded: Loaded) -> Response:

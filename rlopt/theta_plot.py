@@ -40,7 +40,7 @@ def _map(figure: Figure, axes: Any, response: theta_module.Response) -> None:
     figure.colorbar(image, ax=axes, label="mean update / rms")
     axes.set_xlabel("gradient / rms")
     axes.set_ylabel("momentum (decay 0.9) / rms")
-    axes.set_title("update on a 64 x 64 matrix", fontsize=10)
+    axes.set_title("update on a 64 x 64 matrix, not orthogonalised", fontsize=10)
 
 
 def _slices(axes: Any, response: theta_module.Response) -> None:

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from rich.table import Table
 
 from celo2.files import write_atomic
+from rlopt import results
 from rlopt.plotting import COLOURS, save
 from rlopt.statistics import Interval
 from rlopt.supervised import scores
@@ -73,7 +74,7 @@ def write(cells: scores.Cells, folder: Path) -> None:
         for name in names
     }
     write_atomic(folder / "summary.json", json.dumps(summary, indent=1).encode() + b"\n")
-    curves(cells, folder / "plots" / "curves.png")
+    curves(cells, folder / results.PLOTS / "curves.png")
 
 
 def _number(rate: np.ndarray) -> float | None:
