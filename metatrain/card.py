@@ -23,13 +23,15 @@ CURVE_POINTS = 50
 
 
 def command(config: MetaTrainConfig) -> str:
-    """The command line that repeats the run."""
+    """The command line that repeats the run; files and folders by name, wherever they lie."""
     words = [f"rlopt metatrain {config.rule}"]
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         if field.name == "rule" or (value == field.default and field.name != "iterations"):
             continue
-        shown = " ".join(map(str, value)) if isinstance(value, tuple) else value
+        shown = (
+            " ".join(map(str, value)) if isinstance(value, tuple) else value.name if isinstance(value, Path) else value
+        )
         words.append(f"--{field.name.replace('_', '-')} {shown}")
     return " ".join(words)
 
@@ -89,7 +91,7 @@ def write_theta(
         "init_theta": _origin(config.init_theta),
         "seed": config.seed,
         "families": list(config.families),
-        "config": json.loads(json.dumps(dataclasses.asdict(config), default=str)),
+        "config": json.loads(json.dumps(dataclasses.asdict(config), default=lambda path: path.name)),
         "wall_seconds": round(wall_seconds, 1),
         "devices": {"platform": jax.default_backend(), "count": devices, "machine": platform.machine()},
         "loss_curve": [{"iteration": i, "loss": loss} for i, loss in checkpoint.thin(losses, CURVE_POINTS)],
