@@ -36,7 +36,7 @@ def make(name: str, theta: Path | None = None) -> OptimizerFactory:
     if name in _SCHEDULED:
         return _scheduled(name, _load(name, theta))
     if OPTIMIZERS[name].learned:
-        return _learned(_load(name, theta), orthogonalize=name == "celo2")
+        return learned(_load(name, theta), orthogonalize=name == "celo2")
     return _HAND_DESIGNED[name]
 
 
@@ -66,8 +66,10 @@ def _rmsprop(learning_rate: Any, num_updates: int) -> optax.GradientTransformati
     return optax.rmsprop(learning_rate, decay=0.99, eps=ADAM_EPS)
 
 
-def _routed(hidden: optax.GradientTransformation, learning_rate: Any) -> optax.GradientTransformation:
-    fast = optax.adam(ROUTED_MULTIPLIER * learning_rate, eps=ADAM_EPS)
+def _routed(
+    hidden: optax.GradientTransformation, learning_rate: Any, multiplier: float = ROUTED_MULTIPLIER
+) -> optax.GradientTransformation:
+    fast = optax.adam(multiplier * learning_rate, eps=ADAM_EPS)
     return optax.partition({RULE: hidden, ADAM: fast}, celo2.hidden_matrix_labels)
 
 
@@ -100,11 +102,18 @@ def _muon_routed(learning_rate: Any, num_updates: int) -> optax.GradientTransfor
     return _routed(optax.chain(muon, _to_unit_rms(), optax.scale_by_learning_rate(learning_rate)), learning_rate)
 
 
-def _learned(theta: Any, orthogonalize: bool) -> OptimizerFactory:
+def learned(theta: Any, orthogonalize: bool, multiplier: float = ROUTED_MULTIPLIER) -> OptimizerFactory:
+    """Celo2's rule on hidden matrices, Adam elsewhere.
+
+    Args:
+      theta: weights of the rule. orthogonalize: Celo2 (True) or Celo2-base.
+      multiplier: Adam's rate over that of the rule.
+    """
+
     def factory(learning_rate: Any, num_updates: int) -> optax.GradientTransformation:
         del num_updates
         rule = celo2.scale_by_celo2(theta, orthogonalize=orthogonalize, still_without_gradient=True)
-        return _routed(optax.chain(rule, optax.scale_by_learning_rate(learning_rate)), learning_rate)
+        return _routed(optax.chain(rule, optax.scale_by_learning_rate(learning_rate)), learning_rate, multiplier)
 
     return factory
 
