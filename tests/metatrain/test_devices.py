@@ -1,0 +1,83 @@
+"""Meta-training on several devices and in several processes gives what it gives on one."""
+
+import os
+import socket
+import subprocess
+import sys
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import pytest
+
+import celo2
+from metatrain import metrics, outer
+from metatrain.config import MetaTrainConfig
+
+
+def test_eight_devices_give_the_result_of_one():
+    results = []
+    config = MetaTrainConfig(
+        rule="celo2_base",
+        families=("digits", "mnist/deep"),
+        tasks_per_family=8,
+        hidden=8,
+        batch_size=8,
+        truncation=5,
+        min_unroll=5,
+        max_unroll=20,
+        outer_learning_rate=1e-2,
+    )
+    for devices in (jax.devices()[:1], jax.devices()):
+        program = outer.build(config, devices)
+        state = program.init()
+        for _ in range(4):
+            state, measured = program.step(state)
+        results.append((state.theta, measured))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5, rtol=1e-4), *results)
+
+
+class Device(NamedTuple):
+    process_index: int
+    number: int
+
+
+@pytest.mark.parametrize(
+    ("share", "sizes", "each"), [(4, (4, 4), 2), (64, (32,) * 4, 16), (8, (3,), 2), (8, (1,), 1), (24, (3, 2), 2)]
+)
+def test_every_process_gives_equally_many_devices(share, sizes, each):
+    devices = [Device(process, n) for process, size in enumerate(sizes) for n in range(size)]
+    chosen = outer.shared_devices(share, devices)
+    assert [sum(d.process_index == p for d in chosen) for p in range(len(sizes))] == [each] * len(sizes)
+
+
+def test_processes_that_cannot_share_evenly_are_told_what_to_change():
+    with pytest.raises(ValueError, match=r"3 processes cannot share .* --tasks-per-family as a multiple of 3"):
+        outer.shared_devices(4, [Device(process, 0) for process in range(3)])
+
+
+def test_two_processes_give_the_result_of_one(tmp_path):
+    with socket.socket() as listener:
+        listener.bind(("localhost", 0))
+        port = listener.getsockname()[1]
+    flags = ["--iterations", "4", "--families", "digits", "--hidden", "8", "--batch-size", "8"]
+    flags += ["--truncation", "5", "--min-unroll", "5", "--max-unroll", "20", "--refresh-every", "3"]
+    flags += ["--checkpoint-every", "10", "--validate-every", "0"]
+    environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
+    environment["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"
+
+    def start(name, *more):
+        command = [sys.executable, "-m", "rlopt", "metatrain", "celo2_base", *flags, "--out", tmp_path / name, *more]
+        return subprocess.Popen(command, env=environment)
+
+    together = ["--distributed", "--coordinator", f"localhost:{port}", "--num-processes", "2", "--process-id"]
+    processes = [start("two", *together, str(i)) for i in range(2)]
+    assert [process.wait(timeout=300) for process in processes] == [0, 0]
+    assert start("one").wait(timeout=300) == 0
+    one, two = (celo2.load_checkpoint(tmp_path / name / "celo2_base.theta") for name in ("one", "two"))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5, rtol=1e-4), one, two)
+    (row,) = metrics.read(tmp_path / "two")[-1:]
+    assert row["iteration"] == 4
+    # Whole states, of both processes, were written: one process can go on from them.
+    assert start("two", "--iterations", "5").wait(timeout=300) == 0
+    assert metrics.read(tmp_path / "two")[-1]["iteration"] == 5
