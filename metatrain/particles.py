@@ -9,7 +9,7 @@ import numpy as np
 
 from metatrain import augmentation, batches, datasets, families, pes, rules, tasks
 from metatrain.config import MetaTrainConfig
-from metatrain.unroll import StepRecord, TruncatedUnroll, UnrollState
+from metatrain.unroll import Restart, StepRecord, TruncatedUnroll, UnrollState
 
 Theta = Any
 # Pairs of trajectories that are trained side by side: their arrays, some half a megabyte, stay in a core's cache.
@@ -108,6 +108,10 @@ class Particles(NamedTuple):
         inputs: Inputs,
     ) -> tuple[UnrollState, pes.Estimate, jax.Array]:
         config, unroll = self.config, self.unrolls[group]
+        keys = jax.vmap(lambda n: jax.random.split(jax.random.fold_in(key, n)))(jnp.asarray(inputs.number))
+        perturbation = jax.vmap(lambda k: pes.sample_perturbation(k, trained, config.std))(keys[:, 0])
+        thetas = jax.vmap(lambda e: pes.antithetic(trained, e))(perturbation)
+        restart = jax.vmap(unroll.draw_restart)(keys[:, 1])
         images, labels = jnp.asarray(inputs.data.images), jnp.asarray(inputs.data.labels)
 
         def train(trained: Theta, *args: Any) -> tuple[UnrollState, StepRecord]:
@@ -116,12 +120,10 @@ class Particles(NamedTuple):
         # Both signs share problem, batch and restart; only theta and the trajectory differ.
         all_steps = jax.vmap(jax.vmap(train, in_axes=(0, 0, None, None)))
 
-        def truncation(block: tuple[jax.Array, jax.Array, UnrollState]) -> tuple[UnrollState, StepRecord, Theta]:
-            number, place, state = block
-            keys = jax.vmap(lambda n: jax.random.split(jax.random.fold_in(key, n)))(number)
-            perturbation = jax.vmap(lambda k: pes.sample_perturbation(k, trained, config.std))(keys[:, 0])
-            thetas = jax.vmap(lambda e: pes.antithetic(trained, e))(perturbation)
-            restart = jax.vmap(unroll.draw_restart)(keys[:, 1])
+        def truncation(
+            block: tuple[Theta, UnrollState, Restart, jax.Array, jax.Array],
+        ) -> tuple[UnrollState, StepRecord]:
+            thetas, state, restart, number, place = block
             rows = self._rows(data_key, iteration, number, jnp.asarray(inputs.data.sizes)[place])
 
             def body(state: UnrollState, rows_t: jax.Array) -> tuple[UnrollState, StepRecord]:
@@ -130,9 +132,9 @@ class Particles(NamedTuple):
                 return all_steps(thetas, state, restart, batch)
 
             state, record = jax.lax.scan(body, state, jnp.moveaxis(rows, 1, 0))
-            return state, jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), record), perturbation
+            return state, jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), record)
 
-        # Block by block, random draws included, so that all arrays stay in the cache however many particles there are.
+        # Block by block, order of images included, so that all stays in the cache however many particles there are.
         size = max(n for n in range(1, BLOCK + 1) if len(inputs.number) % n == 0)
 
         def split(x: jax.Array) -> jax.Array:
@@ -141,8 +143,9 @@ class Particles(NamedTuple):
         def join(x: jax.Array) -> jax.Array:
             return x.reshape(-1, *x.shape[2:])
 
-        blocks = jax.tree.map(split, (jnp.asarray(inputs.number), jnp.asarray(inputs.place), unrolls))
-        unrolls, record, perturbation = jax.tree.map(join, jax.lax.map(truncation, blocks))
+        numbers = (jnp.asarray(inputs.number), jnp.asarray(inputs.place))
+        blocks = jax.tree.map(split, (thetas, unrolls, restart, *numbers))
+        unrolls, record = jax.tree.map(join, jax.lax.map(truncation, blocks))
         record = jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), record)  # [T, n, 2]
         estimate = pes.estimate(
             record.loss[:, :, 0],
