@@ -184,11 +184,12 @@ class MetaTest:
 
         folder = self.out or Path("runs") / f"metatest-{self.suite}"
         cells = supervised.run(self.config, folder)
-        report.write(cells, folder)
         tuned = {name: len(entry.rates) > 1 for name, entry in supervised.contestants(self.config).items()}
+        pages = (report.task_table(cells), report.summary_table(cells, tuned))
         console = Console()
-        console.print(report.task_table(cells))
-        console.print(report.summary_table(cells, tuned))
+        for page in pages:
+            console.print(page.rich())
+        report.write(cells, folder, pages)
         print(f"run folder: {folder}\nplot: {folder / results.PLOTS / 'curves.png'}")
 
 

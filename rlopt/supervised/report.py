@@ -2,9 +2,9 @@
 
 import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -29,39 +29,57 @@ def _shown(interval: Interval) -> str:
     return f"{interval.estimate:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
 
 
-def summary_table(cells: scores.Cells, tuned: Mapping[str, bool]) -> Table:
+class Page(NamedTuple):
+    """One table: its title, a heading per column, rows of text."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+
+    def rich(self) -> Table:
+        """For a terminal."""
+        table = Table(title=self.title)
+        for i, heading in enumerate(self.header):
+            table.add_column(heading, justify="right" if i else "left")
+        for row in self.rows:
+            table.add_row(*row)
+        return table
+
+    def markdown(self) -> str:
+        """For a document."""
+        lines = (self.header, ("---",) * len(self.header), *self.rows)
+        return "\n".join([f"{self.title}:", "", *(f"| {' | '.join(line)} |" for line in lines), ""])
+
+
+def summary_table(cells: scores.Cells, tuned: Mapping[str, bool]) -> Page:
     """One line per optimizer, best final-loss IQM first."""
     tasks, names = names_of(cells)
-    table = Table(title=f"Against Adam tuned on each task; {len(tasks)} tasks, 95 % intervals over seeds")
-    for column in ("optimizer", "rate", "final loss, IQM", "gap", "speed-up, IQM", "gap", "lower mean loss"):
-        table.add_column(column, justify="left" if column in ("optimizer", "rate") else "right")
+    rows = []
     summaries = {name: scores.summarise(cells, tasks, name) for name in names}
     for name, s in sorted(summaries.items(), key=lambda item: -item[1].final_iqm.estimate):
         rate = cells[tasks[0], name].mean_rate
         setting = "tuned" if tuned[name] else "none" if np.isnan(rate) else f"{float(rate):g}"
         wins = "-" if name == REFERENCE else f"{s.wins} of {s.tasks}"
-        table.add_row(
-            name, setting, _shown(s.final_iqm), _shown(s.final_gap), _shown(s.speed_iqm), _shown(s.speed_gap), wins
-        )
-    return table
+        intervals = (s.final_iqm, s.final_gap, s.speed_iqm, s.speed_gap)
+        rows.append((name, setting, *map(_shown, intervals), wins))
+    return Page(
+        f"Against Adam tuned on each task; {len(tasks)} tasks, 95 % intervals over seeds",
+        ("optimizer", "rate", "final loss, IQM", "gap", "speed-up, IQM", "gap", "lower mean loss"),
+        rows,
+    )
 
 
-def task_table(cells: scores.Cells) -> Table:
-    """Mean training loss per task and optimizer, mean over seeds, each at its best rate."""
+def task_table(cells: scores.Cells) -> Page:
+    """Mean training loss per optimizer and task, mean over seeds, each at its best rate."""
     tasks, names = names_of(cells)
-    table = Table(title="Mean loss over training (mean over seeds)")
-    table.add_column("task")
-    for name in names:
-        table.add_column(name, justify="right")
-    for task in tasks:
-        means = {name: float(cells[task, name].mean.mean()) for name in names}
-        best = min(means.values())
-        table.add_row(task, *(f"[bold]{m:.4f}[/bold]" if m == best else f"{m:.4f}" for m in means.values()))
-    return table
+    means = {name: [float(cells[task, name].mean.mean()) for task in tasks] for name in names}
+    rows = [(name, *(f"{m:.4f}" for m in row)) for name, row in means.items()]
+    return Page("Mean loss over training (mean over seeds)", ("optimizer", *tasks), rows)
 
 
-def write(cells: scores.Cells, folder: Path) -> None:
-    """`summary.json` and the plots."""
+def write(cells: scores.Cells, folder: Path, pages: Sequence[Page]) -> None:
+    """`tables.md`, `summary.json` and the plots."""
+    write_atomic(folder / "tables.md", "\n".join(page.markdown() for page in pages).encode())
     tasks, names = names_of(cells)
     summary: dict[str, Any] = {
         name: scores.summarise(cells, tasks, name)._asdict()

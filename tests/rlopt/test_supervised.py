@@ -186,6 +186,7 @@ def test_the_command_takes_own_weights_and_leaves_tables_and_plot(tmp_path, monk
     assert cli.main(words) == 0
     shown = capsys.readouterr().out
     assert "Mean loss over training" in shown
+    assert "| adam | tuned |" in (tmp_path / "run" / "tables.md").read_text()
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary[f"celo:{theta}"]["mean_rate"] == {"teacher": None}
     assert (tmp_path / "run" / "plots" / "curves.png").stat().st_size > 10_000
