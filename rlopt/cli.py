@@ -188,7 +188,8 @@ class MetaTest:
         pages = (report.task_table(cells), report.summary_table(cells, tuned))
         console = Console()
         for page in pages:
-            console.print(page.rich())
+            for table in page.rich(console.width):
+                console.print(table)
         report.write(cells, folder, pages)
         print(f"run folder: {folder}\nplot: {folder / results.PLOTS / 'curves.png'}")
 

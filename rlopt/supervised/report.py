@@ -36,14 +36,23 @@ class Page(NamedTuple):
     header: tuple[str, ...]
     rows: list[tuple[str, ...]]
 
-    def rich(self) -> Table:
-        """For a terminal."""
-        table = Table(title=self.title)
-        for i, heading in enumerate(self.header):
-            table.add_column(heading, justify="right" if i else "left")
-        for row in self.rows:
-            table.add_row(*row)
-        return table
+    def rich(self, width: int) -> list[Table]:
+        """For a terminal of this width: as many tables as the columns need, each with the first one."""
+        needed = [max(map(len, column)) + 3 for column in zip(self.header, *self.rows, strict=True)]
+        parts: list[list[int]] = [[]]
+        for i in range(1, len(self.header)):
+            if parts[-1] and 1 + needed[0] + sum(needed[k] for k in parts[-1]) + needed[i] > width:
+                parts.append([])
+            parts[-1].append(i)
+        tables = []
+        for number, part in enumerate(parts):
+            table = Table(title=None if number else self.title)
+            for k in (0, *part):
+                table.add_column(self.header[k], justify="right" if k else "left", no_wrap=True)
+            for row in self.rows:
+                table.add_row(*(row[k] for k in (0, *part)))
+            tables.append(table)
+        return tables
 
     def markdown(self) -> str:
         """For a document."""
@@ -64,7 +73,15 @@ def summary_table(cells: scores.Cells, tuned: Mapping[str, bool]) -> Page:
         rows.append((name, setting, *map(_shown, intervals), wins))
     return Page(
         f"Against Adam tuned on each task; {len(tasks)} tasks, 95 % intervals over seeds",
-        ("optimizer", "rate", "final loss, IQM", "gap", "speed-up, IQM", "gap", "lower mean loss"),
+        (
+            "optimizer",
+            "rate",
+            "final loss, IQM",
+            "final loss, gap",
+            "speed-up, IQM",
+            "speed-up, gap",
+            "lower mean loss",
+        ),
         rows,
     )
 
