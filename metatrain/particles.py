@@ -108,7 +108,7 @@ class Particles(NamedTuple):
         inputs: Inputs,
     ) -> tuple[UnrollState, pes.Estimate, jax.Array]:
         config, unroll = self.config, self.unrolls[group]
-        keys = jax.vmap(lambda n: jax.random.split(jax.random.fold_in(key, n)))(jnp.asarray(inputs.number))
+        keys = jax.vmap(lambda n: jax.random.split(jax.random.fold_in(key, n)))(inputs.number)
         perturbation = jax.vmap(lambda k: pes.sample_perturbation(k, trained, config.std))(keys[:, 0])
         thetas = jax.vmap(lambda e: pes.antithetic(trained, e))(perturbation)
         restart = jax.vmap(unroll.draw_restart)(keys[:, 1])
@@ -135,7 +135,7 @@ class Particles(NamedTuple):
             return state, jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), record)
 
         # Block by block, order of images included, so that all stays in the cache however many particles there are.
-        size = max(n for n in range(1, BLOCK + 1) if len(inputs.number) % n == 0)
+        size = max(n for n in range(1, BLOCK + 1) if len(keys) % n == 0)
 
         def split(x: jax.Array) -> jax.Array:
             return x.reshape(-1, size, *x.shape[1:])
@@ -143,8 +143,7 @@ class Particles(NamedTuple):
         def join(x: jax.Array) -> jax.Array:
             return x.reshape(-1, *x.shape[2:])
 
-        numbers = (jnp.asarray(inputs.number), jnp.asarray(inputs.place))
-        blocks = jax.tree.map(split, (thetas, unrolls, restart, *numbers))
+        blocks = jax.tree.map(split, (thetas, unrolls, restart, inputs.number, inputs.place))
         unrolls, record = jax.tree.map(join, jax.lax.map(truncation, blocks))
         record = jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), record)  # [T, n, 2]
         estimate = pes.estimate(

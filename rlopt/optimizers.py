@@ -34,9 +34,9 @@ def make(name: str, theta: Path | None = None) -> OptimizerFactory:
     if theta is not None and not OPTIMIZERS[name].learned:
         raise ValueError(f"optimizer {name!r} has no weights to load from {theta}")
     if name in _SCHEDULED:
-        return _scheduled(name, _load(name, theta))
+        return _scheduled(name, load_weights(name, theta))
     if OPTIMIZERS[name].learned:
-        return learned(_load(name, theta), orthogonalize=name == "celo2")
+        return learned(load_weights(name, theta), orthogonalize=name == "celo2")
     return _HAND_DESIGNED[name]
 
 
@@ -44,10 +44,11 @@ def theta_sha256(name: str, theta: Path | None = None) -> str | None:
     """SHA-256 of the weights that `make` would use, as on their card; None for a rule without weights."""
     if not OPTIMIZERS[name].learned:
         return None
-    return sha256(_load(name, theta))
+    return sha256(load_weights(name, theta))
 
 
-def _load(name: str, theta: Path | None) -> Any:
+def load_weights(name: str, theta: Path | None) -> Any:
+    """The weights of a learned rule: those of a file, or the packaged ones."""
     return celo2.load_theta(name) if theta is None else celo2.load_checkpoint(theta)
 
 

@@ -10,7 +10,7 @@ import celo2
 from celo2 import checks
 from celo2.names import check_known
 from rlopt.catalog import OPTIMIZERS
-from rlopt.optimizers import fan_in_by_fan_out
+from rlopt.optimizers import fan_in_by_fan_out, load_weights
 from rlopt.theta import sha256
 
 # (learning_rate, num_steps) -> optimizer; the rate may be traced.
@@ -69,6 +69,6 @@ def learned(name: str, theta: Path | None = None) -> tuple[Factory, str]:
       ValueError: for an unknown name, or weights of another rule.
     """
     check_known("learned rule", name, LEARNED)
-    weights = celo2.load_theta(name) if theta is None else celo2.load_checkpoint(theta)
+    weights = load_weights(name, theta)
     checks.check_theta(weights, name.removesuffix("_base"))
     return lambda rate, steps: optax.with_extra_args_support(_LEARNED[name](weights, rate, steps)), sha256(weights)
