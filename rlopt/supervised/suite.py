@@ -3,7 +3,7 @@
 import dataclasses
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,14 +16,17 @@ from rlopt.supervised.config import SuiteConfig
 
 CELLS = "cells"
 SETTINGS = "suite.json"
+# Rates that go from the first seed to all seeds, for the mean and for the final loss each.
+FINALISTS = 3
+Runner = Callable[[Sequence[tuple[float, int]]], training.Curves]
 
 
 class Cell(NamedTuple):
     """What one optimizer reached on one task.
 
     rates [K]: tried, with one seed; NaN where there is none to try. tuning_mean, tuning_final [K]: mean and final loss
-    of that seed. mean [S], final [S], smooth [S, T / 10]: of all seeds, each at the best rate for mean or final loss.
-    mean_rate, final_rate: these rates.
+    of that seed (of all seeds for the reference). mean [S], final [S], smooth [S, T / 10]: of all seeds, each at the
+    rate, out of the best `FINALISTS` of the tuning, that is best on average. mean_rate, final_rate: these rates.
     """
 
     rates: np.ndarray
@@ -83,7 +86,7 @@ def run(config: SuiteConfig, folder: Path, progress: bool = True) -> dict[tuple[
     config.check()
     entries = contestants(config)
     chosen = {name: tasks.make(name) for name in config.tasks}
-    settings = {"steps": config.steps, "seeds": config.seeds, "version": tasks.VERSION}
+    settings = {"steps": config.steps, "seeds": config.seeds, "version": tasks.VERSION, "finalists": FINALISTS}
     path = folder / SETTINGS
     if path.exists():
         before = json.loads(path.read_text(encoding="utf-8"))
@@ -115,26 +118,37 @@ def _run_cell(
 ) -> Cell:
     run_all = training.compile_runs(task, factory, config.steps)
     seeds = range(config.seeds)
-    # The reference is what everything else is measured by: it is tuned on all seeds, the others on the first.
+    # The reference is what everything else is measured by: all its rates are tried on all seeds.
     tuning_seeds = seeds if name == optimizers.REFERENCE else seeds[:1]
-    # A rule without a rate still gets a number to ignore.
-    tried = [0.0 if rate != rate else rate for rate in rates]
-    tuning = run_all([(rate, seed) for rate in tried for seed in tuning_seeds])
-    shape = (len(tried), len(tuning_seeds))
-    mean, final = tuning.mean.reshape(shape).mean(1), tuning.final.reshape(shape).mean(1)
-    best = {"mean": int(np.argmin(mean)), "final": int(np.argmin(final))}
-    chosen = sorted(set(best.values()))
-    curves = run_all([(tried[i], seed) for i in chosen for seed in seeds])
-    rows = {aim: chosen.index(i) * len(seeds) + np.arange(len(seeds)) for aim, i in best.items()}
+    tuning = run_all([(rate, seed) for rate in _numbers(rates) for seed in tuning_seeds])
+    shape = (len(rates), len(tuning_seeds))
+    return _choose(
+        run_all, config.seeds, rates, tuning.mean.reshape(shape).mean(1), tuning.final.reshape(shape).mean(1)
+    )
+
+
+def _numbers(rates: Sequence[float]) -> list[float]:
+    """A rule without a rate still gets a number to ignore."""
+    return [0.0 if rate != rate else rate for rate in rates]
+
+
+def _choose(run_all: Runner, seeds: int, rates: Sequence[float], mean: np.ndarray, final: np.ndarray) -> Cell:
+    """The best rates of the tuning (mean, final [K]) run on all seeds: what is best for one may diverge in another."""
+    finalists = sorted({int(i) for loss in (mean, final) for i in np.argsort(loss, kind="stable")[:FINALISTS]})
+    numbers = _numbers(rates)
+    curves = run_all([(numbers[i], seed) for i in finalists for seed in range(seeds)])
+    shape = (len(finalists), seeds)
+    mean_losses, final_losses = curves.mean.reshape(shape), curves.final.reshape(shape)
+    best_mean, best_final = (int(np.argmin(losses.mean(1))) for losses in (mean_losses, final_losses))
     return Cell(
         rates=np.asarray(rates),
         tuning_mean=mean,
         tuning_final=final,
-        mean=curves.mean[rows["mean"]],
-        final=curves.final[rows["final"]],
-        smooth=curves.smooth[rows["final"]],
-        mean_rate=np.asarray(rates[best["mean"]]),
-        final_rate=np.asarray(rates[best["final"]]),
+        mean=mean_losses[best_mean],
+        final=final_losses[best_final],
+        smooth=curves.smooth.reshape(*shape, -1)[best_final],
+        mean_rate=np.asarray(rates[finalists[best_mean]]),
+        final_rate=np.asarray(rates[finalists[best_final]]),
     )
 
 
