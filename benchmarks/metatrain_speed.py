@@ -6,15 +6,17 @@ The published setting is four families of eight problems (64 trajectories, 50 st
 64-32-10 networks; "shipped" is the default recipe, eight families of three kinds of networks. 512: eight times as many
 trajectories. "one device": the same on one core, as several runs side by side have it. "JAX's defaults": without
 `rlopt.runtime`. Each row runs in a process of its own, in turn, `--rounds` times; prints median, range and ratio to the
-first row. The machine should be idle otherwise.
+first row, and the time of the first step, for which everything is compiled anew. The machine should be idle otherwise.
 """
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 PUBLISHED = {"families": ("digits", "mnist", "fashion", "fashion_binary"), "tasks_per_family": 8}
 # rule, what is varied, settings of the run, number of host devices (0: JAX's defaults)
@@ -25,6 +27,7 @@ CASES = {
     "celo2_base, one device, 512": ("celo2_base", PUBLISHED | {"tasks_per_family": 64}, 1),
     "celo2": ("celo2", PUBLISHED, None),
     "celo_phase1": ("celo_phase1", PUBLISHED, None),
+    "celo": ("celo", PUBLISHED, None),
     "celo_adam": ("celo_adam", PUBLISHED, None),
     "celo2_base, shipped": ("celo2_base", {}, None),
     "celo2, shipped": ("celo2", {}, None),
@@ -39,10 +42,12 @@ def measure(case: str, seconds: float) -> None:
         runtime.configure(devices, concurrent=True)
     import jax
 
+    import celo2
     from metatrain import outer
-    from metatrain.config import MetaTrainConfig
+    from metatrain.config import NEEDS_INIT_THETA, MetaTrainConfig
 
-    config = MetaTrainConfig(rule=rule, **settings)
+    start = Path(celo2.__file__).with_name("weights") / f"{rule}.theta" if rule in NEEDS_INIT_THETA else None
+    config = MetaTrainConfig(rule=rule, init_theta=start, **settings)
     program = outer.build(config)
     state = program.init()
     jax.block_until_ready(state)
@@ -74,7 +79,8 @@ def main() -> None:
     for _ in range(args.rounds):
         for case, rows in results.items():
             command = [sys.executable, __file__, "--seconds", str(args.seconds), "--child", case]
-            output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+            environment = os.environ | {"JAX_ENABLE_COMPILATION_CACHE": "false"}
+            output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment).stdout
             rows.append(json.loads(output.splitlines()[-1]))
     medians = {case: statistics.median(row["rate"] for row in rows) for case, rows in results.items()}
     print("| case | inner steps/s (median) | range | ratio | first step, s |\n|---|---|---|---|---|")
