@@ -23,7 +23,7 @@ demo: install
 
 # Most of a test is compilation, which uses one core.
 test: install
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal --durations 20
 
 test-slow: install
 	$(BIN)/python -m pytest -m slow
