@@ -19,7 +19,7 @@ def test_eight_devices_give_the_result_of_one():
     results = []
     config = MetaTrainConfig(
         rule="celo2_base",
-        families=("digits",),
+        families=("digits", "mnist/deep"),
         tasks_per_family=8,
         hidden=8,
         batch_size=8,
