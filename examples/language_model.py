@@ -88,7 +88,7 @@ def main(steps: int = 200) -> dict[str, float]:
     tokens, vocabulary = load_text()
     model = LanguageModel(vocabulary)
     text = jnp.asarray(tokens)
-    start = model.init(jax.random.key(0), text[None, :CONTEXT])
+    start = jax.jit(model.init)(jax.random.key(0), text[None, :CONTEXT])
 
     def loss_fn(params, windows):
         logits = model.apply(params, windows[:, :-1])

@@ -117,36 +117,34 @@ def _run_cell(
     config: SuiteConfig, task: tasks.Task, name: str, factory: optimizers.Factory, rates: Sequence[float]
 ) -> Cell:
     run_all = training.compile_runs(task, factory, config.steps)
-    seeds = range(config.seeds)
     # The reference is what everything else is measured by: all its rates are tried on all seeds.
-    tuning_seeds = seeds if name == optimizers.REFERENCE else seeds[:1]
-    tuning = run_all([(rate, seed) for rate in _numbers(rates) for seed in tuning_seeds])
-    shape = (len(rates), len(tuning_seeds))
-    return _choose(
-        run_all, config.seeds, rates, tuning.mean.reshape(shape).mean(1), tuning.final.reshape(shape).mean(1)
-    )
+    tuning_seeds = config.seeds if name == optimizers.REFERENCE else 1
+    return _choose(run_all, config.seeds, rates, _run_grid(run_all, rates, range(tuning_seeds)))
 
 
-def _numbers(rates: Sequence[float]) -> list[float]:
-    """A rule without a rate still gets a number to ignore."""
-    return [0.0 if rate != rate else rate for rate in rates]
+def _run_grid(run_all: Runner, rates: Sequence[float], seeds: Sequence[int]) -> training.Curves:
+    """Leaves [K, S, ...]. A rule without a rate (NaN) still gets a number to ignore."""
+    curves = run_all([(0.0 if rate != rate else rate, seed) for rate in rates for seed in seeds])
+    return training.Curves(*(leaf.reshape(len(rates), len(seeds), *leaf.shape[1:]) for leaf in curves))
 
 
-def _choose(run_all: Runner, seeds: int, rates: Sequence[float], mean: np.ndarray, final: np.ndarray) -> Cell:
-    """The best rates of the tuning (mean, final [K]) run on all seeds: what is best for one may diverge in another."""
+def _choose(run_all: Runner, seeds: int, rates: Sequence[float], tuning: training.Curves) -> Cell:
+    """The best rates of the tuning, leaves [K, up to S], on all seeds: what is best for one may diverge in another."""
+    mean, final = tuning.mean.mean(1), tuning.final.mean(1)
     finalists = sorted({int(i) for loss in (mean, final) for i in np.argsort(loss, kind="stable")[:FINALISTS]})
-    numbers = _numbers(rates)
-    curves = run_all([(numbers[i], seed) for i in finalists for seed in range(seeds)])
-    shape = (len(finalists), seeds)
-    mean_losses, final_losses = curves.mean.reshape(shape), curves.final.reshape(shape)
-    best_mean, best_final = (int(np.argmin(losses.mean(1))) for losses in (mean_losses, final_losses))
+    curves = training.Curves(*(leaf[finalists] for leaf in tuning))
+    untried = range(tuning.mean.shape[1], seeds)
+    if untried:
+        rest = _run_grid(run_all, [rates[i] for i in finalists], untried)
+        curves = training.Curves(*(np.concatenate(leaves, axis=1) for leaves in zip(curves, rest, strict=True)))
+    best_mean, best_final = int(np.argmin(curves.mean.mean(1))), int(np.argmin(curves.final.mean(1)))
     return Cell(
         rates=np.asarray(rates),
         tuning_mean=mean,
         tuning_final=final,
-        mean=mean_losses[best_mean],
-        final=final_losses[best_final],
-        smooth=curves.smooth.reshape(*shape, -1)[best_final],
+        mean=curves.mean[best_mean],
+        final=curves.final[best_final],
+        smooth=curves.smooth[best_final],
         mean_rate=np.asarray(rates[finalists[best_mean]]),
         final_rate=np.asarray(rates[finalists[best_final]]),
     )

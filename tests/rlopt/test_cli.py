@@ -117,16 +117,16 @@ def test_seeds_are_independent_of_their_company(tmp_path):
 
 
 def test_metatrain_writes_theta_and_continues(tmp_path):
-    arguments = ["metatrain", "celo2_base", "--iterations", "2", "--tasks-per-family", "1", "--truncation", "4"]
+    arguments = ["metatrain", "celo_adam", "--iterations", "2", "--tasks-per-family", "1", "--truncation", "4"]
     arguments += ["--families", "digits", "fashion", "--validate-every", "0"]
     done = rlopt(*arguments, "--out", "meta", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "meta" / "celo2_base.theta").exists()
+    assert (tmp_path / "meta" / "celo_adam.theta").exists()
     assert (tmp_path / "meta" / "plots" / "meta_loss.png").exists()
     arguments[3] = "3"
     done = rlopt(*arguments, "--out", "meta", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert json.loads((tmp_path / "meta" / "celo2_base.json").read_text())["iterations"] == 3
+    assert json.loads((tmp_path / "meta" / "celo_adam.json").read_text())["iterations"] == 3
 
 
 def test_a_class_in_the_current_folder_is_an_environment(tmp_path):

@@ -114,14 +114,21 @@ def test_hand_designed_rates_are_tuned_and_learned_ones_are_not(finished):
 
 
 def test_a_rate_that_diverges_in_another_seed_is_not_chosen():
+    ran = []
+
     def run_all(pairs):
+        ran.extend(pairs)
         final = np.asarray([9.0 if (rate, seed) == (0.3, 1) else rate for rate, seed in pairs])
         return training.Curves(1 - final / 10, final, final[:, None] * np.ones(4))
 
     rates = (0.3, 0.4, 0.5, 0.6, np.nan)
-    cell = suite._choose(
-        run_all, 2, rates, np.asarray([0.97, 0.96, 0.95, 0.94, 5]), np.asarray([0.3, 0.4, 0.5, 0.6, 5])
+    tuning = training.Curves(
+        np.asarray([[0.97], [0.96], [0.95], [0.94], [5]]),
+        np.asarray([[0.3], [0.4], [0.5], [0.6], [5]]),
+        np.asarray([0.3, 0.4, 0.5, 0.6, 5])[:, None, None] * np.ones((1, 1, 4)),
     )
+    cell = suite._choose(run_all, 2, rates, tuning)
+    assert ran == [(rate, 1) for rate in rates[:4]]  # seed 0 was the tuning's
     assert (cell.final_rate, cell.mean_rate) == (0.4, 0.3)
     np.testing.assert_array_equal(cell.final, [0.4, 0.4])
     np.testing.assert_allclose(cell.mean, [0.97, 0.1])
