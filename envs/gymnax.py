@@ -66,7 +66,7 @@ def from_class(path: str, num_envs: int) -> VectorEnv:
     module, _, name = path.partition(":")
     try:
         env = getattr(importlib.import_module(module), name)()
-    except (ImportError, AttributeError, TypeError) as error:
+    except Exception as error:  # a user's own class may raise anything
         raise ValueError(f"cannot make an environment from {path!r}: {error}") from error
     missing = [
         attribute

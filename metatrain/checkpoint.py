@@ -98,7 +98,8 @@ def save(
     write_atomic(path, json.dumps(header).encode() + b"\n" + payload)
     kept = _files(folder)
     compact = [file for file in kept if _iteration(file) % config.refresh_every == 0]
-    for old in set(kept) - {*kept[-KEEP:], *compact[-1:]}:
+    # Files of later iterations are damaged ones that were passed over: the new one is not to be pruned for them.
+    for old in set(kept) - {*kept[-KEEP:], *compact[-1:], path}:
         old.unlink(missing_ok=True)
     return path
 

@@ -10,6 +10,7 @@ import math
 import pickletools
 import struct
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -50,6 +51,8 @@ def load(folder: Path, name: str) -> Arrays:
         what = DOWNLOADS.get(name, "its files, in IDX, CIFAR-10, MATLAB or npz format")
         raise ValueError(f"no image set {name!r} in {folder}: put {what} into {several}")
     where = single if single.is_file() else several
+    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+        raise ValueError(f"{where}: labels must be one integer per image, got {labels.dtype} of shape {labels.shape}")
     if len(images) != len(labels):
         raise ValueError(f"{where}: {len(images)} images but {len(labels)} labels")
     if not len(images):
@@ -58,7 +61,7 @@ def load(folder: Path, name: str) -> Arrays:
         low, high = (float(f(images)) for f in (np.min, np.max))
         if not (low >= 0 and 1 < high <= 255):  # also catches NaN
             raise ValueError(f"{where}: pixels must lie in 0..255 (and not all in 0..1), got {low:g}..{high:g}")
-    if not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0 or labels.max() >= NUM_CLASSES:
+    if labels.min() < 0 or labels.max() >= NUM_CLASSES:
         raise ValueError(f"{where}: labels must be integers in 0..9, got {labels.min()}..{labels.max()}")
     return reduce(images), labels.astype(np.int32)
 
@@ -138,7 +141,7 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
     if data[:2] == b"\x1f\x8b":
         try:
             data = gzip.decompress(data)
-        except (OSError, EOFError) as error:
+        except (OSError, EOFError, zlib.error) as error:
             raise ValueError(f"{path} is a damaged or truncated gzip file: {error}") from error
     header = 4 + 4 * dimensions
     if len(data) < header or data[:4] != bytes((0, 0, 8, dimensions)):
@@ -213,7 +216,7 @@ def _npz(path: Path) -> Arrays:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             images, labels = arrays["images"], arrays["labels"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} should be an npz file with images and labels: {error}") from error
     if images.ndim == 2:
         side = math.isqrt(images.shape[1])

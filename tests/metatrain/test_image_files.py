@@ -196,6 +196,26 @@ def no_square(folder):
     np.savez(folder.with_suffix(".npz"), images=GREY.reshape(30, -1)[:, 1:], labels=LABELS)
 
 
+def labels_one_hot(folder):
+    np.savez(folder.with_suffix(".npz"), images=GREY, labels=np.eye(10, dtype=np.int64)[LABELS])
+
+
+def labels_in_words(folder):
+    np.savez(folder.with_suffix(".npz"), images=GREY, labels=LABELS.astype(str))
+
+
+def a_single_array(folder):
+    with folder.with_suffix(".npz").open("wb") as file:
+        np.save(file, GREY)
+
+
+def damaged_gzip(folder):
+    write_idx(folder)
+    path = folder / "train-images-idx3-ubyte.gz"
+    data = path.read_bytes()
+    path.write_bytes(data[:40] + b"\xff" * 40 + data[80:])
+
+
 def no_numbers(folder):
     np.savez(folder.with_suffix(".npz"), images=GREY.astype(str), labels=LABELS)
 
@@ -218,6 +238,10 @@ def no_numbers(folder):
         (pixels_not_finite, r"pixels must lie in 0\.\.255 .* got nan\.\.nan"),
         (no_square, r"own\.npz: 783 pixels per image are no square"),
         (no_numbers, r"own\.npz: images must be numbers"),
+        (labels_one_hot, r"labels must be one integer per image, got int64 of shape \(30, 10\)"),
+        (labels_in_words, r"labels must be one integer per image, got <U\d+ of shape"),
+        (a_single_array, "should be an npz file"),
+        (damaged_gzip, "damaged or truncated gzip"),
     ],
 )
 def test_bad_files_are_refused_by_name(tmp_path, damage, message):

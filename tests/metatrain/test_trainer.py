@@ -152,6 +152,15 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(own_copy):
         assert loaded.iteration == 4
 
 
+def test_a_new_checkpoint_outlives_damaged_ones_of_later_iterations(own_copy):
+    folder = own_copy / "checkpoints"
+    for name in ("00000006", "00000007"):
+        (folder / f"checkpoint_{name}.msgpack").write_bytes(b"cut")
+    assert checkpoint.save(folder, outer.build(SMALL).init(), 5, SMALL, 1.0, []).exists()
+    with pytest.warns(UserWarning, match="passing over"):
+        assert checkpoint.load_latest(folder, jax.eval_shape(outer.build(SMALL).init), SMALL).iteration == 5
+
+
 def test_with_every_checkpoint_damaged_nothing_is_started_anew(own_copy):
     for path in (own_copy / "checkpoints").iterdir():
         path.write_bytes(path.read_bytes()[:100])
