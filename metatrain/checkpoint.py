@@ -96,10 +96,10 @@ def save(
     }
     path = folder / f"checkpoint_{iteration:08d}.msgpack"
     write_atomic(path, json.dumps(header).encode() + b"\n" + payload)
-    kept = _files(folder)
+    # Not those of later iterations: they are damaged ones that were passed over, and must not displace intact ones.
+    kept = [file for file in _files(folder) if _iteration(file) <= iteration]
     compact = [file for file in kept if _iteration(file) % config.refresh_every == 0]
-    # Files of later iterations are damaged ones that were passed over: the new one is not to be pruned for them.
-    for old in set(kept) - {*kept[-KEEP:], *compact[-1:], path}:
+    for old in set(kept) - {*kept[-KEEP:], *compact[-1:]}:
         old.unlink(missing_ok=True)
     return path
 

@@ -157,6 +157,7 @@ def test_a_new_checkpoint_outlives_damaged_ones_of_later_iterations(own_copy):
     for name in ("00000006", "00000007"):
         (folder / f"checkpoint_{name}.msgpack").write_bytes(b"cut")
     assert checkpoint.save(folder, outer.build(SMALL).init(), 5, SMALL, 1.0, []).exists()
+    assert (folder / "checkpoint_00000004.msgpack").exists()
     with pytest.warns(UserWarning, match="passing over"):
         assert checkpoint.load_latest(folder, jax.eval_shape(outer.build(SMALL).init), SMALL).iteration == 5
 
