@@ -66,6 +66,11 @@ class PPOConfig:
         return self.num_envs * self.rollout_length
 
     @property
+    def learning_batch(self) -> int:
+        """Transitions per gradient step."""
+        return self.batch_size // self.minibatches
+
+    @property
     def num_iterations(self) -> int:
         """Iterations of rollout and learning."""
         return self.total_steps // self.batch_size
@@ -83,6 +88,11 @@ class PPOConfig:
         """
         checks.at_least_one(self, "total_steps", "num_envs", "rollout_length", "epochs", "minibatches")
         checks.rollout(self)
+        if self.normalize_advantages and self.learning_batch < 2:
+            raise ValueError(
+                f"{self.minibatches} minibatches leave one sample each, whose standardised advantage is always 0; use "
+                "fewer, or normalize_advantages=False"
+            )
         checks.shares(self, "gamma", "gae_lambda")
         checks.positive_or_none(self, "clip_epsilon", "max_grad_norm", "target_kl")
         for name in ("entropy_coef", "value_coef"):

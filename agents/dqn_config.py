@@ -156,6 +156,11 @@ class PQNConfig:
         return self.num_envs * self.rollout_length
 
     @property
+    def learning_batch(self) -> int:
+        """Transitions per gradient step."""
+        return self.batch_size // self.minibatches
+
+    @property
     def num_iterations(self) -> int:
         """Iterations of rollout and learning."""
         return self.total_steps // self.batch_size

@@ -255,7 +255,7 @@ def ppo(env: VectorEnv, config: PPOConfig, optimizer: OptimizerFactory) -> Agent
 
         # One permutation per epoch, cut into minibatches without replacement.
         order = permutation.epochs(shuffle_key, config.epochs, config.batch_size)
-        rows = order.reshape(updates_per_iteration, config.batch_size // config.minibatches)
+        rows = order.reshape(updates_per_iteration, config.learning_batch)
         carry = (params, state.opt_state, jnp.zeros([], bool))
         (params, opt_state, _), (history, looked_at, made) = jax.lax.scan(update, carry, rows)
         means = jax.tree.map(lambda x: losses.masked_mean(x, looked_at), history)

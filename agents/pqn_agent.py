@@ -146,7 +146,7 @@ def pqn(env: VectorEnv, config: PQNConfig, optimizer: OptimizerFactory) -> Agent
             return (optax.apply_updates(params, updates), opt_state), stats
 
         order = permutation.epochs(shuffle_key, config.epochs, config.batch_size)
-        rows = order.reshape(updates_per_iteration, config.batch_size // config.minibatches)
+        rows = order.reshape(updates_per_iteration, config.learning_batch)
         (params, opt_state), history = jax.lax.scan(update, (params, state.opt_state), rows)
         measured = metrics.iteration(rollout.episode_return, rollout.episode_length, history, epsilon)
         return PQNState(state.iteration + 1, params, opt_state, env_state, obs, key, hyper), measured

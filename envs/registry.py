@@ -13,6 +13,8 @@ def ids() -> tuple[str, ...]:
 
 def check_id(env_id: str) -> None:
     """Refuses an unknown id; the message lists what there is, closest first. `module:Class` is not looked up yet."""
+    if env_id in gymnax.NEEDS_NETWORK:
+        raise ValueError(f"{env_id} downloads its images when it is made, and is not offered")
     if env_id not in ids() and ":" not in env_id:
         close = difflib.get_close_matches(env_id, ids(), n=len(ids()), cutoff=0.0)
         raise ValueError(f"unknown environment {env_id!r}; there are {', '.join(close)}")

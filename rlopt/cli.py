@@ -310,7 +310,9 @@ def main(args: list[str] | None = None) -> int:
     """Runs one command; returns the exit status (2: refused input)."""
     command = _parse(sys.argv[1:] if args is None else args)
     try:
-        runtime.configure(concurrent=isinstance(command, MetaTrain))
+        seeds = command.config.seeds if isinstance(command, Train) else getattr(command, "seeds", None)
+        num_devices = runtime.devices_for(seeds) if seeds else None
+        runtime.configure(num_devices=num_devices, concurrent=isinstance(command, MetaTrain))
         command.run()
     except (ValueError, OSError) as error:
         print(f"rlopt: {error}", file=sys.stderr)

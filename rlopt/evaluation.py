@@ -1,5 +1,6 @@
 """Full episodes with the trained networks of a run folder, all seeds in one program."""
 
+import dataclasses
 from pathlib import Path
 
 import jax
@@ -8,7 +9,7 @@ from rich.table import Table
 
 import agents
 import envs
-from rlopt import results, training
+from rlopt import results, training, watchdog
 from rlopt.config import TrainConfig
 from rlopt.statistics import iqm
 
@@ -31,8 +32,8 @@ def evaluate(folder: Path, *, episodes: int = 100, greedy: bool = True, seed: in
     if episodes < 1:
         raise ValueError(f"episodes must be at least 1, got {episodes}")
     config = results.read_config(folder)
-    agent = training.build(config)
-    # Nothing is trained, so the rate does not matter; the shapes of the networks do.
+    # Nothing is trained, so neither the optimizer nor its weight file matters; the shapes of the networks do.
+    agent = training.build(dataclasses.replace(config, optimizer="adam", learning_rate=1.0, theta=None))
     keys = jax.vmap(jax.random.key)(np.arange(config.seeds, dtype=np.uint32))
     template = jax.eval_shape(
         jax.vmap(lambda key: agent.policy(agent.init(key, agents.hyperparams(config.hyper, 0.0)))), keys
@@ -48,7 +49,8 @@ def evaluate(folder: Path, *, episodes: int = 100, greedy: bool = True, seed: in
 
         return jax.vmap(one)(policies)
 
-    return np.asarray(run(policies, jax.random.key(seed)))
+    with watchdog.watch(f"playing {config.env}", enabled=jax.default_backend() == "cpu"):
+        return np.asarray(run(policies, jax.random.key(seed)))
 
 
 def table(config: TrainConfig, returns: np.ndarray, greedy: bool) -> Table:

@@ -11,7 +11,7 @@ from matplotlib.ticker import EngFormatter
 
 from celo2.files import write_atomic
 from rlopt.results import Run
-from rlopt.statistics import bootstrap, iqm
+from rlopt.statistics import bootstrap, iqm, lowest
 
 # Okabe and Ito's colours, told apart by colour-blind readers too.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -74,10 +74,8 @@ def curve_grid(runs: Sequence[Run], path: Path) -> None:
 
 def _with_stopped(run: Run) -> np.ndarray:
     """Returns [S, T] in which stopped seeds count as the lowest return of all, as in their final returns."""
-    if not np.any(np.isfinite(run.returns)):
-        return run.returns
     after = (run.stopped[:, None] >= 0) & (run.steps > run.stopped[:, None])
-    return np.where(after, np.nanmin(run.returns), run.returns)
+    return np.where(after, lowest(run.returns), run.returns)
 
 
 def meta_loss(rows: Sequence[dict[str, float]], title: str, path: Path) -> None:

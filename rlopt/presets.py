@@ -84,6 +84,7 @@ PRESETS: dict[tuple[str, str], Preset] = {
     ("pqn", "Acrobot-v1"): Preset(),
     ("pqn", "Catch-bsuite"): Preset(),
     **{(agent, game): preset for agent, preset in _MINATAR.items() for game in _GAMES},
+    ("ppo", "Asterix-MinAtar"): _MINATAR["ppo"]._replace(rate=1.2),
 }
 
 

@@ -22,6 +22,12 @@ def iqm(scores: np.ndarray, axis: int = -1) -> np.ndarray:
     return np.take(scores, range(cut, count - cut), axis=axis).mean(axis=axis)
 
 
+def lowest(scores: np.ndarray) -> float:
+    """The lowest score that is finite, which stopped seeds count as; NaN if there is none."""
+    finite = scores[np.isfinite(scores)]
+    return float(finite.min()) if finite.size else float("nan")
+
+
 def bootstrap(
     scores: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray] = iqm, resamples: int = 2000, seed: int = 0
 ) -> Interval:

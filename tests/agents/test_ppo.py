@@ -121,6 +121,7 @@ def test_initialisation_uses_no_lapack():
     ("changes", "message"),
     [
         ({"minibatches": 3}, "batch of 512 .* does not divide into 3 minibatches"),
+        ({"minibatches": 512}, "512 minibatches leave one sample each, whose standardised advantage is always 0"),
         ({"num_envs": 0}, "num_envs must be at least 1, got 0"),
         ({"gamma": 1.5}, r"gamma must lie in \[0, 1\], got 1.5"),
         ({"total_steps": 100}, r"total_steps \(100\) must cover one rollout of 512"),

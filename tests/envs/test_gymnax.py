@@ -81,6 +81,11 @@ def test_unknown_id_lists_close_matches_first():
         envs.make("Cartpole", num_envs=1)
 
 
+def test_an_environment_that_downloads_says_so():
+    with pytest.raises(ValueError, match="MNISTBandit-bsuite downloads its images when it is made"):
+        envs.make("MNISTBandit-bsuite", num_envs=1)
+
+
 def test_no_environments_is_refused():
     with pytest.raises(ValueError, match="num_envs must be at least 1, got 0"):
         envs.make("CartPole-v1", num_envs=0)

@@ -76,6 +76,18 @@ def test_a_broken_seed_is_stopped_named_and_counted_as_the_worst_and_the_others_
     assert (tmp_path / "curve.png").stat().st_size > 10_000
 
 
+def test_seeds_trained_in_turn_learn_what_they_learn_side_by_side(monkeypatch):
+    # Both programs must be right, whichever of them is chosen for a size of minibatch on this machine.
+    monkeypatch.setattr(training.runtime, "devices_for", lambda seeds, available: 2)
+    side_by_side = training.train(CONFIG, progress=False)
+    monkeypatch.setattr(training, "VMAP_BELOW", 1)
+    in_turn = training.train(CONFIG, progress=False)
+    np.testing.assert_array_equal(in_turn.steps, side_by_side.steps)
+    np.testing.assert_allclose(in_turn.returns[:, :20], side_by_side.returns[:, :20], rtol=1e-5)
+    for name, values in side_by_side.metrics.items():
+        np.testing.assert_allclose(in_turn.metrics[name][:, :20], values[:, :20], rtol=1e-3, atol=1e-4, err_msg=name)
+
+
 def test_training_ends_when_no_seed_is_left(tmp_path, monkeypatch):
     with pytest.warns(RuntimeWarning):
         run = train_into(tmp_path / "run", monkeypatch, lambda kernel: kernel[0, 0] == kernel[0, 0])
