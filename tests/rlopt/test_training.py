@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from agents import PPOConfig
-from rlopt import experiment, optimizers, plotting, results, statistics, training
+from rlopt import experiment, optimizers, plotting, results, runtime, statistics, training
 from rlopt.config import TrainConfig
 
 # What `pytest.warns` sees besides comes from gymnax and distrax.
@@ -76,9 +76,13 @@ def test_a_broken_seed_is_stopped_named_and_counted_as_the_worst_and_the_others_
     assert (tmp_path / "curve.png").stat().st_size > 10_000
 
 
+def test_devices_divide_the_seeds():
+    assert [runtime.devices_for(seeds, 4) for seeds in (1, 2, 3, 6, 7, 16)] == [1, 2, 3, 3, 1, 4]
+
+
 def test_seeds_trained_in_turn_learn_what_they_learn_side_by_side(monkeypatch):
     # Both programs must be right, whichever of them is chosen for a size of minibatch on this machine.
-    monkeypatch.setattr(training.runtime, "devices_for", lambda seeds, available: 2)
+    monkeypatch.setattr(runtime, "devices_for", lambda seeds, available: 2)
     side_by_side = training.train(CONFIG, progress=False)
     monkeypatch.setattr(training, "VMAP_BELOW", 1)
     in_turn = training.train(CONFIG, progress=False)
