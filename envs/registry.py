@@ -2,33 +2,48 @@
 
 import difflib
 
-from envs import gymnax, probes
+from envs import atari, gymnax, probes
+from envs.atari_config import AtariConfig
 from envs.base import VectorEnv
 
 
 def ids() -> tuple[str, ...]:
     """Every id that `make` knows."""
-    return gymnax.ids() + probes.ids()
+    return gymnax.ids() + probes.ids() + atari.ids()
+
+
+def is_atari(env_id: str) -> bool:
+    """Whether an id is that of an Atari game, whose settings are an `AtariConfig`."""
+    # Ids of the others are known without importing envpool, which takes a second.
+    return env_id not in gymnax.ids() + probes.ids() and ":" not in env_id and atari.suite(env_id) == atari.SUITE
 
 
 def check_id(env_id: str) -> None:
     """Refuses an unknown id; the message lists what there is, closest first. `module:Class` is not looked up yet."""
+    if ":" in env_id or env_id in gymnax.ids() + probes.ids() or is_atari(env_id):
+        return
     if env_id in gymnax.NEEDS_NETWORK:
         raise ValueError(f"{env_id} downloads its images when it is made, and is not offered")
-    if env_id not in ids() and ":" not in env_id:
-        close = difflib.get_close_matches(env_id, ids(), n=len(ids()), cutoff=0.0)
-        raise ValueError(f"unknown environment {env_id!r}; there are {', '.join(close)}")
+    suite = atari.suite(env_id)
+    if suite is not None:
+        raise ValueError(
+            f"{env_id} is of envpool's {suite.removeprefix('envpool.')} suite; of envpool, only Atari is offered"
+        )
+    close = difflib.get_close_matches(env_id, ids(), n=len(ids()), cutoff=0.0)
+    raise ValueError(f"unknown environment {env_id!r}; there are {', '.join(close)}")
 
 
-def make(env_id: str, num_envs: int) -> VectorEnv:
+def make(env_id: str, num_envs: int, atari_config: AtariConfig | None = None) -> VectorEnv:
     """num_envs copies of an environment, stepped together.
 
     Args:
       env_id: one of `ids()`, or `module:Class` for any other class with gymnax's interface (1.0).
       num_envs: how many, at least 1.
+      atari_config: how an Atari game is shown and played; default: `AtariConfig()`. Others have no such settings.
 
     Raises:
-      ValueError: for an unknown id, a class that cannot be made, or num_envs < 1.
+      ValueError: for an unknown id, a class that cannot be made, num_envs < 1, or settings of a game for another
+        environment.
 
     Example:
       >>> import envs, jax
@@ -40,6 +55,10 @@ def make(env_id: str, num_envs: int) -> VectorEnv:
     check_id(env_id)
     if num_envs < 1:
         raise ValueError(f"num_envs must be at least 1, got {num_envs}")
+    if is_atari(env_id):
+        return atari.make(env_id, num_envs, atari_config)
+    if atari_config is not None:
+        raise ValueError(f"{env_id} is not an Atari game; atari_config must be None")
     if ":" in env_id:
         return gymnax.from_class(env_id, num_envs)
     return (probes if env_id in probes.ids() else gymnax).make(env_id, num_envs)

@@ -1,0 +1,171 @@
+"""Atari games of envpool (Weng et al., arXiv 2206.10558) behind `VectorEnv`.
+
+A pool of emulators is state that no array can hold. What a program carries is the pool's number, and every step calls
+back to the host with it. So one program serves any number of pools: seeds side by side, in turn, or on several devices
+each play games of their own, seeded from the key that `reset` is given. (envpool's bridge to XLA has the address of one
+pool written into the program, which can then be neither mapped over seeds nor kept in the cache of compiled programs.)
+
+envpool starts the next game in the step after an end, whose action it ignores: that step is not `valid`.
+"""
+
+import os
+import warnings
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import io_callback
+
+from envs.atari_config import AtariConfig
+from envs.base import Discrete, EnvSpec, TimeStep, VectorEnv
+
+SUITE = "envpool.atari"
+
+
+class AtariState(NamedTuple):
+    """pool: int32, number of the pool. ended: bool [N], the last step ended a life or a game.
+
+    episode_return: float32 [N], raw. episode_length: int32 [N]. Both of the full game so far.
+    """
+
+    pool: jax.Array
+    ended: jax.Array
+    episode_return: jax.Array
+    episode_length: jax.Array
+
+
+class _Pools:
+    """The running pools of one `VectorEnv`; they live as long as it does."""
+
+    def __init__(self, env_id: str, num_envs: int, config: AtariConfig) -> None:
+        self._arguments: dict[str, Any] = {
+            "task_id": env_id,
+            "env_type": "gymnasium",
+            "num_envs": num_envs,
+            "num_threads": min(num_envs, config.num_threads or _num_cores()),
+            "img_height": config.image_size,
+            "img_width": config.image_size,
+            "stack_num": config.stack,
+            "frame_skip": config.frame_skip,
+            "noop_max": config.noop_max,
+            "repeat_action_probability": config.sticky_actions,
+            "full_action_space": config.full_action_space,
+            "episodic_life": config.episodic_life,
+            "reward_clip": config.clip_rewards,
+            "max_episode_steps": config.max_steps,
+        }
+        self._pools: list[Any] = []
+
+    def start(self, seed: np.ndarray) -> tuple[Any, np.ndarray]:
+        """A new pool: its number, and first observations [N, stack, H, W]."""
+        import envpool
+
+        # Seeds of neighbouring pools must not overlap: game i of a pool has this plus i.
+        pool = envpool.make(**self._arguments, seed=int(seed) % 2**30)
+        obs, _ = pool.reset()
+        self._pools.append(pool)
+        return np.int32(len(self._pools) - 1), obs
+
+    def step(self, number: np.ndarray, action: np.ndarray) -> tuple[Any, ...]:
+        """The same number, observations, rewards as learned from, raw rewards, ends, cuts, ends of games."""
+        obs, reward, terminated, truncated, info = self._pools[int(number)].step(np.asarray(action, np.int32))
+        return (
+            *(np.int32(number), obs, reward.astype(np.float32), info["reward"].astype(np.float32)),
+            *(terminated.astype(bool), truncated.astype(bool), info["terminated"].astype(bool)),
+        )
+
+
+def ids() -> tuple[str, ...]:
+    """Every game of envpool."""
+    return tuple(name for name, suite in _suites().items() if suite == SUITE)
+
+
+def suite(env_id: str) -> str | None:
+    """Which part of envpool an id belongs to, such as `envpool.atari`; None: not to envpool."""
+    return _suites().get(env_id)
+
+
+def make(env_id: str, num_envs: int, config: AtariConfig | None = None) -> VectorEnv:
+    """num_envs copies of a game, such as `Pong-v5`, stepped together.
+
+    Observations are uint8 [N, size, size, stack], the newest frame last. Each call of `reset` starts a pool of its own.
+
+    Raises:
+      ValueError: for impossible settings.
+
+    Warns:
+      RuntimeWarning: for more threads than cores.
+    """
+    import envpool
+
+    config = config or AtariConfig()
+    config.check()
+    if config.num_threads > _num_cores():
+        warnings.warn(
+            f"num_threads={config.num_threads} on {_num_cores()} cores: games will wait for each other",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    pools = _Pools(env_id, num_envs, config)
+    size = config.image_size
+    actions = envpool.make_spec(env_id, full_action_space=config.full_action_space).action_space.n
+    spec = EnvSpec(
+        id=env_id,
+        num_envs=num_envs,
+        observation_shape=(size, size, config.stack),
+        observation_dtype=jnp.uint8,
+        action_space=Discrete(int(actions)),
+        time_limit=config.max_steps,
+    )
+    number = jax.ShapeDtypeStruct((), jnp.int32)
+    frames = jax.ShapeDtypeStruct((num_envs, config.stack, size, size), jnp.uint8)
+    flags = jax.ShapeDtypeStruct((num_envs,), jnp.bool_)
+    floats = jax.ShapeDtypeStruct((num_envs,), jnp.float32)
+
+    def seen(obs: jax.Array) -> jax.Array:
+        return jnp.moveaxis(obs, 1, -1)
+
+    def reset(key: jax.Array) -> tuple[AtariState, jax.Array]:
+        seed = jax.random.bits(key, (), jnp.uint32)
+        pool, obs = io_callback(pools.start, (number, frames), seed)
+        zeros = jnp.zeros(num_envs, jnp.float32)
+        return AtariState(pool, zeros.astype(bool), zeros, zeros.astype(jnp.int32)), seen(obs)
+
+    def step(key: jax.Array, state: AtariState, action: jax.Array) -> tuple[AtariState, TimeStep]:
+        del key  # the games draw their own random numbers
+        # The number comes back from the host, so that the next step cannot be moved before this one.
+        pool, obs, reward, raw, terminated, truncated, over = io_callback(
+            pools.step, (number, frames, floats, floats, flags, flags, flags), state.pool, action
+        )
+        valid = ~state.ended
+        ended = terminated | truncated
+        over = over | truncated
+        episode_return = state.episode_return + raw
+        episode_length = state.episode_length + valid
+        timestep = TimeStep(
+            obs=seen(obs),
+            reward=reward,
+            terminated=terminated & ~truncated,
+            truncated=truncated,
+            final_obs=seen(obs),
+            valid=valid,
+            episode_return=jnp.where(over, episode_return, 0.0),
+            episode_length=jnp.where(over, episode_length, 0),
+        )
+        after = AtariState(
+            pool, ended, jnp.where(over, 0.0, episode_return), jnp.where(over, 0, episode_length).astype(jnp.int32)
+        )
+        return after, timestep
+
+    return VectorEnv(spec, reset, step)
+
+
+def _suites() -> dict[str, str]:
+    import envpool.registration
+
+    return {name: spec[0] for name, spec in envpool.registration.registry.specs.items()}
+
+
+def _num_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)

@@ -1,0 +1,46 @@
+"""Settings of Atari games. Nothing here imports jax or envpool."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class AtariConfig:
+    """How a game is shown and played; the defaults are those usual for training (Mnih et al., Nature 2015).
+
+    For evaluation set episodic_life and clip_rewards to False.
+    """
+
+    image_size: int = 84
+    """Height and width of a frame, in pixels."""
+    stack: int = 4
+    """Frames in an observation."""
+    frame_skip: int = 4
+    """Frames for which an action is held."""
+    noop_max: int = 30
+    """Up to this many idle frames begin a game."""
+    sticky_actions: float = 0.0
+    """Probability that the last action is repeated instead (0.25 in Machado et al., arXiv 1709.06009)."""
+    full_action_space: bool = False
+    """All 18 actions in every game, in place of those that do something."""
+    episodic_life: bool = True
+    """The loss of a life ends what the agent takes for an episode; reported returns are of full games all the same."""
+    clip_rewards: bool = True
+    """The agent learns from the signs of rewards; reported returns are raw all the same."""
+    max_steps: int = 27_000
+    """Agent steps after which a game is cut off (27,000 are 30 minutes with a frame skip of 4)."""
+    num_threads: int = 0
+    """Threads of a pool of games; 0: one per core, no more than games."""
+
+    def check(self) -> None:
+        """Refuses impossible settings.
+
+        Raises:
+          ValueError: naming the setting, its value and what is allowed.
+        """
+        for name, least in (("image_size", 8), ("stack", 1), ("frame_skip", 1), ("noop_max", 1), ("max_steps", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        if not 0 <= self.sticky_actions < 1:
+            raise ValueError(f"sticky_actions must lie in [0, 1), got {self.sticky_actions}")
+        if self.num_threads < 0:
+            raise ValueError(f"num_threads must be at least 0, got {self.num_threads}")
