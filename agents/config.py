@@ -52,9 +52,10 @@ class PPOConfig:
     """How a Gaussian's samples are brought into the bounds of a continuous action space."""
     optimizer_loss: Literal["total", "value"] = "total"
     """Which loss rules that look at the loss are told. Total: what is minimised; value: the critic's part."""
-    network: Literal["mlp", "shared_mlp", "minatar", "nature"] = "mlp"
+    network: Literal["mlp", "shared_mlp", "minatar", "nature", "small"] = "mlp"
     """mlp: separate actor and critic of dense layers; shared_mlp: one torso with two heads; minatar: one 3x3
-    convolution and a dense layer, shared; nature: the three convolutions of DQN's Nature paper, shared likewise."""
+    convolution and a dense layer, shared; nature: the three convolutions of DQN's Nature paper; small: two, for
+    frames of 42 x 42; both shared likewise."""
     hidden: tuple[int, ...] = (64, 64)
     """Widths of the dense layers."""
     activation: Literal["tanh", "relu"] = "tanh"

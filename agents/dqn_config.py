@@ -54,8 +54,9 @@ class DQNConfig:
     """Clip the gradient's global norm to this; None: no clipping."""
     anneal: bool = False
     """Reduce the learning rate linearly to 0."""
-    network: Literal["mlp", "minatar", "nature"] = "mlp"
-    """mlp: dense layers; minatar: one 3x3 convolution before them; nature: the three of DQN's Nature paper."""
+    network: Literal["mlp", "minatar", "nature", "small"] = "mlp"
+    """mlp: dense layers; minatar: one 3x3 convolution before them; nature: the three of DQN's Nature paper;
+    small: two, for frames of 42 x 42."""
     hidden: tuple[int, ...] = (120, 84)
     """Widths of the dense layers."""
     activation: Literal["tanh", "relu"] = "relu"
@@ -143,8 +144,9 @@ class PQNConfig:
     """Clip the gradient's global norm to this; None: no clipping."""
     anneal: bool = True
     """Reduce the learning rate linearly to 0, once per iteration."""
-    network: Literal["mlp", "minatar", "nature"] = "mlp"
-    """mlp: dense layers; minatar: one 3x3 convolution before them; nature: the three of DQN's Nature paper."""
+    network: Literal["mlp", "minatar", "nature", "small"] = "mlp"
+    """mlp: dense layers; minatar: one 3x3 convolution before them; nature: the three of DQN's Nature paper;
+    small: two, for frames of 42 x 42."""
     hidden: tuple[int, ...] = (128, 128)
     """Widths of the dense layers; layer norm before every activation."""
     activation: Literal["tanh", "relu"] = "relu"

@@ -13,10 +13,15 @@ from agents.initializers import orthogonal
 from agents.products import product
 
 # Convolutions, (features, kernel size, stride) each, and what observations are multiplied by.
-# MinAtar: Young and Tian, arXiv 1903.03176. Nature: Mnih et al., 2015; it sees bytes.
-_FRONT = {"minatar": (((16, 3, 1),), 1.0), "nature": (((32, 8, 4), (64, 4, 2), (64, 3, 1)), 1 / 255)}
-NETWORKS = ("mlp", "shared_mlp", "minatar", "nature")
-Q_NETWORKS = ("mlp", "minatar", "nature")
+# MinAtar: Young and Tian, arXiv 1903.03176. Nature: Mnih et al., 2015. Small: our own, for frames of 42 x 42. The last
+# two see bytes.
+_FRONT = {
+    "minatar": (((16, 3, 1),), 1.0),
+    "nature": (((32, 8, 4), (64, 4, 2), (64, 3, 1)), 1 / 255),
+    "small": (((16, 4, 2), (32, 4, 2)), 1 / 255),
+}
+NETWORKS = ("mlp", "shared_mlp", *_FRONT)
+Q_NETWORKS = ("mlp", *_FRONT)
 
 Activation = Callable[[jax.Array], jax.Array]
 ACTIVATIONS: dict[str, Activation] = {"tanh": nn.tanh, "relu": nn.relu}
@@ -180,7 +185,7 @@ def _check(network: str, known: Sequence[str], activation: str, shape: Sequence[
         raise ValueError(f"unknown network {network!r}; there are {', '.join(known)}")
     if activation not in ACTIVATIONS:
         raise ValueError(f"unknown activation {activation!r}; there are {', '.join(ACTIVATIONS)}")
-    smallest = {"minatar": 3, "nature": 36}.get(network)
+    smallest = {"minatar": 3, "nature": 36, "small": 10}.get(network)
     if smallest is not None and (len(shape) != 3 or min(shape[:2]) < smallest):
         raise ValueError(
             f"network {network!r} needs observations [H >= {smallest}, W >= {smallest}, C], got {tuple(shape)}; "

@@ -1,7 +1,43 @@
-"""Reinforcement-learning environments behind one vectorised, pure interface."""
+"""Reinforcement-learning environments behind one vectorised, pure interface.
 
-from envs.atari_config import AtariConfig
-from envs.base import Box, Discrete, EnvSpec, TimeStep, VectorEnv
-from envs.registry import check_id, ids, make
+Names load on first use: `envs.atari_config` can be read without importing jax.
+"""
 
-__all__ = ["AtariConfig", "Box", "Discrete", "EnvSpec", "TimeStep", "VectorEnv", "check_id", "ids", "make"]
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from envs.atari_config import AtariConfig
+    from envs.base import Box, Discrete, EnvSpec, TimeStep, VectorEnv
+    from envs.registry import check_id, ids, is_atari, make
+
+_WHERE = {
+    "AtariConfig": "envs.atari_config",
+    "Box": "envs.base",
+    "Discrete": "envs.base",
+    "EnvSpec": "envs.base",
+    "TimeStep": "envs.base",
+    "VectorEnv": "envs.base",
+    "check_id": "envs.registry",
+    "ids": "envs.registry",
+    "is_atari": "envs.registry",
+    "make": "envs.registry",
+}
+__all__ = [
+    "AtariConfig",
+    "Box",
+    "Discrete",
+    "EnvSpec",
+    "TimeStep",
+    "VectorEnv",
+    "check_id",
+    "ids",
+    "is_atari",
+    "make",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'envs' has no attribute {name!r}")
+    return getattr(import_module(_WHERE[name]), name)

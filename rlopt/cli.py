@@ -9,6 +9,7 @@ from typing import Annotated, Any, Generic, Literal
 
 import tyro
 
+from envs.atari_config import AtariConfig
 from metatrain.config import MetaTrainConfig
 from rlopt import presets, runtime
 from rlopt.catalog import OPTIMIZERS
@@ -50,6 +51,10 @@ class Compare(Generic[Hyper]):
     """Seed of the first run; the others follow on."""
     out: Path | None = None
     """Run folder; default: a new one under runs/."""
+    preset: Literal["default", "fast"] = "default"
+    """What all other settings start from. fast: PPO on Atari games with few cores (a quarter of the pixels)."""
+    atari: AtariConfig = field(default_factory=AtariConfig)
+    """How Atari games are shown and played."""
     hyper: Annotated[Hyper, tyro.conf.arg(name="")] = field(default_factory=presets.CONFIGS["ppo"])  # type: ignore[assignment]
 
     def run(self) -> None:
@@ -70,6 +75,8 @@ class Compare(Generic[Hyper]):
                 learning_rate=rate,
                 seeds=self.seeds,
                 seed=self.seed,
+                preset=self.preset,
+                atari=self.atari,
                 hyper=self.hyper,
             )
             for optimizer, rate in zip(self.optimizers, rates, strict=True)
@@ -273,28 +280,35 @@ class ListEnvs:
         print("\n".join(envs.ids()))
 
 
-def _named(args: list[str]) -> tuple[str, str]:
-    """Agent and environment, found before parsing: they decide which settings there are, and their defaults."""
+def _named(args: list[str]) -> tuple[str, str, str]:
+    """Agent, environment and preset, found before parsing: they decide which settings there are, and their defaults."""
     after = itertools.pairwise(args)  # a word after a flag is the flag's value
     agent = next((word for before, word in after if word in presets.AGENTS and before[:1] != "-"), TrainConfig.agent)
-    env_id = TrainConfig.env
+    return agent, _flag(args, "--env") or TrainConfig.env, _flag(args, "--preset") or TrainConfig.preset
+
+
+def _flag(args: list[str], flag: str) -> str | None:
+    """The last value given for a flag."""
+    found = None
     for i, word in enumerate(args):
-        if word == "--env" and i + 1 < len(args):
-            env_id = args[i + 1]
-        elif word.startswith("--env="):
-            env_id = word.removeprefix("--env=")
-    return agent, env_id
+        if word == flag and i + 1 < len(args):
+            found = args[i + 1]
+        elif word.startswith(f"{flag}="):
+            found = word.removeprefix(f"{flag}=")
+    return found
 
 
 def _parse(args: list[str]) -> Any:
-    agent, env_id = _named(args)
-    hyper = presets.config(agent, env_id)
+    agent, env_id, preset = _named(args)
+    preset = preset if preset in presets.NAMES else TrainConfig.preset  # what is misspelt is refused below
+    found = presets.find(agent, env_id, preset)
+    hyper = presets.config(agent, env_id, preset)
     kind = presets.CONFIGS[agent]
     subcommand = tyro.conf.subcommand
-    train = Train(TrainConfig(agent=agent, hyper=hyper))
+    train = Train(TrainConfig(agent=agent, atari=found.atari, hyper=hyper))
     commands = (
         Annotated[Train[kind], subcommand("train", default=train)]  # type: ignore[valid-type]
-        | Annotated[Compare[kind], subcommand("compare", default=Compare(agent, hyper=hyper))]  # type: ignore[valid-type]
+        | Annotated[Compare[kind], subcommand("compare", default=Compare(agent, atari=found.atari, hyper=hyper))]  # type: ignore[valid-type]
         | Annotated[Evaluate, subcommand("evaluate")]
         | Annotated[MetaTrain, subcommand("metatrain", default=MetaTrain())]
         | Annotated[MetaTest, subcommand("metatest", default=MetaTest())]
@@ -308,8 +322,8 @@ def _parse(args: list[str]) -> Any:
 
 def main(args: list[str] | None = None) -> int:
     """Runs one command; returns the exit status (2: refused input)."""
-    command = _parse(sys.argv[1:] if args is None else args)
     try:
+        command = _parse(sys.argv[1:] if args is None else args)
         seeds = command.config.seeds if isinstance(command, Train) else getattr(command, "seeds", None)
         num_devices = runtime.devices_for(seeds) if seeds else None
         runtime.configure(num_devices=num_devices, concurrent=isinstance(command, MetaTrain))

@@ -3,10 +3,11 @@
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Generic, TypeVar
+from typing import Annotated, Generic, Literal, TypeVar
 
 import tyro
 
+from envs.atari_config import AtariConfig
 from rlopt import presets
 from rlopt.catalog import OPTIMIZERS
 
@@ -31,6 +32,10 @@ class TrainConfig(Generic[Hyper]):
     """Number of independent runs, trained together in one program."""
     seed: int = 0
     """Seed of the first run; the others follow on."""
+    preset: Literal["default", "fast"] = "default"
+    """What all other settings start from. fast: PPO on Atari games with few cores (a quarter of the pixels)."""
+    atari: AtariConfig = field(default_factory=AtariConfig)
+    """How Atari games are shown and played."""
     hyper: Annotated[Hyper, tyro.conf.arg(name="")] = field(default_factory=presets.CONFIGS["ppo"])  # type: ignore[assignment]
     """Settings of the agent; `rlopt.presets` has them per environment."""
 
@@ -39,7 +44,7 @@ class TrainConfig(Generic[Hyper]):
         """The learning rate in use; None for an optimizer that takes none."""
         if self.learning_rate is not None:
             return self.learning_rate
-        return presets.learning_rate(self.agent, self.env, self.optimizer)
+        return presets.learning_rate(self.agent, self.env, self.optimizer, self.preset)
 
     def check(self) -> None:
         """Refuses impossible numbers; names are checked by `rlopt.training.build`, where they are looked up.
@@ -61,4 +66,7 @@ class TrainConfig(Generic[Hyper]):
             raise ValueError(
                 f"agent {self.agent!r} takes a {presets.CONFIGS[self.agent].__name__}, got {type(self.hyper).__name__}"
             )
+        if not presets.is_atari(self.env) and self.atari != AtariConfig():
+            raise ValueError(f"{self.env} is not an Atari game; the settings of atari are for those, got {self.atari}")
+        self.atari.check()
         self.hyper.check()

@@ -8,7 +8,6 @@ import numpy as np
 from rich.table import Table
 
 import agents
-import envs
 from rlopt import results, training, watchdog
 from rlopt.config import TrainConfig
 from rlopt.statistics import iqm
@@ -39,7 +38,7 @@ def evaluate(folder: Path, *, episodes: int = 100, greedy: bool = True, seed: in
         jax.vmap(lambda key: agent.policy(agent.init(key, agents.hyperparams(config.hyper, 0.0)))), keys
     )
     policies = results.read_params(folder, template)
-    env = envs.make(config.env, episodes)
+    env = training.make_env(config, episodes, episodic_life=False, clip_rewards=False)
     max_steps = env.spec.time_limit or MAX_STEPS
 
     @jax.jit

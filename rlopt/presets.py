@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from agents.config import PPOConfig
 from agents.dqn_config import DQNConfig, PQNConfig
+from envs.atari_config import AtariConfig
 from rlopt.catalog import OPTIMIZERS
 
 Config = PPOConfig | DQNConfig | PQNConfig
@@ -24,10 +25,12 @@ class Preset(NamedTuple):
     """What differs from an agent's own defaults.
 
     changes: settings of its configuration. rate: every optimizer's learning rate is multiplied by this besides.
+    atari: how Atari games are shown and played.
     """
 
     changes: Mapping[str, Any] = MappingProxyType({})
     rate: float = 1.0
+    atari: AtariConfig = AtariConfig()
 
 
 _CONTINUOUS = {"normalize_observations": True, "normalize_rewards": True}
@@ -85,17 +88,72 @@ PRESETS: dict[tuple[str, str], Preset] = {
 }
 
 
-def config(agent: str, env_id: str) -> Config:
+# Games of envpool, told by their ids. CleanRL's settings, for Nature's network on 84 x 84 pixels.
+ATARI_IDS = "-v5"
+_ATARI = {
+    "ppo": Preset(
+        {
+            "total_steps": 10_000_000,
+            "num_envs": 8,
+            "clip_epsilon": 0.1,
+            "network": "nature",
+            "hidden": (512,),
+            "activation": "relu",
+        },
+        rate=0.1,
+    ),
+}
+# A quarter of the pixels, a small network, many gradient steps per sample: Pong within minutes on a few cores.
+_FAST_ATARI = {
+    "ppo": Preset(
+        {
+            "total_steps": 1_300_000,
+            "num_envs": 8,
+            "epochs": 3,
+            "minibatches": 16,
+            "clip_epsilon": 0.1,
+            "anneal": False,
+            "network": "small",
+            "hidden": (256,),
+            "activation": "relu",
+        },
+        rate=0.16,
+        atari=AtariConfig(image_size=42),
+    ),
+}
+NAMES = ("default", "fast")
+
+
+def is_atari(env_id: str) -> bool:
+    """Whether an id is that of an Atari game, as far as its ending tells."""
+    return env_id.endswith(ATARI_IDS)
+
+
+def find(agent: str, env_id: str, name: str = "default") -> Preset:
+    """The preset of an agent and an environment; what has none takes the agent's own defaults.
+
+    Raises:
+      ValueError: for a preset "fast" that there is not, or an unknown name.
+    """
+    if name == "default":
+        return PRESETS.get((agent, env_id)) or (_ATARI.get(agent, Preset()) if is_atari(env_id) else Preset())
+    if name != "fast":
+        raise ValueError(f"unknown preset {name!r}; there are {', '.join(NAMES)}")
+    if agent not in _FAST_ATARI or not is_atari(env_id):
+        raise ValueError(f"there is no fast preset of {agent} for {env_id}, only of ppo for Atari games")
+    return _FAST_ATARI[agent]
+
+
+def config(agent: str, env_id: str, name: str = "default") -> Config:
     """An agent's settings for an environment."""
-    return CONFIGS[agent](**PRESETS.get((agent, env_id), Preset()).changes)
+    return CONFIGS[agent](**find(agent, env_id, name).changes)
 
 
-def learning_rate(agent: str, env_id: str, optimizer: str) -> float | None:
+def learning_rate(agent: str, env_id: str, optimizer: str, name: str = "default") -> float | None:
     """The default rate of an optimizer for an agent and an environment; None for one that takes none.
 
     Raises:
       KeyError: for an unknown agent or optimizer.
     """
     own = OPTIMIZERS[optimizer].learning_rate
-    preset = PRESETS.get((agent, env_id), Preset())
-    return None if own is None else own * _RATES[agent] * preset.rate
+    return None if own is None else own * _RATES[agent] * find(agent, env_id, name).rate

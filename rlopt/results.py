@@ -16,6 +16,7 @@ import jax
 import numpy as np
 
 from celo2.files import write_atomic
+from envs import AtariConfig
 from rlopt import optimizers, presets
 from rlopt.config import TrainConfig
 from rlopt.statistics import bootstrap
@@ -156,6 +157,7 @@ def read_config(folder: Path) -> TrainConfig:
         kind = presets.CONFIGS[found["agent"]]
         hyper: dict[str, Any] = {n: tuple(x) if isinstance(x, list) else x for n, x in found.pop("hyper").items()}
         settings = {field.name: found[field.name] for field in dataclasses.fields(TrainConfig) if field.name in found}
+        settings["atari"] = AtariConfig(**found["atari"])
         settings["theta"] = None if found["theta"] is None else Path(found["theta"])
         return TrainConfig(**settings, hyper=kind(**hyper))
     except (KeyError, TypeError, ValueError) as error:

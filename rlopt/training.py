@@ -1,5 +1,6 @@
 """Trains one population: all seeds in one compiled program, in chunks, split over the devices."""
 
+import dataclasses
 import time
 import warnings
 from collections.abc import Callable
@@ -70,7 +71,14 @@ def build(config: TrainConfig) -> agents.Agent:
     envs.check_id(config.env)
     config.check()
     optimizer = optimizers.make(config.optimizer, config.theta)
-    return agents.make(envs.make(config.env, config.hyper.num_envs), config.hyper, optimizer)
+    return agents.make(make_env(config, config.hyper.num_envs), config.hyper, optimizer)
+
+
+def make_env(config: TrainConfig, num_envs: int, **changes: Any) -> envs.VectorEnv:
+    """num_envs copies of a configuration's environment; changes: of the settings of Atari games."""
+    if not envs.is_atari(config.env):
+        return envs.make(config.env, num_envs)
+    return envs.make(config.env, num_envs, dataclasses.replace(config.atari, **changes))
 
 
 def hyperparams(config: TrainConfig) -> Any:
