@@ -68,14 +68,14 @@ def from_class(path: str, num_envs: int) -> VectorEnv:
         env = getattr(importlib.import_module(module), name)()
     except Exception as error:  # a user's own class may raise anything
         raise ValueError(f"cannot make an environment from {path!r}: {error}") from error
-    missing = [
-        attribute
-        for attribute in ("default_params", "reset_env", "step_env", "is_truncated", "action_space")
-        if not hasattr(env, attribute)
-    ]
-    if missing:
-        raise ValueError(f"{path!r} does not follow gymnax's interface (1.0): it lacks {', '.join(missing)}")
-    return from_env(env, env.default_params, path, num_envs)
+    needed = ("default_params", "reset_env", "step_env", "is_truncated", "action_space")
+    try:
+        missing = [attribute for attribute in needed if not hasattr(env, attribute)]
+        if missing:
+            raise ValueError(f"{path!r} does not follow gymnax's interface (1.0): it lacks {', '.join(missing)}")
+        return from_env(env, env.default_params, path, num_envs)
+    except NotImplementedError as error:  # gymnax's own base class has everything, but empty
+        raise ValueError(f"{path!r} leaves parts of gymnax's interface (1.0) empty: {error!r}") from error
 
 
 def from_env(env: Any, params: Any, env_id: str, num_envs: int, binary: bool = False) -> VectorEnv:

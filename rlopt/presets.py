@@ -76,9 +76,16 @@ PRESETS: dict[tuple[str, str], Preset] = {
     ("dqn", "CartPole-v1"): Preset(),
     ("dqn", "Acrobot-v1"): Preset(),
     ("dqn", "Catch-bsuite"): Preset(),
-    # Its reward says nothing until the goal is reached once: many updates let the optimism of values near 0 explore.
+    # Its reward says nothing until the goal is reached once. Values near 0 are too good for what has not been tried,
+    # and that explores: with many updates, from early on, and few random actions, which only disturb it.
     ("dqn", "MountainCar-v0"): Preset(
-        {"updates_per_iteration": 4, "exploration_fraction": 0.2, "replay_capacity": 50_000}, rate=4.0
+        {
+            "updates_per_iteration": 4,
+            "learning_starts": 1000,
+            "epsilon_start": 0.1,
+            "exploration_fraction": 0.05,
+            "replay_capacity": 50_000,
+        }
     ),
     ("pqn", "CartPole-v1"): Preset(),
     ("pqn", "Acrobot-v1"): Preset(),

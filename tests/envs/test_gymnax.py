@@ -197,3 +197,16 @@ def test_minatar_shows_the_zeros_and_ones_of_gymnax_as_bool(name):
     assert seen.dtype == env.spec.observation_dtype
     assert seen.dtype == jnp.bool_
     np.testing.assert_array_equal(seen, raw)
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("gymnax.environments.environment:Environment", "leaves parts of gymnax's interface .* empty"),
+        ("collections:OrderedDict", "does not follow gymnax's interface .* it lacks default_params"),
+        ("no_such_module:Env", "cannot make an environment from 'no_such_module:Env'"),
+    ],
+)
+def test_classes_that_are_no_environments_are_refused(path, message):
+    with pytest.raises(ValueError, match=message):
+        envs.make(path, num_envs=1)
