@@ -3,6 +3,7 @@
 import jax
 import pytest
 
+from envs import AtariConfig
 from rlopt import presets, training
 from rlopt.catalog import OPTIMIZERS
 from rlopt.config import TrainConfig
@@ -17,6 +18,32 @@ def test_an_iteration_of_every_preset_can_be_traced(agent, env_id):
     assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(lambda x: (x.shape, x.dtype), state)
     assert metrics.loss.shape == ()
     assert config.hyper.total_steps // config.hyper.batch_size >= 50
+
+
+@pytest.mark.parametrize(("name", "size", "rate"), [("default", 84, 2.5e-4), ("fast", 42, 4e-4)])
+def test_an_iteration_of_ppo_on_a_game_can_be_traced(name, size, rate):
+    config = TrainConfig(
+        env="Pong-v5",
+        optimizer="adam",
+        preset=name,
+        atari=presets.find("ppo", "Pong-v5", name).atari,
+        hyper=presets.config("ppo", "Pong-v5", name),
+    )
+    assert config.resolved_learning_rate == pytest.approx(rate)
+    built = training.build(config)
+    state = jax.eval_shape(lambda: built.init(jax.random.key(0), training.hyperparams(config)))
+    assert state.obs.shape == (8, size, size, 4)
+    after, _ = jax.eval_shape(built.step, state)
+    assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(lambda x: (x.shape, x.dtype), state)
+
+
+def test_presets_that_there_are_not():
+    with pytest.raises(ValueError, match="unknown preset 'quick'; there are default, fast"):
+        presets.find("ppo", "Pong-v5", "quick")
+    with pytest.raises(ValueError, match="no fast preset of dqn for Pong-v5, only of ppo for Atari games"):
+        presets.find("dqn", "Pong-v5", "fast")
+    with pytest.raises(ValueError, match="CartPole-v1 is not an Atari game; the settings of atari are for those"):
+        TrainConfig(atari=AtariConfig(stack=2)).check()
 
 
 def test_rates_are_those_of_the_agent_and_the_environment():
