@@ -61,7 +61,7 @@ class _Pools:
         """A new pool: its number, and first observations [N, stack, H, W]."""
         import envpool
 
-        # Seeds of neighbouring pools must not overlap: game i of a pool has this plus i.
+        # Game i of a pool is seeded with this plus i.
         pool = envpool.make(**self._arguments, seed=int(seed) % 2**30)
         obs, _ = pool.reset()
         self._pools.append(pool)

@@ -157,7 +157,7 @@ def read_config(folder: Path) -> TrainConfig:
         kind = presets.CONFIGS[found["agent"]]
         hyper: dict[str, Any] = {n: tuple(x) if isinstance(x, list) else x for n, x in found.pop("hyper").items()}
         settings = {field.name: found[field.name] for field in dataclasses.fields(TrainConfig) if field.name in found}
-        settings["atari"] = AtariConfig(**found["atari"])
+        settings["atari"] = AtariConfig(**found.get("atari", {}))
         settings["theta"] = None if found["theta"] is None else Path(found["theta"])
         return TrainConfig(**settings, hyper=kind(**hyper))
     except (KeyError, TypeError, ValueError) as error:

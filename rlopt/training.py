@@ -1,6 +1,7 @@
 """Trains one population: all seeds in one compiled program, in chunks, split over the devices."""
 
 import dataclasses
+import math
 import time
 import warnings
 from collections.abc import Callable
@@ -26,10 +27,11 @@ AXIS = "seeds"
 NUM_CHUNKS = 50
 # "Final" is the last tenth of training.
 FINAL_SHARE = 0.1
-# On a CPU core, seeds together (vmap) save overhead while a gradient step is small and leave the cache when it is
-# large. Steps per second together over in turn, 8 seeds on a core: PPO CartPole (128 samples a gradient step) 1.30, DQN
-# and PQN (128) 1.02 and 1.05, PPO Pendulum (512) 1.01, PPO Breakout-MinAtar (1024) 0.79.
-VMAP_BELOW = 512
+# On a CPU core, seeds together (vmap) save overhead while what a gradient step reads is small, and leave the cache when
+# it is large. Steps per second together over in turn, 8 seeds on a core, by numbers of observations per gradient step:
+# CartPole 1.30 (PPO, 512), 1.02 and 1.05 (DQN, PQN, 512); Pendulum 1.01 (PPO, 1,536); Breakout-MinAtar 1.06 (DQN,
+# 51,200), 0.77 (PQN, 102,400), 0.79 (PPO, 409,600).
+VMAP_BELOW = 2**16
 
 
 class History(NamedTuple):
@@ -124,7 +126,7 @@ def _train(
     scalars = hyperparams(config)
     # Constants under jit would be baked into the program; as an argument, another rate needs no recompilation.
     state = _over_seeds(mesh, lambda keys, scalars: jax.vmap(agent.init, (0, None))(keys, scalars), 1)(keys, scalars)
-    in_turn = _in_turn(config, mesh)
+    in_turn = _in_turn(config, mesh, state.obs.shape[2:])
     run = {n: _compile_chunk(mesh, agent, n, state, in_turn) for n in sorted(set(_chunk_lengths(hyper.num_iterations)))}
     compile_seconds = time.monotonic() - started
 
@@ -196,10 +198,11 @@ def _over_seeds(mesh: Mesh, function: Callable[..., Any], num_replicated: int = 
     return jax.jit(jax.shard_map(function, mesh=mesh, in_specs=in_specs, out_specs=spec, check_vma=False))
 
 
-def _in_turn(config: TrainConfig, mesh: Mesh) -> bool:
+def _in_turn(config: TrainConfig, mesh: Mesh, observation_shape: tuple[int, ...]) -> bool:
     """Whether a device trains its seeds one after the other (within the same program) instead of side by side."""
     on_cpu = mesh.devices.flat[0].platform == "cpu"
-    return on_cpu and (config.seeds == mesh.size or config.hyper.learning_batch >= VMAP_BELOW)
+    numbers = config.hyper.learning_batch * math.prod(observation_shape)
+    return on_cpu and (config.seeds == mesh.size or numbers >= VMAP_BELOW)
 
 
 def _compile_chunk(
