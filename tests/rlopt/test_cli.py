@@ -155,9 +155,8 @@ def test_a_finished_run_can_be_evaluated_and_others_are_refused(tmp_path, monkey
     assert f"{greedy[0].mean():.1f}" in shown
     config = tmp_path / "run" / results.CONFIG
     config.write_text(json.dumps(json.loads(config.read_text()) | {"optimizer": "celo2", "theta": "gone.theta"}))
-    np.testing.assert_array_equal(
-        greedy, evaluation.evaluate(Path("run"), episodes=5)
-    )  # the weights' file is not needed
+    # Playing needs the trained networks, not the weight file of the rule that trained them.
+    np.testing.assert_array_equal(greedy, evaluation.evaluate(Path("run"), episodes=5))
     (tmp_path / "run" / "params.msgpack").write_bytes(b"\x81\xa1x")
     for arguments, message in (
         (["evaluate", "nowhere"], "nowhere holds no run"),

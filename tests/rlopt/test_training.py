@@ -81,7 +81,7 @@ def test_devices_divide_the_seeds():
 
 
 def test_seeds_trained_in_turn_learn_what_they_learn_side_by_side(monkeypatch):
-    # Both programs must be right, whichever of them is chosen for a size of minibatch on this machine.
+    # Both programs must be right, whichever of them is chosen for an agent on this machine.
     monkeypatch.setattr(runtime, "devices_for", lambda seeds, available: 2)
     side_by_side = training.train(CONFIG, progress=False)
     monkeypatch.setattr(training, "VMAP_BELOW", 1)

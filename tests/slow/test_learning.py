@@ -18,7 +18,15 @@ def final(agent, env_id, optimizer):
 
 
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("optimizer", ["celo2", "celo2_base", "celo_adam"])
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        "celo2",
+        "celo2_base",
+        pytest.param("celo", marks=pytest.mark.xfail(strict=True, reason="diverges in PPO: docs/returns.md")),
+        "celo_adam",
+    ],
+)
 def test_learned_rules_solve_cartpole_at_their_defaults(optimizer):
     assert iqm(final("ppo", "CartPole-v1", optimizer)) >= 475
 
