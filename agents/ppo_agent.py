@@ -139,6 +139,8 @@ def ppo(env: VectorEnv, config: PPOConfig, optimizer: OptimizerFactory) -> Agent
         config.network, spec.observation_shape, head.num_outputs, config.hidden, config.activation, head.has_log_std
     )
     updates_per_iteration = config.epochs * config.minibatches
+    # A shared torso gives the value with the policy; a critic of its own is faster on the whole rollout at once.
+    value_while_acting = isinstance(network, networks.SharedActorCritic)
 
     def policy(params: Any, obs: jax.Array) -> Any:
         return network.apply(params, obs, method="policy")
@@ -177,14 +179,17 @@ def ppo(env: VectorEnv, config: PPOConfig, optimizer: OptimizerFactory) -> Agent
         def act_and_step(carry: tuple[Any, jax.Array], inputs: tuple[jax.Array, jax.Array]) -> Any:
             env_state, obs = carry
             step_key, noise_t = inputs
-            outputs = policy(params, seen(moments, obs))
+            looked_at = seen(moments, obs)
+            outputs, values = (
+                network.apply(params, looked_at) if value_while_acting else (policy(params, looked_at), None)
+            )
             action = head.sample(outputs, noise_t)
             env_state, timestep = env.step(step_key, env_state, head.to_env(action))
             # The next observation is in the carry; keeping it in the rollout too would only cost memory.
             kept = timestep._replace(obs=obs)
-            return (env_state, timestep.obs), (kept, action, head.log_prob(outputs, action))
+            return (env_state, timestep.obs), (kept, action, head.log_prob(outputs, action), values)
 
-        (env_state, obs), (rollout, action, log_prob) = jax.lax.scan(
+        (env_state, obs), (rollout, action, log_prob, values) = jax.lax.scan(
             act_and_step, (env_state, state.obs), (jax.random.split(rollout_key, config.rollout_length), noise)
         )
         env_state = env.release(env_state)
@@ -198,8 +203,13 @@ def ppo(env: VectorEnv, config: PPOConfig, optimizer: OptimizerFactory) -> Agent
             flat = observations.reshape(-1, *spec.observation_shape)
             return value(params, seen(moments, flat)).reshape(observations.shape[:2])
 
-        # V of the state that each action led to: right at time limits, and one large product instead of T small ones.
-        values, next_values = values_of(rollout.obs), values_of(rollout.final_obs)
+        if not value_while_acting:
+            values = values_of(rollout.obs)
+        # V of the state that each action led to, which is right at time limits.
+        if spec.next_step_reset:
+            next_values = jnp.concatenate([values[1:], values_of(obs[None])])
+        else:
+            next_values = values_of(rollout.final_obs)
         terminated = rollout.terminated if config.bootstrap_on_truncation else rollout.done
         advantages = generalized_advantages(
             reward, values, next_values, terminated, rollout.truncated, hyper.gamma, hyper.gae_lambda

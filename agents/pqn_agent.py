@@ -111,16 +111,20 @@ def pqn(env: VectorEnv, config: PQNConfig, optimizer: OptimizerFactory) -> Agent
         def act_and_step(carry: tuple[Any, jax.Array], inputs: Any) -> Any:
             env_state, obs = carry
             step_key, noise_t = inputs
-            action = exploration.epsilon_greedy(values(params, obs), noise_t, epsilon)
+            q = values(params, obs)
+            action = exploration.epsilon_greedy(q, noise_t, epsilon)
             env_state, timestep = env.step(step_key, env_state, action)
-            return (env_state, timestep.obs), (timestep._replace(obs=obs), action)
+            return (env_state, timestep.obs), (timestep._replace(obs=obs), action, jnp.max(q, axis=-1))
 
-        (env_state, obs), (rollout, action) = jax.lax.scan(
+        (env_state, obs), (rollout, action, highest) = jax.lax.scan(
             act_and_step, (env_state, state.obs), (jax.random.split(rollout_key, config.rollout_length), noise)
         )
         env_state = env.release(env_state)
-        final = rollout.final_obs.reshape(-1, *spec.observation_shape)
-        next_values = jnp.max(values(params, final), axis=-1).reshape(shape)
+        if spec.next_step_reset:
+            next_values = jnp.concatenate([highest[1:], jnp.max(values(params, obs), axis=-1)[None]])
+        else:
+            final = rollout.final_obs.reshape(-1, *spec.observation_shape)
+            next_values = jnp.max(values(params, final), axis=-1).reshape(shape)
         target = lambda_returns(
             rollout.reward, next_values, rollout.terminated, rollout.truncated, hyper.gamma, hyper.q_lambda
         )

@@ -117,6 +117,7 @@ def make(env_id: str, num_envs: int, config: AtariConfig | None = None) -> Vecto
         observation_dtype=jnp.uint8,
         action_space=Discrete(int(actions)),
         time_limit=config.max_steps,
+        next_step_reset=True,
     )
     number = jax.ShapeDtypeStruct((), jnp.int32)
     frames = jax.ShapeDtypeStruct((num_envs, config.stack, size, size), jnp.uint8)

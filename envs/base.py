@@ -30,6 +30,8 @@ class EnvSpec:
 
     observation_shape, observation_dtype: of one observation, without the leading environment axis.
     time_limit: steps after which an episode is truncated, or None.
+    next_step_reset: the next episode starts in a step of its own after an end (not `valid`), so that final_obs is
+      always obs; agents then need not look at final_obs.
     """
 
     id: str
@@ -38,6 +40,7 @@ class EnvSpec:
     observation_dtype: Any
     action_space: Discrete | Box
     time_limit: int | None
+    next_step_reset: bool = False
 
 
 class TimeStep(NamedTuple):

@@ -15,9 +15,9 @@ def plain(x, kernel, stride):
     )
 
 
-@pytest.mark.parametrize("convolve", [convolution.by_patches, convolution.by_rows])
+@pytest.mark.parametrize("convolve", [convolution.by_patches, convolution.by_blocks, convolution.by_rows])
 @pytest.mark.parametrize(("size", "stride"), [(3, 1), (2, 2), (4, 2), (3, 3)])
-def test_both_ways_equal_a_convolution_and_so_do_their_gradients(convolve, size, stride):
+def test_every_way_equals_a_convolution_and_so_do_its_gradients(convolve, size, stride):
     x = jax.random.normal(jax.random.key(0), (2, 9, 8, 3))
     kernel = jax.random.normal(jax.random.key(1), (size, size, 3, 5))
     np.testing.assert_allclose(convolve(x, kernel, stride), plain(x, kernel, stride), atol=1e-4)
@@ -29,13 +29,15 @@ def test_both_ways_equal_a_convolution_and_so_do_their_gradients(convolve, size,
         np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
 
-@pytest.mark.parametrize("side", [10, 20])
-def test_the_layer_adds_a_bias_and_takes_small_and_large_images(side):
-    layer = convolution.Convolution(features=5, kernel_size=3)
-    x = jax.random.normal(jax.random.key(0), (2, side, side, 4))
+@pytest.mark.parametrize(
+    ("side", "channels", "size", "stride"), [(10, 4, 3, 1), (20, 4, 3, 1), (20, 4, 8, 4), (9, 16, 3, 1)]
+)
+def test_the_layer_adds_a_bias_and_takes_small_and_large_images(side, channels, size, stride):
+    layer = convolution.Convolution(features=5, kernel_size=size, stride=stride)
+    x = jax.random.normal(jax.random.key(0), (2, side, side, channels))
     params = layer.init(jax.random.key(1), x)
     params["params"]["bias"] = jnp.arange(5.0)
-    expected = plain(x, params["params"]["kernel"], 1) + jnp.arange(5.0)
+    expected = plain(x, params["params"]["kernel"], stride) + jnp.arange(5.0)
     np.testing.assert_allclose(layer.apply(params, x), expected, atol=1e-4)
 
 
