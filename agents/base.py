@@ -22,12 +22,15 @@ class Agent(NamedTuple):
     step(state) -> (state, metrics): one iteration of rollout and learning.
     act(policy, obs, key, greedy=True) -> action: obs [N, *shape] -> [N, ...], in the environment's units.
     policy(state) -> what `act` needs: the network's parameters and whatever else acting depends on.
+    unsaved: names of the state's fields that no file can hold, since an emulator's memory belongs to them; a run that
+      is continued takes them from a new state, and so starts new episodes.
     """
 
     init: Callable[[jax.Array, Any], Any]
     step: Callable[[Any], tuple[Any, Any]]
     act: Callable[..., jax.Array]
     policy: Callable[[Any], Any]
+    unsaved: tuple[str, ...] = ()
 
 
 def check_environment(env: VectorEnv, config: Any) -> None:

@@ -239,4 +239,7 @@ def dqn(env: VectorEnv, config: DQNConfig, optimizer: OptimizerFactory) -> Agent
         )
         return new_state, measured
 
-    return Agent(init, step, exploration.actor(values, num_actions, config.epsilon_end), lambda state: state.params)
+    unsaved = () if spec.restorable else ("env_state", "obs", "recent")
+    return Agent(
+        init, step, exploration.actor(values, num_actions, config.epsilon_end), lambda state: state.params, unsaved
+    )

@@ -290,4 +290,5 @@ def ppo(env: VectorEnv, config: PPOConfig, optimizer: OptimizerFactory) -> Agent
             return head.to_env(head.mode(outputs))
         return head.to_env(head.sample(outputs, head.draw_noise(key, obs.shape[:1])))
 
-    return Agent(init, step, act, lambda state: PPOPolicy(state.params, state.observations))
+    unsaved = () if spec.restorable else ("env_state", "obs")
+    return Agent(init, step, act, lambda state: PPOPolicy(state.params, state.observations), unsaved)

@@ -155,4 +155,7 @@ def pqn(env: VectorEnv, config: PQNConfig, optimizer: OptimizerFactory) -> Agent
         measured = metrics.iteration(rollout.episode_return, rollout.episode_length, history, epsilon)
         return PQNState(state.iteration + 1, params, opt_state, env_state, obs, key, hyper), measured
 
-    return Agent(init, step, exploration.actor(values, num_actions, config.epsilon_end), lambda state: state.params)
+    unsaved = () if spec.restorable else ("env_state", "obs")
+    return Agent(
+        init, step, exploration.actor(values, num_actions, config.epsilon_end), lambda state: state.params, unsaved
+    )

@@ -118,6 +118,7 @@ def make(env_id: str, num_envs: int, config: AtariConfig | None = None) -> Vecto
         action_space=Discrete(int(actions)),
         time_limit=config.max_steps,
         next_step_reset=True,
+        restorable=False,
     )
     number = jax.ShapeDtypeStruct((), jnp.int32)
     frames = jax.ShapeDtypeStruct((num_envs, config.stack, size, size), jnp.uint8)

@@ -32,6 +32,7 @@ class EnvSpec:
     time_limit: steps after which an episode is truncated, or None.
     next_step_reset: the next episode starts in a step of its own after an end (not `valid`), so that final_obs is
       always obs; agents then need not look at final_obs.
+    restorable: whether the state is all there is, so that a run can go on from a saved one.
     """
 
     id: str
@@ -41,6 +42,7 @@ class EnvSpec:
     action_space: Discrete | Box
     time_limit: int | None
     next_step_reset: bool = False
+    restorable: bool = True
 
 
 class TimeStep(NamedTuple):

@@ -20,8 +20,7 @@ import flax.serialization
 import jax
 import numpy as np
 
-from celo2.files import write_atomic
-from metatrain import datasets, image_files
+from metatrain import datasets, image_files, sealed
 from metatrain.config import MetaTrainConfig
 from metatrain.outer import OuterState
 
@@ -91,11 +90,9 @@ def save(
         "iteration": iteration,
         "wall_seconds": wall_seconds,
         "losses": thin(losses, CURVE_POINTS),
-        "bytes": len(payload),
-        "sha256": hashlib.sha256(payload).hexdigest(),
     }
     path = folder / f"checkpoint_{iteration:08d}.msgpack"
-    write_atomic(path, json.dumps(header).encode() + b"\n" + payload)
+    sealed.write(path, header, payload)
     # Not those of later iterations: they are damaged ones that were passed over, and must not displace intact ones.
     kept = [file for file in _files(folder) if _iteration(file) <= iteration]
     compact = [file for file in kept if _iteration(file) % config.refresh_every == 0]
@@ -115,20 +112,16 @@ def load_latest(folder: Path, template: OuterState, config: MetaTrainConfig) -> 
     files = _files(folder)
     for path in reversed(files):
         try:
-            header, payload = _read(path)
+            header, payload = sealed.read(path, FORMAT)
         except ValueError as error:
             warnings.warn(f"passing over {path}: {error}", stacklevel=2)
             continue
         # A setting that did not exist when the file was written stood at what is its default now.
         theirs, ours = resume_key(MetaTrainConfig(config.rule)) | header["config"], resume_key(config)
         if theirs != ours:
-            changed = [
-                f"{name}: {theirs.get(name)!r} there, {ours.get(name)!r} here"
-                for name in sorted(theirs.keys() | ours.keys())
-                if theirs.get(name) != ours.get(name)
-            ]
+            changed = "; ".join(sealed.differences(theirs, ours))
             raise ValueError(
-                f"{path} is from a run with other settings ({'; '.join(changed)}); "
+                f"{path} is from a run with other settings ({changed}); "
                 "use the same settings to continue it, or another folder to start anew"
             )
         if header["iteration"] % config.refresh_every == 0:
@@ -147,19 +140,3 @@ def _iteration(path: Path) -> int:
 
 def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("checkpoint_*.msgpack") if _NAME.fullmatch(path.name))
-
-
-def _read(path: Path) -> tuple[dict[str, Any], bytes]:
-    line, _, payload = path.read_bytes().partition(b"\n")
-    try:
-        header = json.loads(line)
-        expected = (header["format"], header["bytes"], header["sha256"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError("no readable header") from error
-    if expected[0] != FORMAT:
-        raise ValueError(f"format is {expected[0]!r}, not {FORMAT!r}")
-    if len(payload) != expected[1]:
-        raise ValueError(f"{len(payload)} bytes of state where {expected[1]} were written")
-    if hashlib.sha256(payload).hexdigest() != expected[2]:
-        raise ValueError("the state does not match its SHA-256")
-    return header, payload

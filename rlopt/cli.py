@@ -1,6 +1,7 @@
 """The command line: `rlopt COMMAND --help` says more about each command."""
 
 import itertools
+import json
 import os
 import sys
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ import tyro
 
 from envs.atari_config import AtariConfig
 from metatrain.config import MetaTrainConfig
+from metatrain.stopping import BrokeOff, Unfinished
 from rlopt import presets, runtime
 from rlopt.catalog import OPTIMIZERS
 from rlopt.config import Hyper, TrainConfig
@@ -30,6 +32,21 @@ class Train(Generic[Hyper]):
         from rlopt import experiment, results
 
         finished = experiment.run(self.config, self.out)
+        experiment.show([finished], finished.folder / results.PLOTS / "learning_curve.png")
+
+
+@dataclass(frozen=True)
+class Resume:
+    """Go on with a training run that was stopped or killed."""
+
+    folder: tyro.conf.Positional[Path]
+    """Run folder, as `rlopt train` leaves it."""
+
+    def run(self) -> None:
+        """Trains to the end, prints the table."""
+        from rlopt import experiment, results
+
+        finished = experiment.resume(self.folder)
         experiment.show([finished], finished.folder / results.PLOTS / "learning_curve.png")
 
 
@@ -309,6 +326,7 @@ def _parse(args: list[str]) -> Any:
     commands = (
         Annotated[Train[kind], subcommand("train", default=train)]  # type: ignore[valid-type]
         | Annotated[Compare[kind], subcommand("compare", default=Compare(agent, atari=found.atari, hyper=hyper))]  # type: ignore[valid-type]
+        | Annotated[Resume, subcommand("resume")]
         | Annotated[Evaluate, subcommand("evaluate")]
         | Annotated[MetaTrain, subcommand("metatrain", default=MetaTrain())]
         | Annotated[MetaTest, subcommand("metatest", default=MetaTest())]
@@ -320,17 +338,32 @@ def _parse(args: list[str]) -> Any:
     return tyro.cli(commands, prog="rlopt", args=args, description=__doc__)
 
 
+def _seeds(command: Any) -> int | None:
+    """The number of seeds that a command trains side by side; None: it trains none."""
+    if isinstance(command, Train):
+        return command.config.seeds
+    if isinstance(command, Resume):
+        try:
+            return int(json.loads((command.folder / "config.json").read_text(encoding="utf-8"))["seeds"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None  # the command itself says what is wrong
+    return getattr(command, "seeds", None)
+
+
 def main(args: list[str] | None = None) -> int:
-    """Runs one command; returns the exit status (2: refused input)."""
+    """Runs one command; returns the exit status: 2 refused input, 130 stopped on request, 1 broke off by a fault."""
     try:
         command = _parse(sys.argv[1:] if args is None else args)
-        seeds = command.config.seeds if isinstance(command, Train) else getattr(command, "seeds", None)
+        seeds = _seeds(command)
         num_devices = runtime.devices_for(seeds) if seeds else None
         runtime.configure(num_devices=num_devices, concurrent=isinstance(command, MetaTrain))
         command.run()
     except (ValueError, OSError) as error:
         print(f"rlopt: {error}", file=sys.stderr)
         return 2
+    except Unfinished as error:
+        print(f"rlopt: {error}", file=sys.stderr)
+        return 1 if isinstance(error, BrokeOff) else 130
     except KeyboardInterrupt:
         print("rlopt: interrupted", file=sys.stderr)
         return 130

@@ -7,26 +7,47 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from rlopt import plotting, results, training
+from metatrain import sealed
+from rlopt import checkpoint, plotting, results, training
 from rlopt.config import TrainConfig
 
 
 def run(config: TrainConfig, folder: Path | None = None, progress: bool = True) -> results.Run:
     """Trains a population into a run folder (default: a new one under runs/) and draws its learning curve.
 
+    A folder with an unfinished run of the same settings is gone on with.
+
     Raises:
-      ValueError: for bad settings, before the folder is made, or for a folder that is not empty.
+      ValueError: for bad settings, before the folder is made, or for a folder that holds anything else.
+      Unfinished: as `training.train`.
     """
     training.build(config)
+    if folder is not None:
+        _check_folder(folder, config, finished=False)
     folder = folder or results.new_folder(f"{config.agent}-{config.env}-{config.optimizer}")
     return _run_into(folder, config, progress)
+
+
+def resume(folder: Path, progress: bool = True) -> results.Run:
+    """Goes on with an unfinished run.
+
+    Raises:
+      ValueError: for a folder without one.
+      Unfinished: as `training.train`.
+    """
+    if results.is_finished(folder):
+        raise ValueError(f"{folder} holds a finished run")
+    return _run_into(folder, results.read_config(folder), progress)
 
 
 def compare(configs: Sequence[TrainConfig], folder: Path | None = None, progress: bool = True) -> list[results.Run]:
     """Trains one population per configuration, each in a folder of its own, and draws them together.
 
+    What a folder given holds of the same comparison is not done again: finished runs are taken, others gone on with.
+
     Raises:
       ValueError: as `run`, for every configuration before the first is trained; and for an optimizer named twice.
+      Unfinished: as `training.train`.
     """
     names = [config.optimizer for config in configs]
     if len(set(names)) != len(names) or not names:
@@ -34,18 +55,39 @@ def compare(configs: Sequence[TrainConfig], folder: Path | None = None, progress
     for config in configs:
         training.build(config)
         if folder is not None:
-            results.check_free(folder / config.optimizer)
+            _check_folder(folder / config.optimizer, config, finished=True)
     folder = folder or results.new_folder(f"compare-{configs[0].agent}-{configs[0].env}")
     runs = [_run_into(folder / config.optimizer, config, progress) for config in configs]
     plotting.learning_curves(runs, folder / results.PLOTS / "learning_curves.png")
     return runs
 
 
+def _check_folder(folder: Path, config: TrainConfig, finished: bool) -> None:
+    """Refuses a folder that holds something else than (an unfinished, or also a finished) run of these settings."""
+    if not (folder / results.CONFIG).is_file() or (results.is_finished(folder) and not finished):
+        results.check_free(folder)
+        return
+    theirs, ours = (checkpoint.settings(x) for x in (results.read_config(folder), config))
+    if changed := sealed.differences(theirs, ours):
+        raise ValueError(
+            f"{folder} holds a run with other settings ({'; '.join(changed)}); choose another or remove it"
+        )
+
+
 def _run_into(folder: Path, config: TrainConfig, progress: bool) -> results.Run:
-    results.claim_folder(folder)
+    if results.is_finished(folder):
+        return results.read_run(folder)
     results.write_config(folder, config)
-    history = training.train(config, progress=progress, on_interval=lambda row: results.append_row(folder, row))
+    results.write_rows(folder, [])
+    history = training.train(
+        config,
+        progress=progress,
+        folder=folder,
+        on_interval=lambda row: results.append_row(folder, row),
+        on_continue=lambda rows: results.write_rows(folder, rows),
+    )
     results.write_history(folder, config, history)
+    checkpoint.remove(folder)
     finished = results.read_run(folder)
     plotting.learning_curves([finished], folder / results.PLOTS / "learning_curve.png")
     return finished

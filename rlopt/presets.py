@@ -124,7 +124,7 @@ _FAST_ATARI = {
             "hidden": (256,),
             "activation": "relu",
         },
-        rate=0.16,
+        rate=0.32,
         atari=AtariConfig(image_size=42),
     ),
 }

@@ -7,6 +7,7 @@ import math
 import platform
 import re
 import time
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -60,20 +61,15 @@ def new_folder(name: str, root: Path = Path("runs")) -> Path:
     raise FileExistsError(f"no free name for {root / stem}")
 
 
-def claim_folder(folder: Path) -> None:
-    """Makes a folder for a run.
-
-    Raises:
-      ValueError: if it holds anything already: results are never overwritten.
-    """
-    check_free(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+def is_finished(folder: Path) -> bool:
+    """Whether a folder holds a run that has come to its end."""
+    return (folder / SUMMARY).exists()
 
 
 def check_free(folder: Path) -> None:
     """Refuses a folder that is not empty, or a path that is no folder."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        what = "holds a finished run" if (folder / SUMMARY).exists() else "is not an empty folder"
+        what = "holds a finished run" if is_finished(folder) else "is not an empty folder"
         raise ValueError(f"{folder} {what}; choose another or remove it")
 
 
@@ -93,7 +89,12 @@ def write_config(folder: Path, config: TrainConfig) -> None:
 def append_row(folder: Path, row: dict[str, Any]) -> None:
     """One line of metrics.jsonl; NaN becomes null."""
     with open(folder / METRICS, "a", encoding="utf-8") as file:
-        file.write(json.dumps(_plain(row)) + "\n")
+        file.write(_line(row))
+
+
+def write_rows(folder: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """All of metrics.jsonl, in place of what there is."""
+    write_atomic(folder / METRICS, "".join(map(_line, rows)).encode())
 
 
 def write_history(folder: Path, config: TrainConfig, history: History) -> None:
@@ -185,6 +186,10 @@ def read_params(folder: Path, template: Any) -> Any:
     if any(a != b for a, b in shapes):
         raise ValueError(f"{path} is of another network than {folder / CONFIG} says")
     return params
+
+
+def _line(row: dict[str, Any]) -> str:
+    return json.dumps(_plain(row)) + "\n"
 
 
 def _plain(value: Any) -> Any:

@@ -20,8 +20,18 @@ def num_cores() -> int:
 
 
 def devices_for(seeds: int, available: int | None = None) -> int:
-    """As many of the available devices (default: one per core) as divide the seeds evenly."""
-    return max(n for n in range(1, (available or num_cores()) + 1) if seeds % n == 0)
+    """As many of the available devices as divide the seeds evenly.
+
+    available: None: as many as it takes to keep every core busy, though no more than twice the cores. Three seeds on
+      two cores thus get three devices (1.9 times the rate of one: PPO on Pong).
+    """
+    if available is None:
+        cores = num_cores()
+        enough = [n for n in range(cores, 2 * cores + 1) if seeds % n == 0]
+        if enough:
+            return enough[0]
+        available = cores
+    return max(n for n in range(1, available + 1) if seeds % n == 0)
 
 
 def cache_folder() -> Path:

@@ -1,37 +1,32 @@
 """Trains one population: all seeds in one compiled program, in chunks, split over the devices."""
 
 import dataclasses
-import math
 import time
 import warnings
 from collections.abc import Callable
-from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import tqdm
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 
 import agents
 import envs
 from celo2.names import check_known
-from rlopt import optimizers, runtime, watchdog
+from metatrain.stopping import BrokeOff, Unfinished, stop_requested
+from rlopt import checkpoint, optimizers, population, watchdog
 from rlopt.catalog import OPTIMIZERS
+from rlopt.checkpoint import Progress
 from rlopt.config import TrainConfig
 from rlopt.presets import AGENTS
 from rlopt.statistics import lowest
 
-AXIS = "seeds"
-# Logging intervals of a run, roughly; each is one call of the compiled program.
-NUM_CHUNKS = 50
+# A checkpoint is due after this many seconds, or this many times what the last one took if that is longer.
+SAVE_SECONDS, SAVE_SHARE = 30.0, 20.0
 # "Final" is the last tenth of training.
 FINAL_SHARE = 0.1
-# On a CPU core, seeds together (vmap) save overhead while what a gradient step reads is small, and leave the cache when
-# it is large. Steps per second together over in turn, 8 seeds on a core, by numbers of observations per gradient step:
-# CartPole 1.30 (PPO, 512), 1.02 and 1.05 (DQN, PQN, 512); Pendulum 1.01 (PPO, 1,536); Breakout-MinAtar 1.06 (DQN,
-# 51,200), 0.77 (PQN, 102,400), 0.79 (PPO, 409,600).
-VMAP_BELOW = 2**16
 
 
 class History(NamedTuple):
@@ -83,32 +78,39 @@ def make_env(config: TrainConfig, num_envs: int, **changes: Any) -> envs.VectorE
     return envs.make(config.env, num_envs, dataclasses.replace(config.atari, **changes))
 
 
-def hyperparams(config: TrainConfig) -> Any:
-    """The traced scalars of a configuration, which `init` of its agent takes."""
-    # A rule without a learning rate gets a number all the same, and ignores it.
-    return agents.hyperparams(config.hyper, config.resolved_learning_rate or 0.0)
-
-
 def train(
-    config: TrainConfig, *, progress: bool = True, on_interval: Callable[[dict[str, Any]], None] | None = None
+    config: TrainConfig,
+    *,
+    progress: bool = True,
+    folder: Path | None = None,
+    on_interval: Callable[[dict[str, Any]], None] | None = None,
+    on_continue: Callable[[list[dict[str, Any]]], None] | None = None,
 ) -> History:
     """Trains every seed of a configuration.
+
+    With a folder, the run survives: it saves a checkpoint there every half minute and when SIGINT or SIGTERM asks it to
+    stop, and goes on from the one that it finds, with the same numbers as if it had never stopped. (Atari games start
+    new episodes, since no file can hold an emulator: that run is another one from there on, which is said.)
 
     Args:
       config: what to train.
       progress: show a progress bar.
+      folder: where checkpoints lie; None: none are made.
       on_interval: called with one row per logging interval (per-seed returns and metrics as lists).
+      on_continue: called with all rows up to the checkpoint from which a run goes on.
 
     Warns:
       RuntimeWarning: when the loss of a seed is not finite: that seed is stopped, the others go on.
 
     Raises:
       What `build` raises, before anything is compiled.
+      ValueError: if the folder's checkpoint is of other settings or damaged.
+      Unfinished: when asked to stop; BrokeOff, a kind of it: when an environment fails.
     """
     agent = build(config)
     label = f"{config.optimizer} on {config.env}"
     with watchdog.watch(label, enabled=jax.default_backend() == "cpu"):
-        return _train(agent, config, label, progress, on_interval)
+        return _train(agent, config, label, progress, folder, on_interval, on_continue)
 
 
 def _train(
@@ -116,119 +118,133 @@ def _train(
     config: TrainConfig,
     label: str,
     progress: bool,
+    folder: Path | None,
     on_interval: Callable[[dict[str, Any]], None] | None,
+    on_continue: Callable[[list[dict[str, Any]]], None] | None,
 ) -> History:
-    hyper = config.hyper
     started = time.monotonic()
-    mesh = _mesh(config.seeds)
-    keys = jax.vmap(jax.random.key)(np.arange(config.seed, config.seed + config.seeds, dtype=np.uint32))
-    keys = jax.device_put(keys, NamedSharding(mesh, PartitionSpec(AXIS)))
-    scalars = hyperparams(config)
-    # Constants under jit would be baked into the program; as an argument, another rate needs no recompilation.
-    state = _over_seeds(mesh, lambda keys, scalars: jax.vmap(agent.init, (0, None))(keys, scalars), 1)(keys, scalars)
-    in_turn = _in_turn(config, mesh, state.obs.shape[2:])
-    run = {n: _compile_chunk(mesh, agent, n, state, in_turn) for n in sorted(set(_chunk_lengths(hyper.num_iterations)))}
+    mesh = population.mesh_for(config.seeds)
+    state = population.initial_state(agent, config, mesh)
+    lengths = population.chunk_lengths(config.hyper.num_iterations)
+    steps = np.cumsum(lengths, dtype=np.int64) * config.hyper.batch_size
+    in_turn = population.trains_in_turn(config, mesh, state.obs.shape[2:])
+    run = {n: population.compile_chunk(mesh, agent, n, state, in_turn) for n in sorted(set(lengths))}
     compile_seconds = time.monotonic() - started
 
-    steps, rows = [], []
-    per_iteration: list[Any] = []
-    done = 0
-    stopped = np.full(config.seeds, -1, np.int64)
-    started, cpu_started = time.monotonic(), time.process_time()
-    with tqdm.tqdm(
-        total=hyper.num_iterations * hyper.batch_size,
-        unit="step",
-        unit_scale=True,
-        desc=label,
-        disable=not progress,
-        mininterval=1.0,
-    ) as bar:
-        for length in _chunk_lengths(hyper.num_iterations):
-            state, metrics = run[length](state)
-            metrics = jax.tree.map(lambda x: np.asarray(x).T, metrics)  # leaves [length, S]; waits for the device
-            per_iteration.append(metrics)
-            done += length
-            steps.append(done * hyper.batch_size)
-            row = _interval(metrics)
-            for values in row.values():
-                values[stopped >= 0] = np.nan
-            rows.append(row)
-            _stop_broken(stopped, row["loss"], steps[-1], label, config.seed)
+    nothing = np.zeros((0, config.seeds), np.float32)
+    so_far = Progress(state, [], nothing, nothing, np.full(config.seeds, -1, np.int64), 0.0, 0.0)
+    if folder is not None and (found := checkpoint.load(folder, config, state)) is not None:
+        so_far = _continued(agent, config, mesh, found, label)
+        if on_continue is not None:
+            on_continue([_logged(steps[i], row) for i, row in enumerate(so_far.rows)])
+    del state
+    clock, cpu_clock = time.monotonic() - so_far.train_seconds, time.process_time() - so_far.cpu_seconds
+    saved, save_seconds = time.monotonic(), 0.0
+    with (
+        stop_requested(enabled=folder is not None) as stop,
+        tqdm.tqdm(
+            total=int(steps[-1]),
+            initial=int(steps[len(so_far.rows) - 1]) if so_far.rows else 0,
+            unit="step",
+            unit_scale=True,
+            desc=label,
+            disable=not progress,
+            mininterval=1.0,
+        ) as bar,
+    ):
+        for length, step in list(zip(lengths, steps.tolist(), strict=True))[len(so_far.rows) :]:
+            state, metrics = _run_chunk(run[length], so_far.state, folder, label)
+            so_far = _with_interval(so_far, state, metrics)
+            so_far = so_far._replace(
+                train_seconds=time.monotonic() - clock, cpu_seconds=time.process_time() - cpu_clock
+            )
+            row = so_far.rows[-1]
+            _stop_broken(so_far.stopped, row["loss"], step, label, config.seed)
             bar.set_postfix_str(f"median return {_nan_median(row['return']):.1f}", refresh=False)
-            bar.update(length * hyper.batch_size)
+            bar.update(length * config.hyper.batch_size)
             if on_interval is not None:
-                on_interval({"step": steps[-1], **{name: values.tolist() for name, values in row.items()}})
-            if np.all(stopped >= 0):
+                on_interval(_logged(step, row))
+            if np.all(so_far.stopped >= 0) or step == steps[-1]:
                 break
-    train_seconds, cpu_seconds = time.monotonic() - started, time.process_time() - cpu_started
-
-    params = jax.tree.map(np.asarray, agent.policy(state))
+            started = time.monotonic()
+            if folder is not None and (stop or started - saved > max(SAVE_SECONDS, SAVE_SHARE * save_seconds)):
+                checkpoint.save(folder, config, so_far)
+                saved = time.monotonic()
+                save_seconds = saved - started
+            if stop:
+                raise Unfinished(f"{label}: stopped at step {step:,}; `rlopt resume {folder}` goes on from there")
+    history = _history(agent, so_far, steps[: len(so_far.rows)], compile_seconds)
     # The last update's loss is one that came before it.
-    unbroken = [np.all(np.isfinite(x), axis=tuple(range(1, x.ndim))) for x in jax.tree.leaves(params)]
-    _stop_broken(stopped, np.where(np.all(unbroken, axis=0), 0.0, np.nan), steps[-1], label, config.seed)
+    unbroken = [np.all(np.isfinite(x), axis=tuple(range(1, x.ndim))) for x in jax.tree.leaves(history.params)]
+    loss = np.where(np.all(unbroken, axis=0), 0.0, np.nan)
+    _stop_broken(history.stopped, loss, int(history.steps[-1]), label, config.seed)
+    return history._replace(final=np.where(history.stopped >= 0, lowest(history.returns), history.final))
 
-    columns = {name: np.stack([row[name] for row in rows], axis=1) for name in rows[0]}
-    sums = np.concatenate([m.return_sum for m in per_iteration])
-    counts = np.concatenate([m.num_episodes for m in per_iteration])
-    tail = max(1, round(FINAL_SHARE * len(sums)))
-    returns = columns.pop("return")
-    return History(
-        steps=np.asarray(steps, np.int64),
-        returns=returns,
-        lengths=columns.pop("length"),
-        final=np.where(stopped >= 0, lowest(returns), _ratio(sums[-tail:].sum(0), counts[-tail:].sum(0))),
-        stopped=stopped,
-        metrics=columns,
-        params=params,
-        compile_seconds=compile_seconds,
-        train_seconds=train_seconds,
-        cpu_seconds=cpu_seconds,
+
+def _with_interval(so_far: Progress, state: Any, metrics: Any) -> Progress:
+    """Progress after one more interval; metrics: NumPy arrays [iterations, S]."""
+    row = _interval(metrics)
+    for values in row.values():
+        values[so_far.stopped >= 0] = np.nan
+    return so_far._replace(
+        state=state,
+        rows=[*so_far.rows, row],
+        sums=np.concatenate([so_far.sums, metrics.return_sum]),
+        counts=np.concatenate([so_far.counts, metrics.num_episodes]),
     )
 
 
-def _mesh(seeds: int) -> Mesh:
-    available = jax.devices()
-    return Mesh(np.asarray(available[: runtime.devices_for(seeds, len(available))]), (AXIS,))
+def _history(agent: agents.Agent, so_far: Progress, steps: np.ndarray, compile_seconds: float) -> History:
+    columns = {name: np.stack([row[name] for row in so_far.rows], axis=1) for name in so_far.rows[0]}
+    tail = max(1, round(FINAL_SHARE * len(so_far.sums)))
+    return History(
+        steps=steps,
+        returns=columns.pop("return"),
+        lengths=columns.pop("length"),
+        final=_ratio(so_far.sums[-tail:].sum(0), so_far.counts[-tail:].sum(0)),
+        stopped=so_far.stopped,
+        metrics=columns,
+        params=jax.tree.map(np.asarray, agent.policy(so_far.state)),
+        compile_seconds=compile_seconds,
+        train_seconds=so_far.train_seconds,
+        cpu_seconds=so_far.cpu_seconds,
+    )
 
 
-def _over_seeds(mesh: Mesh, function: Callable[..., Any], num_replicated: int = 0) -> Callable[..., Any]:
-    """Jit of a function whose first argument and results have a leading seeds axis, each device taking its share."""
-    spec = PartitionSpec(AXIS)
-    in_specs = (spec, *(PartitionSpec() for _ in range(num_replicated)))
-    return jax.jit(jax.shard_map(function, mesh=mesh, in_specs=in_specs, out_specs=spec, check_vma=False))
+def _continued(agent: agents.Agent, config: TrainConfig, mesh: Mesh, found: Progress, label: str) -> Progress:
+    """What a checkpoint holds, with new episodes where those of before cannot be gone on with."""
+    if not agent.unsaved:
+        return found
+    warnings.warn(
+        f"{label}: goes on after {len(found.sums):,} iterations with new episodes, since no file can hold an emulator; "
+        "parameters, optimizer and statistics are as they were",
+        RuntimeWarning,
+        stacklevel=4,
+    )
+    fresh = population.initial_state(agent, config, mesh, salt=len(found.sums))
+    return found._replace(state=found.state._replace(**{name: getattr(fresh, name) for name in agent.unsaved}))
 
 
-def _in_turn(config: TrainConfig, mesh: Mesh, observation_shape: tuple[int, ...]) -> bool:
-    """Whether a device trains its seeds one after the other (within the same program) instead of side by side."""
-    on_cpu = mesh.devices.flat[0].platform == "cpu"
-    numbers = config.hyper.learning_batch * math.prod(observation_shape)
-    return on_cpu and (config.seeds == mesh.size or numbers >= VMAP_BELOW)
+def _run_chunk(chunk: Callable[[Any], Any], state: Any, folder: Path | None, label: str) -> tuple[Any, Any]:
+    """The state after an interval, and its metrics: NumPy arrays [iterations, S]."""
+    try:
+        state, metrics = chunk(state)
+        return state, jax.tree.map(lambda x: np.asarray(x).T, metrics)  # waits for the device
+    except jax.errors.JaxRuntimeError as error:
+        how = f"`rlopt resume {folder}` goes on from its last checkpoint"
+        if folder is None or not checkpoint.exists(folder):
+            how = "there is no checkpoint yet, so it has to start anew"
+        raise BrokeOff(f"{label}: the run broke off ({_reason(error)}); {how}") from error
 
 
-def _compile_chunk(
-    mesh: Mesh, agent: agents.Agent, length: int, state: Any, in_turn: bool
-) -> Callable[[Any], tuple[Any, Any]]:
-    spec = PartitionSpec(AXIS)
-
-    def train_one(state: Any) -> tuple[Any, Any]:
-        return jax.lax.scan(lambda s, _: agent.step(s), state, None, length=length)
-
-    @partial(jax.jit, donate_argnums=0)
-    @partial(jax.shard_map, mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False)
-    def chunk(state: Any) -> tuple[Any, Any]:
-        return jax.lax.map(train_one, state) if in_turn else jax.vmap(train_one)(state)
-
-    return chunk.lower(state).compile()
+def _reason(error: Exception) -> str:
+    """The last line of a message that may hold a whole traceback."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
 
 
-def _chunk_lengths(iterations: int) -> list[int]:
-    """Iterations per call of the program; equal lengths where some divisor is near, since each length is compiled."""
-    target = max(1, round(iterations / NUM_CHUNKS))
-    divisors = [n for n in range(1, iterations + 1) if iterations % n == 0 and target / 2 <= n <= target * 2]
-    if divisors:
-        length = min(divisors, key=lambda n: abs(n - target))
-        return [length] * (iterations // length)
-    return [target] * (iterations // target) + [iterations % target]
+def _logged(step: int, row: dict[str, np.ndarray]) -> dict[str, Any]:
+    return {"step": int(step), **{name: values.tolist() for name, values in sorted(row.items())}}
 
 
 def _interval(metrics: Any) -> dict[str, np.ndarray]:

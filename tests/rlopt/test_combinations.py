@@ -9,7 +9,7 @@ import pytest
 
 import agents
 import envs
-from rlopt import presets, training
+from rlopt import population, presets, training
 from rlopt.catalog import OPTIMIZERS
 from rlopt.config import TrainConfig
 
@@ -30,7 +30,7 @@ def check_one_iteration(agent, hyperparams):
 def test_every_optimizer_fits_every_agent(agent, optimizer):
     hyper = dataclasses.replace(presets.config(agent, "CartPole-v1"), hidden=(8, 8), anneal=True)
     config = TrainConfig(agent=agent, optimizer=optimizer, hyper=hyper)
-    check_one_iteration(training.build(config), training.hyperparams(config))
+    check_one_iteration(training.build(config), population.hyperparams(config))
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import jax
 import pytest
 
 from envs import AtariConfig
-from rlopt import presets, training
+from rlopt import population, presets, training
 from rlopt.catalog import OPTIMIZERS
 from rlopt.config import TrainConfig
 
@@ -13,14 +13,14 @@ from rlopt.config import TrainConfig
 def test_an_iteration_of_every_preset_can_be_traced(agent, env_id):
     config = TrainConfig(agent=agent, env=env_id, optimizer="adam", hyper=presets.config(agent, env_id))
     built = training.build(config)
-    state = jax.eval_shape(lambda: built.init(jax.random.key(0), training.hyperparams(config)))
+    state = jax.eval_shape(lambda: built.init(jax.random.key(0), population.hyperparams(config)))
     after, metrics = jax.eval_shape(built.step, state)
     assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(lambda x: (x.shape, x.dtype), state)
     assert metrics.loss.shape == ()
     assert config.hyper.total_steps // config.hyper.batch_size >= 50
 
 
-@pytest.mark.parametrize(("name", "size", "rate"), [("default", 84, 2.5e-4), ("fast", 42, 4e-4)])
+@pytest.mark.parametrize(("name", "size", "rate"), [("default", 84, 2.5e-4), ("fast", 42, 8e-4)])
 def test_an_iteration_of_ppo_on_a_game_can_be_traced(name, size, rate):
     config = TrainConfig(
         env="Pong-v5",
@@ -31,7 +31,7 @@ def test_an_iteration_of_ppo_on_a_game_can_be_traced(name, size, rate):
     )
     assert config.resolved_learning_rate == pytest.approx(rate)
     built = training.build(config)
-    state = jax.eval_shape(lambda: built.init(jax.random.key(0), training.hyperparams(config)))
+    state = jax.eval_shape(lambda: built.init(jax.random.key(0), population.hyperparams(config)))
     assert state.obs.shape == (8, size, size, 4)
     after, _ = jax.eval_shape(built.step, state)
     assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(lambda x: (x.shape, x.dtype), state)

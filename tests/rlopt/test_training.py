@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from agents import PPOConfig
-from rlopt import experiment, optimizers, plotting, results, runtime, statistics, training
+from rlopt import experiment, optimizers, plotting, population, results, runtime, statistics, training
 from rlopt.config import TrainConfig
 
 # What `pytest.warns` sees besides comes from gymnax and distrax.
@@ -80,11 +80,16 @@ def test_devices_divide_the_seeds():
     assert [runtime.devices_for(seeds, 4) for seeds in (1, 2, 3, 6, 7, 16)] == [1, 2, 3, 3, 1, 4]
 
 
+def test_no_core_is_idle_where_up_to_twice_as_many_devices_prevent_it(monkeypatch):
+    monkeypatch.setattr(runtime, "num_cores", lambda: 2)
+    assert [runtime.devices_for(seeds) for seeds in (1, 2, 3, 4, 5, 8, 9)] == [1, 2, 3, 2, 1, 2, 3]
+
+
 def test_seeds_trained_in_turn_learn_what_they_learn_side_by_side(monkeypatch):
     # Both programs must be right, whichever of them is chosen for an agent on this machine.
     monkeypatch.setattr(runtime, "devices_for", lambda seeds, available: 2)
     side_by_side = training.train(CONFIG, progress=False)
-    monkeypatch.setattr(training, "VMAP_BELOW", 1)
+    monkeypatch.setattr(population, "VMAP_BELOW", 1)
     in_turn = training.train(CONFIG, progress=False)
     np.testing.assert_array_equal(in_turn.steps, side_by_side.steps)
     np.testing.assert_allclose(in_turn.returns[:, :20], side_by_side.returns[:, :20], rtol=1e-5)

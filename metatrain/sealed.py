@@ -1,0 +1,44 @@
+"""Files of one line of JSON and a payload, whose length and SHA-256 the line gives: damage is seen on reading."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from celo2.files import write_atomic
+
+
+def write(path: Path, header: dict[str, Any], payload: bytes) -> None:
+    """Writes a file atomically; header must have "format", and gets "bytes" and "sha256"."""
+    sealed = header | {"bytes": len(payload), "sha256": hashlib.sha256(payload).hexdigest()}
+    write_atomic(path, json.dumps(sealed).encode() + b"\n" + payload)
+
+
+def read(path: Path, expected_format: str) -> tuple[dict[str, Any], bytes]:
+    """Header and payload.
+
+    Raises:
+      ValueError: for a file of another format, or a damaged one.
+    """
+    line, _, payload = path.read_bytes().partition(b"\n")
+    try:
+        header = json.loads(line)
+        found = (header["format"], header["bytes"], header["sha256"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError("no readable header") from error
+    if found[0] != expected_format:
+        raise ValueError(f"format is {found[0]!r}, not {expected_format!r}")
+    if len(payload) != found[1]:
+        raise ValueError(f"{len(payload)} bytes of state where {found[1]} were written")
+    if hashlib.sha256(payload).hexdigest() != found[2]:
+        raise ValueError("the state does not match its SHA-256")
+    return header, payload
+
+
+def differences(theirs: dict[str, Any], ours: dict[str, Any]) -> list[str]:
+    """One line per setting that differs, for messages."""
+    return [
+        f"{name}: {theirs.get(name)!r} there, {ours.get(name)!r} here"
+        for name in sorted(theirs.keys() | ours.keys())
+        if theirs.get(name) != ours.get(name)
+    ]
