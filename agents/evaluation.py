@@ -42,15 +42,19 @@ def evaluate(
     state, obs = env.reset(reset_key)
     nothing = Episodes(jnp.full(env.spec.num_envs, jnp.nan), jnp.zeros(env.spec.num_envs, jnp.int32))
 
-    def step(carry: tuple[Any, jax.Array, Episodes], key: jax.Array) -> tuple[tuple[Any, jax.Array, Episodes], None]:
-        state, obs, found = carry
-        act_key, env_key = jax.random.split(key)
+    def unfinished(carry: tuple[jax.Array, Any, jax.Array, Episodes]) -> jax.Array:
+        t, _, _, found = carry
+        return (t < max_steps) & jnp.any(found.lengths == 0)
+
+    def step(carry: tuple[jax.Array, Any, jax.Array, Episodes]) -> tuple[jax.Array, Any, jax.Array, Episodes]:
+        t, state, obs, found = carry
+        act_key, env_key = jax.random.split(jax.random.fold_in(steps_key, t))
         state, timestep = env.step(env_key, state, agent.act(policy, obs, act_key, greedy))
         first = (timestep.episode_length > 0) & (found.lengths == 0)
         found = Episodes(
             jnp.where(first, timestep.episode_return, found.returns),
             jnp.where(first, timestep.episode_length, found.lengths),
         )
-        return (state, timestep.obs, found), None
+        return t + 1, state, timestep.obs, found
 
-    return jax.lax.scan(step, (state, obs, nothing), jax.random.split(steps_key, max_steps))[0][2]
+    return jax.lax.while_loop(unfinished, step, (jnp.int32(0), state, obs, nothing))[3]

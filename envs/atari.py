@@ -8,6 +8,7 @@ pool written into the program, which can then be neither mapped over seeds nor k
 envpool starts the next game in the step after an end, whose action it ignores: that step is not `valid`.
 """
 
+import dataclasses
 import os
 import warnings
 from typing import Any, NamedTuple
@@ -39,7 +40,7 @@ class _Pools:
     """The running pools of one `VectorEnv`; they live as long as it does."""
 
     def __init__(self, env_id: str, num_envs: int, config: AtariConfig) -> None:
-        self._arguments: dict[str, Any] = {
+        self.arguments: dict[str, Any] = {
             "task_id": env_id,
             "env_type": "gymnasium",
             "num_envs": num_envs,
@@ -62,7 +63,7 @@ class _Pools:
         import envpool
 
         # Game i of a pool is seeded with this plus i.
-        pool = envpool.make(**self._arguments, seed=int(seed) % 2**30)
+        pool = envpool.make(**self.arguments, seed=int(seed) % 2**30)
         obs, _ = pool.reset()
         self._pools.append(pool)
         return np.int32(len(self._pools) - 1), obs
@@ -161,6 +162,32 @@ def make(env_id: str, num_envs: int, config: AtariConfig | None = None) -> Vecto
         return after, timestep
 
     return VectorEnv(spec, reset, step)
+
+
+class Screen:
+    """One game stepped by hand, with the picture that a person would see; lives and rewards are those of the game.
+
+    obs: uint8 [1, size, size, stack], what an agent is shown. picture: uint8 [210, 160, 3].
+    """
+
+    def __init__(self, env_id: str, config: AtariConfig, seed: int) -> None:
+        """Starts a game; the same seed and actions give the same pictures."""
+        import envpool
+
+        raw = dataclasses.replace(config, episodic_life=False, clip_rewards=False)
+        arguments = _Pools(env_id, 1, raw).arguments
+        self._pool: Any = envpool.make(**arguments, seed=seed, render_mode="rgb_array")
+        self._show(self._pool.reset()[0])
+
+    def step(self, action: int) -> tuple[float, bool]:
+        """The raw reward, and whether the game is over."""
+        obs, reward, terminated, truncated, _ = self._pool.step(np.asarray([action], np.int32))
+        self._show(obs)
+        return float(reward[0]), bool(terminated[0] or truncated[0])
+
+    def _show(self, obs: np.ndarray) -> None:
+        self.obs = np.moveaxis(obs, 1, -1)
+        self.picture = self._pool.render()[0]
 
 
 def _suites() -> dict[str, str]:

@@ -105,7 +105,9 @@ def remove(folder: Path) -> None:
 
 
 def _like(template: jax.Array, x: np.ndarray) -> jax.Array:
-    value = jax.random.wrap_key_data(jax.numpy.asarray(x), impl=jax.random.key_impl(template)) if _is_key(template) else x
+    value = (
+        jax.random.wrap_key_data(jax.numpy.asarray(x), impl=jax.random.key_impl(template)) if _is_key(template) else x
+    )
     if value.shape != template.shape:
         raise ValueError(f"the checkpoint has an array {value.shape} where this version has {template.shape}")
     return jax.device_put(value, template.sharding)

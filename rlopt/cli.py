@@ -126,6 +126,34 @@ class Evaluate:
 
 
 @dataclass(frozen=True)
+class Watch:
+    """Film a trained agent playing an Atari or MinAtar game: a GIF, and an MP4 where ffmpeg is installed."""
+
+    folder: tyro.conf.Positional[Path]
+    """Run folder, as `rlopt train` leaves it."""
+    member: int | None = None
+    """Which of the run's seeds plays; default: the one with the best final return."""
+    max_steps: int = 3000
+    """Steps after which the film ends, if the episode does not before."""
+    sampled: bool = False
+    """Act as at the end of training, randomly in part, and not greedily."""
+    seed: int = 0
+    """Seed of the episode."""
+
+    def run(self) -> None:
+        """Writes the film."""
+        from rlopt import watch
+
+        film = watch.watch(
+            self.folder, member=self.member, max_steps=self.max_steps, greedy=not self.sampled, seed=self.seed
+        )
+        end = "" if film.over else " so far (the episode was not over)"
+        print(f"return {film.total:g} in {film.steps:,} steps{end}")
+        for path in film.files:
+            print(f"film: {path}")
+
+
+@dataclass(frozen=True)
 class MetaTrain:
     """Meta-train a learned optimizer with PES on 8x8 image tasks; the same command continues a stopped run."""
 
@@ -328,6 +356,7 @@ def _parse(args: list[str]) -> Any:
         | Annotated[Compare[kind], subcommand("compare", default=Compare(agent, atari=found.atari, hyper=hyper))]  # type: ignore[valid-type]
         | Annotated[Resume, subcommand("resume")]
         | Annotated[Evaluate, subcommand("evaluate")]
+        | Annotated[Watch, subcommand("watch")]
         | Annotated[MetaTrain, subcommand("metatrain", default=MetaTrain())]
         | Annotated[MetaTest, subcommand("metatest", default=MetaTest())]
         | Annotated[Theta, subcommand("theta")]

@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -31,13 +32,7 @@ def evaluate(folder: Path, *, episodes: int = 100, greedy: bool = True, seed: in
     if episodes < 1:
         raise ValueError(f"episodes must be at least 1, got {episodes}")
     config = results.read_config(folder)
-    # Nothing is trained, so neither the optimizer nor its weight file matters; the shapes of the networks do.
-    agent = training.build(dataclasses.replace(config, optimizer="adam", learning_rate=1.0, theta=None))
-    keys = jax.vmap(jax.random.key)(np.arange(config.seeds, dtype=np.uint32))
-    template = jax.eval_shape(
-        jax.vmap(lambda key: agent.policy(agent.init(key, agents.hyperparams(config.hyper, 0.0)))), keys
-    )
-    policies = results.read_params(folder, template)
+    agent, policies = load_policies(folder, config)
     env = training.make_env(config, episodes, episodic_life=False, clip_rewards=False)
     max_steps = env.spec.time_limit or MAX_STEPS
 
@@ -50,6 +45,21 @@ def evaluate(folder: Path, *, episodes: int = 100, greedy: bool = True, seed: in
 
     with watchdog.watch(f"playing {config.env}", enabled=jax.default_backend() == "cpu"):
         return np.asarray(run(policies, jax.random.key(seed)))
+
+
+def load_policies(folder: Path, config: TrainConfig) -> tuple[agents.Agent, Any]:
+    """The agent of a finished run, and what its `act` needs: all seeds' policies, leaves [S, ...].
+
+    Raises:
+      ValueError: as `results.read_params`.
+    """
+    # Nothing is trained, so neither the optimizer nor its weight file matters; the shapes of the networks do.
+    agent = training.build(dataclasses.replace(config, optimizer="adam", learning_rate=1.0, theta=None))
+    keys = jax.vmap(jax.random.key)(np.arange(config.seeds, dtype=np.uint32))
+    template = jax.eval_shape(
+        jax.vmap(lambda key: agent.policy(agent.init(key, agents.hyperparams(config.hyper, 0.0)))), keys
+    )
+    return agent, results.read_params(folder, template)
 
 
 def table(config: TrainConfig, returns: np.ndarray, greedy: bool) -> Table:

@@ -101,7 +101,7 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path, monkey
     experiment.run(config, tmp_path / "whole", progress=False)
     with pytest.raises(SystemExit):
         run_until(monkeypatch, config, folder, 5, die)
-    newest, previous = (folder / name for name in checkpoint.NAMES)
+    newest = folder / checkpoint.NAMES[0]
     damaged = bytearray(newest.read_bytes())
     damaged[-20] ^= 1
     newest.write_bytes(damaged)
