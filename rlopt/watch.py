@@ -54,7 +54,8 @@ def watch(
     config, run = results.read_config(folder), results.read_run(folder)
     members = range(config.seed, config.seed + config.seeds)
     if member is None:
-        member = members[int(np.nanargmax(np.where(run.stopped >= 0, -np.inf, run.final)))]
+        final = np.where((run.stopped >= 0) | np.isnan(run.final), -np.inf, run.final)
+        member = members[int(np.argmax(final))]
     if member not in members:
         raise ValueError(f"the run has the seeds {members[0]} to {members[-1]}, got {member}")
     agent, policies = evaluation.load_policies(folder, config)

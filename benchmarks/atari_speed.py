@@ -1,0 +1,141 @@
+"""Where the time of training on an Atari game goes: games alone, behind our interface, with the policy, with learning.
+
+    python benchmarks/atari_speed.py --preset fast
+    python benchmarks/atari_speed.py --preset default
+
+One seed on one device. Every row does what the row before does and something more, with the settings of the preset;
+`--rounds` rounds in turn, medians. An agent's step is four frames of the console. The machine should be idle otherwise.
+"""
+
+import argparse
+import dataclasses
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+from rlopt import runtime
+
+runtime.configure(num_devices=1)
+
+import envpool  # noqa: E402
+import jax  # noqa: E402
+import numpy as np  # noqa: E402
+
+import agents  # noqa: E402
+import envs  # noqa: E402
+from rlopt import presets, training  # noqa: E402
+from rlopt.config import TrainConfig  # noqa: E402
+from rlopt.population import hyperparams  # noqa: E402
+
+Work = Callable[[], Any]
+
+
+def stepped_by_envpool(config: TrainConfig, steps: int, asynchronous: bool) -> Work:
+    """Random actions from Python, nothing of ours. asynchronous: whichever half of twice as many games is ready."""
+    n = config.hyper.num_envs
+    pool = envpool.make(
+        config.env,
+        env_type="gymnasium",
+        num_envs=2 * n if asynchronous else n,
+        batch_size=n,
+        num_threads=runtime.num_cores(),
+        img_height=config.atari.image_size,
+        img_width=config.atari.image_size,
+    )
+    actions = np.random.default_rng(0).integers(0, pool.action_space.n, (steps, n)).astype(np.int32)
+    if not asynchronous:
+        pool.reset()
+        return lambda: [pool.step(action) for action in actions]
+    pool.async_reset()
+
+    def run() -> None:
+        for action in actions:
+            pool.send(action, pool.recv()[-1]["env_id"])
+
+    return run
+
+
+def stepped_by_us(config: TrainConfig, env: envs.VectorEnv, steps: int) -> Work:
+    """Random actions through `VectorEnv`, in one compiled program."""
+    shape = (steps, config.hyper.num_envs)
+    actions = jax.random.randint(jax.random.key(0), shape, 0, env.spec.action_space.n)
+    state, _ = jax.jit(env.reset)(jax.random.key(0))
+
+    @jax.jit
+    def run(state: Any) -> Any:
+        def step(state: Any, action: jax.Array) -> tuple[Any, jax.Array]:
+            state, timestep = env.step(jax.random.key(0), state, action)
+            return state, timestep.reward
+
+        return jax.lax.scan(step, state, actions)
+
+    return lambda: jax.block_until_ready(run(state))
+
+
+def acted(config: TrainConfig, env: envs.VectorEnv, agent: agents.Agent, steps: int) -> Work:
+    """Sampled from the agent's policy."""
+    start = jax.jit(agent.init)(jax.random.key(0), hyperparams(config))
+
+    @jax.jit
+    def run(policy: Any, carry: Any) -> Any:
+        def step(carry: Any, key: jax.Array) -> tuple[Any, jax.Array]:
+            state, timestep = env.step(key, carry[0], agent.act(policy, carry[1], key, False))
+            return (state, timestep.obs), timestep.reward
+
+        return jax.lax.scan(step, carry, jax.random.split(jax.random.key(1), steps))
+
+    return lambda: jax.block_until_ready(run(agent.policy(start), (start.env_state, start.obs)))
+
+
+def trained(config: TrainConfig, agent: agents.Agent) -> Work:
+    """The whole agent."""
+    start = jax.jit(agent.init)(jax.random.key(0), hyperparams(config))
+    run = jax.jit(lambda state: jax.lax.scan(lambda s, _: agent.step(s), state, None, config.hyper.num_iterations))
+    return lambda: jax.block_until_ready(run(start))
+
+
+def measure(work: Work) -> tuple[float, float]:
+    """Seconds and seconds of processor time."""
+    start, cpu = time.perf_counter(), time.process_time()
+    work()
+    return time.perf_counter() - start, time.process_time() - cpu
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--env", default="Pong-v5")
+    parser.add_argument("--preset", choices=presets.NAMES, default="fast")
+    parser.add_argument("--optimizer", default="adam")
+    parser.add_argument("--iterations", type=int, default=4, help="iterations of the agent per round")
+    parser.add_argument("--rounds", type=int, default=3)
+    args = parser.parse_args()
+    preset = presets.find("ppo", args.env, args.preset)
+    hyper = presets.config("ppo", args.env, args.preset)
+    hyper = dataclasses.replace(hyper, total_steps=args.iterations * hyper.batch_size)
+    steps = args.iterations * hyper.rollout_length
+    config = TrainConfig(
+        agent="ppo", env=args.env, optimizer=args.optimizer, preset=args.preset, atari=preset.atari, hyper=hyper
+    )
+    env, agent = training.make_env(config, hyper.num_envs), training.build(config)
+    rows = {
+        "envpool from Python, random actions": stepped_by_envpool(config, steps, asynchronous=False),
+        "the same, asynchronous, twice the games": stepped_by_envpool(config, steps, asynchronous=True),
+        "our environment, random actions": stepped_by_us(config, env, steps),
+        "... and the policy": acted(config, env, agent, steps),
+        "... and learning (PPO)": trained(config, agent),
+    }
+    for work in rows.values():
+        work()  # compiles
+    rounds = [{name: measure(work) for name, work in rows.items()} for _ in range(args.rounds)]
+    total = steps * hyper.num_envs
+    print(f"{args.env}, preset {args.preset}, {args.optimizer}, {hyper.num_envs} games, {runtime.num_cores()} cores\n")
+    print("| | steps/s | frames/s | steps per CPU-second |\n|---|---|---|---|")
+    for name in rows:
+        wall, cpu = (statistics.median(column) for column in zip(*(r[name] for r in rounds), strict=True))
+        frames = total * config.atari.frame_skip / wall
+        print(f"| {name} | {total / wall:,.0f} | {frames:,.0f} | {total / cpu:,.0f} |")
+
+
+if __name__ == "__main__":
+    main()
