@@ -168,7 +168,7 @@ def _train(
                 break
             started = time.monotonic()
             if folder is not None and (stop or started - saved > max(SAVE_SECONDS, SAVE_SHARE * save_seconds)):
-                checkpoint.save(folder, config, so_far)
+                _save(folder, config, so_far, label)
                 saved = time.monotonic()
                 save_seconds = saved - started
             if stop:
@@ -223,6 +223,14 @@ def _continued(agent: agents.Agent, config: TrainConfig, mesh: Mesh, found: Prog
     )
     fresh = population.initial_state(agent, config, mesh, salt=len(found.sums))
     return found._replace(state=found.state._replace(**{name: getattr(fresh, name) for name in agent.unsaved}))
+
+
+def _save(folder: Path, config: TrainConfig, so_far: Progress, label: str) -> None:
+    """Saves a checkpoint; a run that cannot be saved, on a full disk for example, goes on all the same."""
+    try:
+        checkpoint.save(folder, config, so_far)
+    except OSError as error:
+        warnings.warn(f"{label}: no checkpoint could be written ({error})", RuntimeWarning, stacklevel=4)
 
 
 def _run_chunk(chunk: Callable[[Any], Any], state: Any, folder: Path | None, label: str) -> tuple[Any, Any]:

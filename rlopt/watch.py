@@ -124,9 +124,8 @@ def _write(pictures: Sequence[np.ndarray], rate: float, stem: Path) -> list[Path
         format="GIF",
         save_all=True,
         append_images=frames[1:],
-        duration=round(1000 / rate),
+        duration=10 * round(100 / rate),  # the format counts hundredths of a second
         loop=0,
-        optimize=False,
     )
     files = [stem.with_suffix(".gif")]
     write_atomic(files[0], buffer.getvalue())

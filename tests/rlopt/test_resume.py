@@ -117,6 +117,18 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path, monkey
         experiment.resume(tmp_path / "again", progress=False)
 
 
+def test_a_run_that_cannot_be_saved_goes_on(tmp_path, monkeypatch):
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(training, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(training, "SAVE_SHARE", 0.0)
+    monkeypatch.setattr(checkpoint, "save", full)
+    with pytest.warns(RuntimeWarning, match="no checkpoint could be written .*No space left"):
+        run = experiment.run(CONFIGS["ppo"], tmp_path / "run", progress=False)
+    assert run.steps[-1] == PPO.total_steps
+
+
 def test_other_settings_and_finished_runs_are_refused(tmp_path, monkeypatch, capsys):
     config, folder = CONFIGS["ppo"], tmp_path / "run"
     with pytest.raises(Unfinished):
