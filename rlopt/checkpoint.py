@@ -94,14 +94,14 @@ def load(folder: Path, config: TrainConfig, template: Any) -> Progress | None:
     return None
 
 
-def _is_key(x: Any) -> bool:
-    return jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)
-
-
 def remove(folder: Path) -> None:
     """Deletes a folder's checkpoints."""
     for name in NAMES:
         (folder / name).unlink(missing_ok=True)
+
+
+def _is_key(x: Any) -> bool:
+    return jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)
 
 
 def _like(template: jax.Array, x: np.ndarray) -> jax.Array:

@@ -78,7 +78,8 @@ def _run_into(folder: Path, config: TrainConfig, progress: bool) -> results.Run:
     if results.is_finished(folder):
         return results.read_run(folder)
     results.write_config(folder, config)
-    results.write_rows(folder, [])
+    if not checkpoint.exists(folder):
+        results.write_rows(folder, [])  # it starts anew; else the lines stay until the checkpoint has been read
     history = training.train(
         config,
         progress=progress,

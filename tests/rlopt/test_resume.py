@@ -115,6 +115,7 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path, monkey
         (tmp_path / "again" / name).write_bytes(b"{}\n")
     with pytest.warns(UserWarning, match="no readable header"), pytest.raises(ValueError, match="no intact checkpoint"):
         experiment.resume(tmp_path / "again", progress=False)
+    assert len(lines(tmp_path / "again")) == 5
 
 
 def test_a_run_that_cannot_be_saved_goes_on(tmp_path, monkeypatch):
