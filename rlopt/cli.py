@@ -312,6 +312,12 @@ class ListPresets:
             steps = presets.config(agent, env_id).total_steps
             rate = presets.learning_rate(agent, env_id, "adam")
             print(f"{agent:5} {env_id:26} {steps:>12,} steps   adam {rate:g}")
+        for name, by_agent in presets.ATARI.items():
+            for agent in by_agent:
+                steps = presets.config(agent, presets.ATARI_IDS, name).total_steps
+                rate = presets.learning_rate(agent, presets.ATARI_IDS, "adam", name)
+                shown = f"any Atari game, {name}"
+                print(f"{agent:5} {shown:26} {steps:>12,} steps   adam {rate:g}")
 
 
 @dataclass(frozen=True)

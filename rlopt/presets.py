@@ -109,6 +109,20 @@ _ATARI = {
         },
         rate=0.1,
     ),
+    "pqn": Preset(
+        {
+            "total_steps": 10_000_000,
+            "num_envs": 8,
+            "rollout_length": 128,
+            "minibatches": 4,
+            "q_lambda": 0.65,
+            "epsilon_end": 0.01,
+            "exploration_fraction": 0.1,
+            "network": "nature",
+            "hidden": (512,),
+        },
+        rate=0.5,
+    ),
 }
 # A quarter of the pixels, a small network, many gradient steps per sample: Pong within minutes on a few cores.
 _FAST_ATARI = {
@@ -128,7 +142,9 @@ _FAST_ATARI = {
         atari=AtariConfig(image_size=42),
     ),
 }
-NAMES = ("default", "fast")
+# By name of the preset and agent; for every game.
+ATARI = MappingProxyType({"default": _ATARI, "fast": _FAST_ATARI})
+NAMES = tuple(ATARI)
 
 
 def is_atari(env_id: str) -> bool:
@@ -144,11 +160,12 @@ def find(agent: str, env_id: str, name: str = "default") -> Preset:
     """
     if name == "default":
         return PRESETS.get((agent, env_id)) or (_ATARI.get(agent, Preset()) if is_atari(env_id) else Preset())
-    if name != "fast":
+    if name not in NAMES:
         raise ValueError(f"unknown preset {name!r}; there are {', '.join(NAMES)}")
-    if agent not in _FAST_ATARI or not is_atari(env_id):
-        raise ValueError(f"there is no fast preset of {agent} for {env_id}, only of ppo for Atari games")
-    return _FAST_ATARI[agent]
+    if agent not in ATARI[name] or not is_atari(env_id):
+        known = ", ".join(ATARI[name])
+        raise ValueError(f"there is no {name} preset of {agent} for {env_id}, only of {known} for Atari games")
+    return ATARI[name][agent]
 
 
 def config(agent: str, env_id: str, name: str = "default") -> Config:

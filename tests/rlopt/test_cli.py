@@ -172,6 +172,7 @@ def test_listings():
     known = rlopt("envs").stdout.splitlines()
     assert "Breakout-MinAtar" in known
     assert "ppo   Breakout-MinAtar             10,000,000 steps   adam 0.005" in rlopt("presets").stdout.splitlines()
+    assert "ppo   any Atari game, fast          1,300,000 steps   adam 0.0008" in rlopt("presets").stdout.splitlines()
     assert {env_id for _, env_id in presets.PRESETS} <= set(known)
 
 

@@ -20,14 +20,18 @@ def test_an_iteration_of_every_preset_can_be_traced(agent, env_id):
     assert config.hyper.total_steps // config.hyper.batch_size >= 50
 
 
-@pytest.mark.parametrize(("name", "size", "rate"), [("default", 84, 2.5e-4), ("fast", 42, 8e-4)])
-def test_an_iteration_of_ppo_on_a_game_can_be_traced(name, size, rate):
+@pytest.mark.parametrize(
+    ("agent", "name", "size", "rate"),
+    [("ppo", "default", 84, 2.5e-4), ("ppo", "fast", 42, 8e-4), ("pqn", "default", 84, 2.5e-4)],
+)
+def test_an_iteration_on_a_game_can_be_traced(agent, name, size, rate):
     config = TrainConfig(
+        agent=agent,
         env="Pong-v5",
         optimizer="adam",
         preset=name,
-        atari=presets.find("ppo", "Pong-v5", name).atari,
-        hyper=presets.config("ppo", "Pong-v5", name),
+        atari=presets.find(agent, "Pong-v5", name).atari,
+        hyper=presets.config(agent, "Pong-v5", name),
     )
     assert config.resolved_learning_rate == pytest.approx(rate)
     built = training.build(config)
