@@ -69,9 +69,9 @@ def _check_folder(folder: Path, config: TrainConfig, finished: bool) -> None:
         return
     theirs, ours = (checkpoint.settings(x) for x in (results.read_config(folder), config))
     if changed := sealed.differences(theirs, ours):
-        raise ValueError(
-            f"{folder} holds a run with other settings ({'; '.join(changed)}); choose another or remove it"
-        )
+        what = "a finished run" if results.is_finished(folder) else "a run"
+        settings = "; ".join(changed)
+        raise ValueError(f"{folder} holds {what} with other settings ({settings}); choose another or remove it")
 
 
 def _run_into(folder: Path, config: TrainConfig, progress: bool) -> results.Run:
