@@ -166,13 +166,15 @@ def _train(
                 on_interval(_logged(step, row))
             if np.all(so_far.stopped >= 0) or step == steps[-1]:
                 break
-            started = time.monotonic()
-            if folder is not None and (stop or started - saved > max(SAVE_SECONDS, SAVE_SHARE * save_seconds)):
-                _save(folder, config, so_far, label)
+            started, asked = time.monotonic(), bool(stop)  # once: the signal may come at any moment
+            saved_last = False
+            if folder is not None and (asked or started - saved > max(SAVE_SECONDS, SAVE_SHARE * save_seconds)):
+                saved_last = _save(folder, config, so_far, label)
                 saved = time.monotonic()
                 save_seconds = saved - started
-            if stop:
-                raise Unfinished(f"{label}: stopped at step {step:,}; `rlopt resume {folder}` goes on from there")
+            if asked:
+                where = "from there" if saved_last else "from its last checkpoint, if it has one"
+                raise Unfinished(f"{label}: stopped at step {step:,}; `rlopt resume {folder}` goes on {where}")
     history = _history(agent, so_far, steps[: len(so_far.rows)], compile_seconds)
     # The last update's loss is one that came before it.
     unbroken = [np.all(np.isfinite(x), axis=tuple(range(1, x.ndim))) for x in jax.tree.leaves(history.params)]
@@ -225,12 +227,14 @@ def _continued(agent: agents.Agent, config: TrainConfig, mesh: Mesh, found: Prog
     return found._replace(state=found.state._replace(**{name: getattr(fresh, name) for name in agent.unsaved}))
 
 
-def _save(folder: Path, config: TrainConfig, so_far: Progress, label: str) -> None:
-    """Saves a checkpoint; a run that cannot be saved, on a full disk for example, goes on all the same."""
+def _save(folder: Path, config: TrainConfig, so_far: Progress, label: str) -> bool:
+    """Whether a checkpoint was saved; a run that cannot be, on a full disk for example, goes on all the same."""
     try:
         checkpoint.save(folder, config, so_far)
+        return True
     except OSError as error:
         warnings.warn(f"{label}: no checkpoint could be written ({error})", RuntimeWarning, stacklevel=4)
+        return False
 
 
 def _run_chunk(chunk: Callable[[Any], Any], state: Any, folder: Path | None, label: str) -> tuple[Any, Any]:
