@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from agents import exploration, losses, metrics, networks, replay
+from agents import experience, exploration, losses, metrics, networks, replay
 from agents.base import Agent, OptimizerFactory, check_discrete, check_environment, make_optimizer
 from agents.dqn_config import DQNConfig
-from agents.returns import n_step_targets
+from agents.replay import Transition
 from envs import VectorEnv
 
 
@@ -28,33 +28,11 @@ class DQNHyperparams(NamedTuple):
     max_grad_norm: Any
 
 
-class Transition(NamedTuple):
-    """What is replayed. factor: what the bootstrap from next_obs is multiplied with, gamma^m, or 0 after an end."""
-
-    obs: jax.Array
-    action: jax.Array
-    reward: jax.Array
-    factor: jax.Array
-    next_obs: jax.Array
-
-
-class _Step(NamedTuple):
-    """One step of N environments, [N, ...], as it waits to be summed over n steps."""
-
-    obs: jax.Array
-    action: jax.Array
-    reward: jax.Array
-    terminated: jax.Array
-    truncated: jax.Array
-    final_obs: jax.Array
-    valid: jax.Array
-
-
 class DQNState(NamedTuple):
     """Everything an agent carries between iterations.
 
-    iteration: int32, iterations done. params, target_params, opt_state: trees. replay: see `replay.Replay`.
-    recent: the last n - 1 steps, leaves [n - 1, N, ...], not all of which have their n rewards yet.
+    iteration: int32, iterations done. params, target_params, opt_state: trees. replay: see `experience`.
+    recent: the last steps, not all of which have their n rewards yet.
     env_state, obs: of the environments. key: PRNG key. hyperparams: DQNHyperparams.
     """
 
@@ -62,8 +40,8 @@ class DQNState(NamedTuple):
     params: Any
     target_params: Any
     opt_state: Any
-    replay: replay.Replay
-    recent: _Step
+    replay: Any
+    recent: experience.Step
     env_state: Any
     obs: jax.Array
     key: jax.Array
@@ -107,6 +85,7 @@ def dqn(env: VectorEnv, config: DQNConfig, optimizer: OptimizerFactory) -> Agent
     check_environment(env, config)
     num_actions = check_discrete(env, "dqn").n
     network = networks.q_network(config.network, spec.observation_shape, num_actions, config.hidden, config.activation)
+    memory = experience.memory(spec, config)
     target_every = max(1, config.target_interval // config.batch_size)
 
     def values(params: Any, obs: jax.Array) -> Any:
@@ -117,25 +96,14 @@ def dqn(env: VectorEnv, config: DQNConfig, optimizer: OptimizerFactory) -> Agent
         key, params_key, env_key = jax.random.split(key, 3)
         env_state, obs = env.reset(env_key)
         params = network.init(params_key, obs)
-        # Stored as they come: bytes stay bytes.
-        row = jnp.zeros(spec.observation_shape, obs.dtype)
-        scalar = jnp.float32(0)
-        example = Transition(row, jnp.int32(0), scalar, scalar, row)
-        waiting = (config.n_step - 1, config.num_envs)
-
-        def zeros(dtype: Any, shape: tuple[int, ...] = ()) -> jax.Array:
-            return jnp.zeros((*waiting, *shape), dtype)
-
-        no = zeros(bool)
-        before = zeros(obs.dtype, spec.observation_shape)
+        empty, nothing = memory.init(obs)
         return DQNState(
             iteration=jnp.zeros([], jnp.int32),
             params=params,
             target_params=jax.tree.map(jnp.copy, params),  # of its own, so that a state can be donated
             opt_state=make_optimizer(optimizer, config, hyper, 0.0).init(params),
-            replay=replay.init(example, config.replay_capacity, config.prioritized),
-            # Steps that never were: not valid, so that nothing is learned from them.
-            recent=_Step(before, zeros(jnp.int32), zeros(jnp.float32), no, no, before, no),
+            replay=empty,
+            recent=nothing,
             env_state=env_state,
             obs=obs,
             key=key,
@@ -144,7 +112,7 @@ def dqn(env: VectorEnv, config: DQNConfig, optimizer: OptimizerFactory) -> Agent
 
     def collect(
         state: DQNState, keys: Sequence[jax.Array], epsilon: jax.Array
-    ) -> tuple[Any, jax.Array, _Step, jax.Array, jax.Array]:
+    ) -> tuple[Any, jax.Array, experience.Step, jax.Array, jax.Array]:
         """Acts for some steps: environment state, next observation, steps, episode returns and lengths, [T, N, ...]."""
         rollout_key, noise_key, resets_key = keys
         length = config.steps_per_iteration
@@ -156,7 +124,7 @@ def dqn(env: VectorEnv, config: DQNConfig, optimizer: OptimizerFactory) -> Agent
             step_key, noise_t = inputs
             action = exploration.epsilon_greedy(values(state.params, obs), noise_t, epsilon)
             env_state, t = env.step(step_key, env_state, action)
-            step = _Step(obs, action, t.reward, t.terminated, t.truncated, t.final_obs, t.valid)
+            step = experience.Step(obs, action, t.reward, t.terminated, t.truncated, t.final_obs, t.valid)
             return (env_state, t.obs), (step, t.episode_return, t.episode_length)
 
         (env_state, obs), (steps, episode_return, episode_length) = jax.lax.scan(
@@ -164,25 +132,12 @@ def dqn(env: VectorEnv, config: DQNConfig, optimizer: OptimizerFactory) -> Agent
         )
         return env.release(env_state), obs, steps, episode_return, episode_length
 
-    def remember(memory: replay.Replay, window: _Step, gamma: jax.Array) -> replay.Replay:
-        """Adds the transitions of a window of steps whose n rewards are known."""
-        # A reset in disguise comes after an end, so within an episode no sum runs over one.
-        total, factor, offset = n_step_targets(window.reward, window.terminated, window.truncated, gamma, config.n_step)
-        count = total.shape[0]
-        rows = jnp.arange(count)[:, None] + offset
-        final = window.final_obs[rows, jnp.arange(config.num_envs)]
-        transitions = Transition(window.obs[:count], window.action[:count], total, factor, final)
-        flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), transitions)
-        return replay.add(memory, flat, window.valid[:count].reshape(-1))
-
     def step(state: DQNState) -> tuple[DQNState, metrics.QMetrics]:
         hyper = state.hyperparams
         key, learn_key, *collect_keys = jax.random.split(state.key, 5)
         epsilon = exploration.epsilon(config, hyper, state.iteration)
         env_state, obs, steps, episode_return, episode_length = collect(state, collect_keys, epsilon)
-        window = jax.tree.map(lambda old, new: jnp.concatenate([old, new]), state.recent, steps)
-        recent = jax.tree.map(lambda x: x[x.shape[0] - (config.n_step - 1) :], window)
-        memory = remember(state.replay, window, hyper.gamma)
+        stored, recent = memory.add(state.replay, state.recent, steps, hyper.gamma)
 
         started = state.iteration >= config.warmup_iterations
         beta = hyper.importance_exponent + (1 - hyper.importance_exponent) * state.iteration / config.num_iterations
@@ -193,7 +148,7 @@ def dqn(env: VectorEnv, config: DQNConfig, optimizer: OptimizerFactory) -> Agent
             chosen = jnp.take_along_axis(values(params, rows.obs), rows.action[:, None], axis=1)[:, 0]
             error = chosen - rows.reward - rows.factor * jax.lax.stop_gradient(bootstrap(params, rows.next_obs))
             kind = losses.huber if config.loss == "huber" else losses.squared_error
-            return jnp.mean(weights * kind(error)), (error, chosen)
+            return jnp.sum(weights * kind(error)), (error, chosen)
 
         def bootstrap(params: Any, next_obs: jax.Array) -> jax.Array:
             target = values(state.target_params, next_obs)
@@ -202,11 +157,11 @@ def dqn(env: VectorEnv, config: DQNConfig, optimizer: OptimizerFactory) -> Agent
 
         def learn(carry: tuple[Any, Any, Any], key: jax.Array) -> tuple[Any, metrics.UpdateStats]:
             params, opt_state, tree = carry
-            memory_now = memory._replace(tree=tree)
-            drawn = replay.sample(memory_now, key, config.learning_batch)
-            weights = jnp.ones(config.learning_batch)
+            drawn = memory.sample(stored._replace(tree=tree), key)
+            share = drawn.usable / jnp.maximum(jnp.sum(drawn.usable), 1)
+            weights = share
             if config.prioritized:
-                weights = replay.importance_weights(drawn.probability, memory.size, beta)
+                weights = share * replay.importance_weights(drawn.probability, stored.size, beta)
             (loss, (error, chosen)), grads = jax.value_and_grad(loss_fn, has_aux=True)(params, drawn.rows, weights)
             updates, new_opt_state = tx.update(grads, opt_state, params, value=loss)
             # Not a cond: under vmap it would run both branches all the same.
@@ -216,26 +171,26 @@ def dqn(env: VectorEnv, config: DQNConfig, optimizer: OptimizerFactory) -> Agent
                 (params, opt_state),
             )
             # The replay's data is closed over, not carried: loops copy what they carry.
-            tree = replay.reprioritize(memory_now, drawn.index, error, hyper.priority_exponent).tree
-            stats = metrics.update_stats(loss, jnp.mean(chosen), jnp.mean(jnp.abs(error)), grads, updates)
+            tree = replay.reprioritize(tree, drawn, error, hyper.priority_exponent)
+            stats = metrics.update_stats(loss, jnp.sum(share * chosen), jnp.sum(share * jnp.abs(error)), grads, updates)
             stats = jax.tree.map(lambda x: jnp.where(started, x, 0.0), stats)
             return (new_params, new_opt_state, tree), stats
 
-        carry = (state.params, state.opt_state, memory.tree)
+        carry = (state.params, state.opt_state, stored.tree)
         keys = (
             learn_key[None]
             if config.updates_per_iteration == 1
             else jax.random.split(learn_key, config.updates_per_iteration)
         )
         (params, opt_state, tree), history = jax.lax.scan(learn, carry, keys)
-        memory = memory._replace(tree=tree)
+        stored = stored._replace(tree=tree)
 
         due = (state.iteration + 1) % target_every == 0
         share = jnp.where(due, hyper.target_rate, 0.0)
         target_params = jax.tree.map(lambda old, new: old + share * (new - old), state.target_params, params)
         measured = metrics.iteration(episode_return, episode_length, history, epsilon)
         new_state = DQNState(
-            *(state.iteration + 1, params, target_params, opt_state, memory, recent, env_state, obs, key, hyper)
+            *(state.iteration + 1, params, target_params, opt_state, stored, recent, env_state, obs, key, hyper)
         )
         return new_state, measured
 

@@ -26,12 +26,27 @@ class Replay(NamedTuple):
     tree: sum_tree.SumTreeState | None
 
 
+class Transition(NamedTuple):
+    """What is replayed. factor: what the bootstrap from next_obs is multiplied with, gamma^m, or 0 after an end."""
+
+    obs: jax.Array
+    action: jax.Array
+    reward: jax.Array
+    factor: jax.Array
+    next_obs: jax.Array
+
+
 class Sample(NamedTuple):
-    """rows: tree, leaves [B, ...]. index: int32 [B]. probability: float32 [B], of each row at a single draw."""
+    """A batch of B rows.
+
+    rows: tree, leaves [B, ...]. index: int32 [B]. probability: float32 [B], of each row at a single draw.
+    usable: bool [B]; what is not must not be learned from.
+    """
 
     rows: Any
     index: jax.Array  # type: ignore[assignment]  # shadows tuple.index
     probability: jax.Array
+    usable: jax.Array
 
 
 def init(example: Any, capacity: int, prioritized: bool) -> Replay:
@@ -67,28 +82,36 @@ def add(replay: Replay, rows: Any, valid: jax.Array) -> Replay:
 
 def sample(replay: Replay, key: jax.Array, batch_size: int) -> Sample:
     """Rows with replacement: each equally likely, or in proportion to its priority (stratified). Needs size >= 1."""
-    if replay.tree is None:
+    index, probability = draw(replay.tree, replay.size, key, batch_size)
+    return Sample(jax.tree.map(lambda x: x[index], replay.data), index, probability, jnp.ones(batch_size, bool))
+
+
+def draw(
+    tree: sum_tree.SumTreeState | None, size: jax.Array, key: jax.Array, batch_size: int
+) -> tuple[jax.Array, jax.Array]:
+    """Places below size, int32 [B], by the priorities of a tree if there is one, and the probability of each."""
+    if tree is None:
         # One draw instead of the three of `randint`; the remainder's bias is size / 2^32.
         words = jax.random.bits(key, (batch_size,), jnp.uint32)
-        index = (words % jnp.maximum(replay.size, 1).astype(jnp.uint32)).astype(jnp.int32)
-        probability = jnp.full(batch_size, 1.0) / jnp.maximum(replay.size, 1)
-    else:
-        index = sum_tree.stratified_sample(replay.tree, batch_size, key).astype(jnp.int32)
-        index = jnp.minimum(index, jnp.maximum(replay.size - 1, 0))
-        probability = sum_tree.get_batch(replay.tree, index) / jnp.maximum(replay.tree.nodes[0], 1e-30)
-    return Sample(jax.tree.map(lambda x: x[index], replay.data), index, probability)
+        index = (words % jnp.maximum(size, 1).astype(jnp.uint32)).astype(jnp.int32)
+        return index, jnp.full(batch_size, 1.0) / jnp.maximum(size, 1)
+    index = sum_tree.stratified_sample(tree, batch_size, key).astype(jnp.int32)
+    index = jnp.minimum(index, jnp.maximum(size - 1, 0))
+    return index, sum_tree.get_batch(tree, index) / jnp.maximum(tree.nodes[0], 1e-30)
 
 
-def reprioritize(replay: Replay, index: jax.Array, errors: jax.Array, exponent: float) -> Replay:
-    """Sets priorities to (|error| + 1e-6)^exponent; nothing to do for a uniform replay.
+def reprioritize(
+    tree: sum_tree.SumTreeState | None, drawn: Sample, errors: jax.Array, exponent: jax.Array | float
+) -> sum_tree.SumTreeState | None:
+    """Priorities (|error| + 1e-6)^exponent for drawn rows; None if the replay is uniform.
 
     Args:
-      replay: so far. index: int32 [B]. errors: float32 [B]. exponent: 0 is uniform, 1 fully proportional.
+      tree: so far. drawn: rows from it. errors: float32 [B]. exponent: 0 is uniform, 1 fully proportional.
     """
-    if replay.tree is None:
-        return replay
-    priorities = (jnp.abs(errors) + PRIORITY_FLOOR) ** exponent
-    return replay._replace(tree=sum_tree.set_batch_bincount(replay.tree, index, priorities))
+    if tree is None:
+        return None
+    priorities = jnp.where(drawn.usable, (jnp.abs(errors) + PRIORITY_FLOOR) ** exponent, 0.0)
+    return sum_tree.set_batch_bincount(tree, drawn.index, priorities)
 
 
 def importance_weights(probability: jax.Array, size: jax.Array, beta: jax.Array | float) -> jax.Array:

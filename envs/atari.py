@@ -36,34 +36,40 @@ class AtariState(NamedTuple):
     episode_length: jax.Array
 
 
+def _start(env_id: str, num_envs: int, config: AtariConfig, seed: int, **more: Any) -> Any:
+    """A pool of envpool's; game i of it is seeded with seed + i."""
+    import envpool
+
+    return envpool.make(
+        env_id,
+        env_type="gymnasium",
+        num_envs=num_envs,
+        num_threads=min(num_envs, config.num_threads or _num_cores()),
+        img_height=config.image_size,
+        img_width=config.image_size,
+        stack_num=config.stack,
+        frame_skip=config.frame_skip,
+        noop_max=config.noop_max,
+        repeat_action_probability=config.sticky_actions,
+        full_action_space=config.full_action_space,
+        episodic_life=config.episodic_life,
+        reward_clip=config.clip_rewards,
+        max_episode_steps=config.max_steps,
+        seed=seed,
+        **more,
+    )
+
+
 class _Pools:
     """The running pools of one `VectorEnv`; they live as long as it does."""
 
     def __init__(self, env_id: str, num_envs: int, config: AtariConfig) -> None:
-        self.arguments: dict[str, Any] = {
-            "task_id": env_id,
-            "env_type": "gymnasium",
-            "num_envs": num_envs,
-            "num_threads": min(num_envs, config.num_threads or _num_cores()),
-            "img_height": config.image_size,
-            "img_width": config.image_size,
-            "stack_num": config.stack,
-            "frame_skip": config.frame_skip,
-            "noop_max": config.noop_max,
-            "repeat_action_probability": config.sticky_actions,
-            "full_action_space": config.full_action_space,
-            "episodic_life": config.episodic_life,
-            "reward_clip": config.clip_rewards,
-            "max_episode_steps": config.max_steps,
-        }
+        self._settings = (env_id, num_envs, config)
         self._pools: list[Any] = []
 
     def start(self, seed: np.ndarray) -> tuple[Any, np.ndarray]:
         """A new pool: its number, and first observations [N, stack, H, W]."""
-        import envpool
-
-        # Game i of a pool is seeded with this plus i.
-        pool = envpool.make(**self.arguments, seed=int(seed) % 2**30)
+        pool = _start(*self._settings, seed=int(seed) % 2**30)
         obs, _ = pool.reset()
         self._pools.append(pool)
         return np.int32(len(self._pools) - 1), obs
@@ -119,6 +125,7 @@ def make(env_id: str, num_envs: int, config: AtariConfig | None = None) -> Vecto
         action_space=Discrete(int(actions)),
         time_limit=config.max_steps,
         next_step_reset=True,
+        frame_stack=config.stack,
         restorable=False,
     )
     number = jax.ShapeDtypeStruct((), jnp.int32)
@@ -172,11 +179,8 @@ class Screen:
 
     def __init__(self, env_id: str, config: AtariConfig, seed: int) -> None:
         """Starts a game; the same seed and actions give the same pictures."""
-        import envpool
-
         raw = dataclasses.replace(config, episodic_life=False, clip_rewards=False)
-        arguments = _Pools(env_id, 1, raw).arguments
-        self._pool: Any = envpool.make(**arguments, seed=seed, render_mode="rgb_array")
+        self._pool: Any = _start(env_id, 1, raw, seed, render_mode="rgb_array")
         self._show(self._pool.reset()[0])
 
     def step(self, action: int) -> tuple[float, bool]:

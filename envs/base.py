@@ -32,6 +32,8 @@ class EnvSpec:
     time_limit: steps after which an episode is truncated, or None.
     next_step_reset: the next episode starts in a step of its own after an end (not `valid`), so that final_obs is
       always obs; agents then need not look at final_obs.
+    frame_stack: the last axis of an observation holds this many frames, the newest last; each observation is the one
+      before moved on by a frame, or that many equal frames at the beginning of a game.
     restorable: whether the state is all there is, so that a run can go on from a saved one.
     """
 
@@ -42,6 +44,7 @@ class EnvSpec:
     action_space: Discrete | Box
     time_limit: int | None
     next_step_reset: bool = False
+    frame_stack: int = 1
     restorable: bool = True
 
 

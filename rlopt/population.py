@@ -72,6 +72,9 @@ def compile_chunk(
     @partial(jax.jit, donate_argnums=0)
     @partial(jax.shard_map, mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False)
     def chunk(state: Any) -> tuple[Any, Any]:
+        if jax.tree.leaves(state)[0].shape[0] == 1:
+            # Not a map over one: that would copy the state, gigabytes of replay maybe, before and after.
+            return jax.tree.map(lambda x: x[None], train_one(jax.tree.map(lambda x: x[0], state)))
         return jax.lax.map(train_one, state) if in_turn else jax.vmap(train_one)(state)
 
     return chunk.lower(state).compile()

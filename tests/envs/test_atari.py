@@ -43,9 +43,12 @@ def test_what_a_game_looks_like(breakout):
     assert spec.action_space.n == 4
     assert obs.shape == (400, 3, 42, 42, 4)
     assert obs.dtype == np.uint8
-    # Frames move on by one each step: the newest is the last.
-    playing = steps.valid[:-1] & ~(steps.terminated | steps.truncated)[:-1]
-    np.testing.assert_array_equal(obs[1:][playing][..., :3], obs[:-1][playing][..., 1:])
+    # Frames move on by one each step, the newest is the last; but a game begins with equal ones.
+    moved = np.all(obs[1:, ..., :3] == obs[:-1, ..., 1:], axis=(2, 3, 4))
+    begins = ~steps.valid[:-1] & np.all(obs[1:] == obs[1:, ..., -1:], axis=(2, 3, 4))
+    assert spec.frame_stack == 4
+    assert np.all(moved | begins)
+    assert np.any(begins & ~moved)
 
 
 def test_the_step_after_an_end_is_a_reset_in_disguise(breakout):
@@ -91,10 +94,13 @@ def test_the_games_are_those_of_envpool(monkeypatch):
     started = []
     env = envs.make("Pong-v5", 2, SMALL)
     make = envpool.make
-    monkeypatch.setattr(envpool, "make", lambda **settings: started.append(settings) or make(**settings))
+    monkeypatch.setattr(
+        envpool, "make", lambda name, **settings: started.append((name, settings)) or make(name, **settings)
+    )
     obs, actions, steps = jax.jit(random_play(env, 50))(jax.random.key(3))
     monkeypatch.undo()
-    pool = envpool.make(**started[0])
+    ((name, settings),) = started
+    pool = envpool.make(name, **settings)
     seen, _ = pool.reset()
     for t in range(50):
         np.testing.assert_array_equal(np.moveaxis(seen, 1, -1), obs[t])
