@@ -1,5 +1,6 @@
 """Populations in which some seeds break."""
 
+import dataclasses
 import json
 
 import jax
@@ -9,6 +10,7 @@ import optax
 import pytest
 
 from agents import PPOConfig
+from envs import AtariConfig
 from rlopt import experiment, optimizers, plotting, population, results, runtime, statistics, training
 from rlopt.config import TrainConfig
 
@@ -95,6 +97,34 @@ def test_seeds_trained_in_turn_learn_what_they_learn_side_by_side(monkeypatch):
     np.testing.assert_allclose(in_turn.returns[:, :20], side_by_side.returns[:, :20], rtol=1e-5)
     for name, values in side_by_side.metrics.items():
         np.testing.assert_allclose(in_turn.metrics[name][:, :20], values[:, :20], rtol=1e-3, atol=1e-4, err_msg=name)
+
+
+PONG = TrainConfig(
+    env="Pong-v5",
+    optimizer="adam",
+    learning_rate=1e-3,
+    atari=AtariConfig(image_size=42, num_threads=1),
+    hyper=PPOConfig(
+        *(256 * 4, 8, 32),
+        epochs=2,
+        minibatches=4,
+        network="small",
+        hidden=(32,),
+    ),
+)
+
+
+@pytest.mark.parametrize("config", [CONFIG, PONG], ids=["CartPole", "Pong"])
+def test_a_seed_with_a_device_of_its_own_learns_in_company_what_it_learns_alone(config):
+    both = training.train(dataclasses.replace(config, seeds=2, seed=10), progress=False)
+    alone = [training.train(dataclasses.replace(config, seeds=1, seed=seed), progress=False) for seed in (10, 11)]
+    for name, values in {**both.metrics, "return": both.returns}.items():
+        each = [one.returns if name == "return" else one.metrics[name] for one in alone]
+        np.testing.assert_array_equal(values, np.concatenate(each), err_msg=name)
+    jax.tree.map(
+        lambda x, *one: np.testing.assert_array_equal(x, np.concatenate(one)), both.params, *(a.params for a in alone)
+    )
+    assert np.all(both.metrics["loss"][0] != both.metrics["loss"][1])
 
 
 def test_training_ends_when_no_seed_is_left(tmp_path, monkeypatch):
