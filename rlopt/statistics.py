@@ -1,6 +1,10 @@
-"""Statistics over seeds (Agarwal et al., "Deep RL at the Edge of the Statistical Precipice", NeurIPS 2021)."""
+"""Statistics over seeds and environments.
 
-from collections.abc import Callable
+Reference: Agarwal et al., "Deep RL at the Edge of the Statistical Precipice", NeurIPS 2021. Scores of several
+environments are to be normalised first.
+"""
+
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -42,10 +46,99 @@ def bootstrap(
       ValueError: for no scores, or scores that are not finite.
     """
     scores = np.asarray(scores, np.float64)
-    if scores.ndim != 1 or scores.size == 0:
-        raise ValueError(f"scores must be a list of at least one number, got shape {scores.shape}")
+    if scores.ndim != 1:
+        raise ValueError(f"scores must be a list of numbers, one per seed, got shape {scores.shape}")
+    return stratified_bootstrap((scores[:, None],), lambda x: statistic(x[..., 0]), resamples, seed)
+
+
+def stratified_bootstrap(
+    scores: Sequence[np.ndarray], statistic: Callable[..., np.ndarray], resamples: int = 2000, seed: int = 0
+) -> Interval:
+    """A statistic of one or more score matrices with its 95 % interval; seeds are resampled within each environment.
+
+    Args:
+      scores: matrices [S, E], seeds by environments, finite; S may differ between them.
+      statistic: of as many arrays [..., S, E], to [...]. resamples, seed: as `bootstrap`.
+
+    Raises:
+      ValueError: for no scores, or scores that are not finite.
+    """
+    matrices = [_matrix(x) for x in scores]
+    generator = np.random.default_rng(seed)
+    drawn = []
+    for matrix in matrices:
+        rows = generator.integers(0, len(matrix), (resamples, *matrix.shape))
+        drawn.append(np.take_along_axis(matrix[None], rows, axis=1))
+    low, high = np.quantile(statistic(*drawn), [0.025, 0.975])
+    return Interval(float(statistic(*matrices)), float(low), float(high))
+
+
+def aggregate_iqm(scores: np.ndarray) -> np.ndarray:
+    """Interquartile mean over all runs of all environments, [..., S, E] -> [...]."""
+    return iqm(scores.reshape(*scores.shape[:-2], -1))
+
+
+def aggregate_mean(scores: np.ndarray) -> np.ndarray:
+    """Mean over seeds and environments, [..., S, E] -> [...]."""
+    return scores.mean(axis=(-2, -1))
+
+
+def aggregate_median(scores: np.ndarray) -> np.ndarray:
+    """Median over environments of the mean over seeds, [..., S, E] -> [...]."""
+    return np.median(scores.mean(axis=-2), axis=-1)
+
+
+def optimality_gap(scores: np.ndarray, gamma: float = 1.0) -> np.ndarray:
+    """How far runs stay below gamma in the mean, runs above it counting as gamma; [..., S, E] -> [...]."""
+    return gamma - np.minimum(scores, gamma).mean(axis=(-2, -1))
+
+
+def probability_of_improvement(scores: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """How likely a run beats another's run in the same environment, ties counting half, in the mean over environments.
+
+    Args:
+      scores: [..., S, E]. others: [..., S', E].
+    """
+    difference = scores[..., :, None, :] - others[..., None, :, :]
+    return ((difference > 0) + 0.5 * (difference == 0)).mean(axis=(-3, -2, -1))
+
+
+def performance_profile(scores: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+    """Share of runs above each threshold, [..., S, E] and [K] -> [..., K]."""
+    return (scores[..., None] > thresholds).mean(axis=(-3, -2))
+
+
+def paired_difference(scores: np.ndarray, others: np.ndarray, resamples: int = 2000, seed: int = 0) -> Interval:
+    """Mean difference of runs that share their seeds, [S, E] both, with its 95 % interval.
+
+    Pairing takes out what a seed has in common (first weights, episodes), as far as it does.
+
+    Raises:
+      ValueError: for matrices of different shapes, or scores that are not finite.
+    """
+    if np.shape(scores) != np.shape(others):
+        raise ValueError(f"paired scores must have the same shape, got {np.shape(scores)} and {np.shape(others)}")
+    return stratified_bootstrap((np.subtract(scores, others),), aggregate_mean, resamples, seed)
+
+
+def area_under_curve(steps: np.ndarray, returns: np.ndarray) -> np.ndarray:
+    """Mean return over training: steps [T], returns [..., T] -> [...].
+
+    The return of an interval in which no episode ended (NaN) is that of the last one before, or of the first one after.
+    NaN where no episode ever ended.
+    """
+    returns = np.asarray(returns, np.float64)
+    known = np.isfinite(returns)
+    last = np.maximum.accumulate(np.where(known, np.arange(returns.shape[-1]), -1), axis=-1)
+    first = np.argmax(known, axis=-1)[..., None]
+    filled = np.take_along_axis(returns, np.where(last >= 0, last, first), axis=-1)
+    return np.sum(filled * np.diff(steps, prepend=0), axis=-1) / steps[-1]
+
+
+def _matrix(scores: np.ndarray) -> np.ndarray:
+    scores = np.asarray(scores, np.float64)
+    if scores.ndim != 2 or scores.size == 0:
+        raise ValueError(f"scores must be seeds by environments, at least one of each, got shape {scores.shape}")
     if not np.all(np.isfinite(scores)):
         raise ValueError(f"scores must be finite, got {scores.tolist()}")
-    rows = np.random.default_rng(seed).integers(0, scores.size, (resamples, scores.size))
-    low, high = np.quantile(statistic(scores[rows]), [0.025, 0.975])
-    return Interval(float(statistic(scores)), float(low), float(high))
+    return scores
