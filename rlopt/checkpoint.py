@@ -37,10 +37,9 @@ class Progress(NamedTuple):
 
 def settings(config: TrainConfig) -> dict[str, Any]:
     """What must not change between a run and its continuation; of a weight file, the contents count."""
-    found = dataclasses.asdict(config) | {
-        "learning_rate": config.resolved_learning_rate,
-        "theta": optimizers.theta_sha256(config.optimizer, config.theta),
-    }
+    found = dataclasses.asdict(config) | {"theta": optimizers.theta_sha256(config.optimizer, config.theta)}
+    if not config.rates:
+        found["learning_rate"] = config.resolved_learning_rate
     return json.loads(json.dumps(found, default=str))
 
 

@@ -1,7 +1,7 @@
 """Settings of a training run. Nothing here imports jax."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Generic, Literal, TypeVar
 
@@ -26,6 +26,8 @@ class TrainConfig(Generic[Hyper]):
     """Optimizer by name; `rlopt optimizers` lists them."""
     learning_rate: float | None = None
     """Learning rate; default: the optimizer's own for this agent and environment. Celo and Celo-Adam take none."""
+    rates: Annotated[tuple[float, ...], tyro.conf.Suppress] = ()
+    """Learning rates trained side by side in one program, each with all seeds (`rlopt sweep`); (): one rate only."""
     theta: Path | None = None
     """Weight file for a learned optimizer, in place of the packaged weights."""
     seeds: int = 8
@@ -46,6 +48,23 @@ class TrainConfig(Generic[Hyper]):
             return self.learning_rate
         return presets.learning_rate(self.agent, self.env, self.optimizer, self.preset)
 
+    @property
+    def size(self) -> int:
+        """Runs in this population: seeds times learning rates."""
+        return self.seeds * max(1, len(self.rates))
+
+    @property
+    def cells(self) -> tuple["TrainConfig[Hyper]", ...]:
+        """One population per learning rate; member i of cell k is member k * seeds + i of this one."""
+        if not self.rates:
+            return (self,)
+        return tuple(replace(self, learning_rate=rate, rates=()) for rate in self.rates)
+
+    def member(self, index: int) -> str:
+        """What a member of the population is called in messages."""
+        rate = f" at learning rate {self.rates[index // self.seeds]:g}" if self.rates else ""
+        return f"seed {self.seed + index % self.seeds}{rate}"
+
     def check(self) -> None:
         """Refuses impossible numbers; names are checked by `rlopt.training.build`, where they are looked up.
 
@@ -56,6 +75,12 @@ class TrainConfig(Generic[Hyper]):
             raise ValueError(f"seeds must be at least 1, got {self.seeds}")
         if not 0 <= self.seed <= 2**32 - self.seeds:
             raise ValueError(f"seed must lie in [0, 2**32 - seeds], got {self.seed}")
+        if len(set(self.rates)) != len(self.rates):
+            raise ValueError(f"each learning rate may be given once, got {', '.join(f'{x:g}' for x in self.rates)}")
+        if self.rates:
+            for cell in self.cells:
+                cell.check()
+            return
         rate = self.resolved_learning_rate
         if self.optimizer in OPTIMIZERS and OPTIMIZERS[self.optimizer].learning_rate is None:
             if self.learning_rate is not None:

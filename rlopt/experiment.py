@@ -1,5 +1,6 @@
-"""Runs on disk: train one population or compare several, with tables and plots."""
+"""Runs on disk: train one population, compare several, sweep learning rates, with tables and plots."""
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,19 +26,21 @@ def run(config: TrainConfig, folder: Path | None = None, progress: bool = True) 
     if folder is not None:
         _check_folder(folder, config, finished=False)
     folder = folder or results.new_folder(f"{config.agent}-{config.env}-{config.optimizer}")
-    return _run_into(folder, config, progress)
+    (finished,) = _run_into(folder, config, progress)
+    return finished
 
 
-def resume(folder: Path, progress: bool = True) -> results.Run:
-    """Goes on with an unfinished run.
+def resume(folder: Path, progress: bool = True) -> list[results.Run]:
+    """Goes on with an unfinished run, or with one optimizer's part of a sweep.
 
     Raises:
       ValueError: for a folder without one.
       Unfinished: as `training.train`.
     """
-    if results.is_finished(folder):
+    config = results.read_config(folder)
+    if all(results.is_finished(place) for place, _ in _places(folder, config)):
         raise ValueError(f"{folder} holds a finished run")
-    return _run_into(folder, results.read_config(folder), progress)
+    return _run_into(folder, config, progress)
 
 
 def compare(configs: Sequence[TrainConfig], folder: Path | None = None, progress: bool = True) -> list[results.Run]:
@@ -49,6 +52,34 @@ def compare(configs: Sequence[TrainConfig], folder: Path | None = None, progress
       ValueError: as `run`, for every configuration before the first is trained; and for an optimizer named twice.
       Unfinished: as `training.train`.
     """
+    folder = _prepare(configs, folder, "compare")
+    runs = [one for config in configs for one in _run_into(folder / config.optimizer, config, progress)]
+    plotting.learning_curves(runs, folder / results.PLOTS / "learning_curves.png")
+    return runs
+
+
+def sweep(
+    configs: Sequence[TrainConfig], folder: Path | None = None, progress: bool = True
+) -> tuple[list[results.Run], Path]:
+    """Trains every learning rate of every configuration, and draws final returns over the rates.
+
+    All rates and seeds of an optimizer are one program; each rate leaves a run folder of its own. What a folder given
+    holds of the same sweep is not done again, also if rates or optimizers have been added since.
+
+    Returns:
+      The runs, and where the plot lies.
+
+    Raises: as `compare`.
+    """
+    folder = _prepare(configs, folder, "sweep")
+    runs = [one for config in configs for one in _run_into(folder / config.optimizer, config, progress)]
+    plot = folder / results.PLOTS / "sensitivity.png"
+    plotting.sensitivity(runs, plot)
+    return runs, plot
+
+
+def _prepare(configs: Sequence[TrainConfig], folder: Path | None, kind: str) -> Path:
+    """The folder for several configurations, after every check that needs no training."""
     names = [config.optimizer for config in configs]
     if len(set(names)) != len(names) or not names:
         raise ValueError(f"each optimizer may be named once, and at least one, got {', '.join(names) or 'none'}")
@@ -56,10 +87,14 @@ def compare(configs: Sequence[TrainConfig], folder: Path | None = None, progress
         training.build(config)
         if folder is not None:
             _check_folder(folder / config.optimizer, config, finished=True)
-    folder = folder or results.new_folder(f"compare-{configs[0].agent}-{configs[0].env}")
-    runs = [_run_into(folder / config.optimizer, config, progress) for config in configs]
-    plotting.learning_curves(runs, folder / results.PLOTS / "learning_curves.png")
-    return runs
+    return folder or results.new_folder(f"{kind}-{configs[0].agent}-{configs[0].env}")
+
+
+def _places(folder: Path, config: TrainConfig) -> list[tuple[Path, TrainConfig]]:
+    """The run folder of each cell of a population, and its settings."""
+    if not config.rates:
+        return [(folder, config)]
+    return [(folder / f"rate-{cell.learning_rate:g}", cell) for cell in config.cells]
 
 
 def _check_folder(folder: Path, config: TrainConfig, finished: bool) -> None:
@@ -67,31 +102,61 @@ def _check_folder(folder: Path, config: TrainConfig, finished: bool) -> None:
     if not (folder / results.CONFIG).is_file() or (results.is_finished(folder) and not finished):
         results.check_free(folder)
         return
-    theirs, ours = (checkpoint.settings(x) for x in (results.read_config(folder), config))
+    found = results.read_config(folder)
+    if found.rates:
+        # The rates of a sweep may be others: each has a folder of its own.
+        found = dataclasses.replace(found, rates=config.rates)
+    theirs, ours = (checkpoint.settings(x) for x in (found, config))
     if changed := sealed.differences(theirs, ours):
         what = "a finished run" if results.is_finished(folder) else "a run"
         settings = "; ".join(changed)
         raise ValueError(f"{folder} holds {what} with other settings ({settings}); choose another or remove it")
+    if config.rates:
+        for place, cell in _places(folder, config):
+            _check_folder(place, cell, finished=True)
 
 
-def _run_into(folder: Path, config: TrainConfig, progress: bool) -> results.Run:
-    if results.is_finished(folder):
-        return results.read_run(folder)
-    results.write_config(folder, config)
-    if not checkpoint.exists(folder):
-        results.write_rows(folder, [])  # it starts anew; else the lines stay until the checkpoint has been read
-    history = training.train(
-        config,
-        progress=progress,
-        folder=folder,
-        on_interval=lambda row: results.append_row(folder, row),
-        on_continue=lambda rows: results.write_rows(folder, rows),
-    )
-    results.write_history(folder, config, history)
+def _run_into(folder: Path, config: TrainConfig, progress: bool) -> list[results.Run]:
+    """Every cell of a population, trained if it has not been."""
+    missing = [k for k, (place, _) in enumerate(_places(folder, config)) if not results.is_finished(place)]
+    if missing:
+        if config.rates and checkpoint.exists(folder):
+            # What was stopped in the middle is ended first: its checkpoint is of all its rates.
+            rates = results.read_config(folder).rates
+        else:
+            rates = tuple(config.rates[k] for k in missing) if config.rates else ()
+        _train_into(folder, dataclasses.replace(config, rates=rates), progress)
+        return _run_into(folder, config, progress)
+    return [results.read_run(place) for place, _ in _places(folder, config)]
+
+
+def _train_into(folder: Path, config: TrainConfig, progress: bool) -> None:
+    """Trains a population, and writes each of its cells into its run folder."""
+    places = _places(folder, config)
+    if config.rates:
+        results.write_config(folder, config)
+    for place, cell in places:
+        results.write_config(place, cell)
+        if not checkpoint.exists(folder):
+            results.write_rows(place, [])  # it starts anew; else the lines stay until the checkpoint has been read
+
+    def rows_of(k: int, row: dict[str, Any]) -> dict[str, Any]:
+        mine = slice(k * config.seeds, (k + 1) * config.seeds)
+        return {name: value[mine] if isinstance(value, list) else value for name, value in row.items()}
+
+    def append(row: dict[str, Any]) -> None:
+        for k, (place, _) in enumerate(places):
+            results.append_row(place, rows_of(k, row))
+
+    def rewrite(rows: list[dict[str, Any]]) -> None:
+        for k, (place, _) in enumerate(places):
+            results.write_rows(place, [rows_of(k, row) for row in rows])
+
+    history = training.train(config, progress=progress, folder=folder, on_interval=append, on_continue=rewrite)
+    for (place, cell), part in zip(places, training.split(history, config), strict=True):
+        results.write_history(place, cell, part)
+        plotting.learning_curves([results.read_run(place)], place / results.PLOTS / "learning_curve.png")
     checkpoint.remove(folder)
-    finished = results.read_run(folder)
-    plotting.learning_curves([finished], folder / results.PLOTS / "learning_curve.png")
-    return finished
 
 
 def table(runs: Sequence[results.Run]) -> Table:
@@ -101,7 +166,7 @@ def table(runs: Sequence[results.Run]) -> Table:
         title=f"{first['agent'].upper()} on {first['env_id']}, {first['env_steps']:,} steps per seed: "
         "return in the last tenth of training"
     )
-    rendered.add_column("optimizer", no_wrap=True)
+    rendered.add_column("optimizer")
     for heading in ("lr", "seeds", "IQM", "95 % interval", "worst", "best", "sec"):
         rendered.add_column(heading, justify="right", no_wrap=True)
     for finished in runs:

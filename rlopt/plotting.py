@@ -11,7 +11,7 @@ from matplotlib.ticker import EngFormatter
 
 from celo2.files import write_atomic
 from rlopt.results import Run
-from rlopt.statistics import bootstrap, iqm, lowest
+from rlopt.statistics import bootstrap, iqm, lowest, tolerance_window
 
 # Okabe and Ito's colours, told apart by colour-blind readers too.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -45,7 +45,8 @@ def learning_curves(runs: Sequence[Run], path: Path) -> None:
     axes.grid(alpha=0.3)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
-    axes.legend(frameon=False, title=f"IQM and 95 % interval, {' / '.join(map(str, seeds))} seeds", alignment="left")
+    title = f"IQM and 95 % interval over {' / '.join(map(str, seeds))} seeds"
+    figure.legend(loc="outside lower center", frameon=False, fontsize="small", title=title)
     save(figure, path)
 
 
@@ -69,6 +70,49 @@ def curve_grid(runs: Sequence[Run], path: Path) -> None:
     first = runs[0].summary
     figure.suptitle(f"{first['agent'].upper()} with {first['optimizer']}: returns of training episodes, seeds and IQM")
     figure.supxlabel("environment steps per seed", fontsize="medium")
+    save(figure, path)
+
+
+def sensitivity(runs: Sequence[Run], path: Path) -> None:
+    """Final return over learning rate: IQM over seeds with a bootstrap 95 % band, one line per optimizer.
+
+    The part of a line within a tenth of its best is thick. What takes no learning rate is a dashed line.
+    """
+    figure = Figure(figsize=(7.2, 5.0), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    for i, name in enumerate(dict.fromkeys(run.summary["optimizer"] for run in runs)):
+        colour = COLOURS[i % len(COLOURS)]
+        mine = [run for run in runs if run.summary["optimizer"] == name and np.all(np.isfinite(run.final))]
+        bands = [bootstrap(run.final) for run in mine]
+        if not mine:
+            axes.plot([], [], color=colour, label=f"{name}: no result")
+            continue
+        if mine[0].summary["learning_rate"] is None:
+            axes.axhline(
+                bands[0].estimate, color=colour, linestyle="--", linewidth=1.5, label=f"{name} (takes no rate)"
+            )
+            axes.axhspan(bands[0].low, bands[0].high, color=colour, alpha=0.12, linewidth=0)
+            continue
+        order = np.argsort([run.summary["learning_rate"] for run in mine])
+        rates = np.asarray([mine[k].summary["learning_rate"] for k in order])
+        estimates, lows, highs = np.asarray([bands[k] for k in order]).T
+        low, high = tolerance_window(rates, estimates)
+        label = f"{name}: within 10 % of its best from {low:.2g} to {high:.2g}"
+        axes.plot(rates, estimates, "o-", color=colour, linewidth=1, markersize=4)
+        inside = np.geomspace(low, high, 50)
+        axes.plot(inside, np.interp(np.log(inside), np.log(rates), estimates), color=colour, linewidth=3, label=label)
+        axes.fill_between(rates, lows, highs, color=colour, alpha=0.2, linewidth=0)
+    first = runs[0].summary
+    axes.set_xscale("log")
+    axes.set_title(f"{first['agent'].upper()} on {first['env_id']}")
+    axes.set_xlabel("learning rate")
+    axes.set_ylabel("return in the last tenth of training")
+    axes.grid(alpha=0.3)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    title = f"IQM and 95 % interval over {first['seeds']} seeds"
+    figure.legend(loc="outside lower center", frameon=False, fontsize="small", title=title)
     save(figure, path)
 
 

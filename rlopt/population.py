@@ -1,4 +1,4 @@
-"""The seeds of one population as one program: where each is trained, and how its states are made and advanced."""
+"""A population as one program: where each of its members is trained, and how states are made and advanced."""
 
 import math
 from collections.abc import Callable
@@ -13,7 +13,7 @@ import agents
 from rlopt import runtime
 from rlopt.config import TrainConfig
 
-AXIS = "seeds"
+AXIS = "members"
 # Logging intervals of a run, roughly; each is one call of the compiled program.
 NUM_CHUNKS = 50
 # On a CPU core, seeds together (vmap) save overhead while what a gradient step reads is small, and leave the cache when
@@ -30,40 +30,49 @@ def hyperparams(config: TrainConfig) -> Any:
 
 
 def initial_state(agent: agents.Agent, config: TrainConfig, mesh: Mesh, salt: int | None = None) -> Any:
-    """The states of all seeds, leading axis S, each on its device; with a salt, others of the same seeds."""
-    keys = jax.vmap(jax.random.key)(np.arange(config.seed, config.seed + config.seeds, dtype=np.uint32))
+    """The states of all members, leading axis M, each on its device; with a salt, others of the same seeds.
+
+    Members are ordered by learning rate, then by seed; a seed begins alike at every rate.
+    """
+    cells = config.cells
+    seeds = np.tile(np.arange(config.seed, config.seed + config.seeds, dtype=np.uint32), len(cells))
+    rates = np.repeat([cell.resolved_learning_rate or 0.0 for cell in cells], config.seeds).astype(np.float32)
+    keys = jax.vmap(jax.random.key)(seeds)
     if salt is not None:
         keys = jax.vmap(jax.random.fold_in, (0, None))(keys, salt)
-    keys = jax.device_put(keys, NamedSharding(mesh, PartitionSpec(AXIS)))
-    # Constants under jit would be baked into the program; as an argument, another rate needs no recompilation.
-    init = _over_seeds(mesh, lambda keys, scalars: jax.vmap(agent.init, (0, None))(keys, scalars), 1)
-    return init(keys, hyperparams(config))
+    members = jax.device_put((keys, rates), NamedSharding(mesh, PartitionSpec(AXIS)))
+
+    def init(members: tuple[jax.Array, jax.Array], scalars: Any) -> Any:
+        return jax.vmap(lambda key, rate: agent.init(key, scalars._replace(learning_rate=rate)))(*members)
+
+    # Constants under jit would be baked into the program; as arguments, other rates need no recompilation.
+    return _over_members(mesh, init, 1)(members, hyperparams(cells[0]))
 
 
-def mesh_for(seeds: int) -> Mesh:
-    """The devices that share the seeds."""
+def mesh_for(members: int) -> Mesh:
+    """The devices that share a population."""
     available = jax.devices()
-    return Mesh(np.asarray(available[: runtime.devices_for(seeds, len(available))]), (AXIS,))
+    return Mesh(np.asarray(available[: runtime.devices_for(members, len(available))]), (AXIS,))
 
 
-def _over_seeds(mesh: Mesh, function: Callable[..., Any], num_replicated: int = 0) -> Callable[..., Any]:
-    """Jit of a function whose first argument and results have a leading seeds axis, each device taking its share."""
+def _over_members(mesh: Mesh, function: Callable[..., Any], num_replicated: int = 0) -> Callable[..., Any]:
+    """Jit of a function whose first argument and results have a leading member axis, each device taking its share."""
     spec = PartitionSpec(AXIS)
     in_specs = (spec, *(PartitionSpec() for _ in range(num_replicated)))
     return jax.jit(jax.shard_map(function, mesh=mesh, in_specs=in_specs, out_specs=spec, check_vma=False))
 
 
 def trains_in_turn(config: TrainConfig, mesh: Mesh, observation_shape: tuple[int, ...]) -> bool:
-    """Whether a device trains its seeds one after the other (within the same program) instead of side by side."""
+    """Whether a device trains its members one after the other (within the same program) instead of side by side."""
     on_cpu = mesh.devices.flat[0].platform == "cpu"
     numbers = config.hyper.learning_batch * math.prod(observation_shape)
-    return on_cpu and (config.seeds == mesh.size or numbers >= VMAP_BELOW)
+    return on_cpu and (config.size == mesh.size or numbers >= VMAP_BELOW)
 
 
 def compile_chunk(
     mesh: Mesh, agent: agents.Agent, length: int, state: Any, in_turn: bool
 ) -> Callable[[Any], tuple[Any, Any]]:
-    """The program that advances all states by some iterations: states -> states, metrics [S, length]; donates."""
+    """The program that advances all states by some iterations: states -> states, metrics [M, length]; donates."""
     spec = PartitionSpec(AXIS)
 
     def train_one(state: Any) -> tuple[Any, Any]:

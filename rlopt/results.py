@@ -75,7 +75,7 @@ def check_free(folder: Path) -> None:
 
 def write_config(folder: Path, config: TrainConfig) -> None:
     """The resolved settings, seeds, package versions, and the hash of the weights (as on their card)."""
-    resolved = dataclasses.asdict(config) | {"learning_rate": config.resolved_learning_rate}
+    resolved = dataclasses.asdict(config) | ({} if config.rates else {"learning_rate": config.resolved_learning_rate})
     document = {
         **resolved,
         "seed_list": list(range(config.seed, config.seed + config.seeds)),
@@ -159,6 +159,7 @@ def read_config(folder: Path) -> TrainConfig:
         hyper: dict[str, Any] = {n: tuple(x) if isinstance(x, list) else x for n, x in found.pop("hyper").items()}
         settings = {field.name: found[field.name] for field in dataclasses.fields(TrainConfig) if field.name in found}
         settings["atari"] = AtariConfig(**found.get("atari", {}))
+        settings["rates"] = tuple(found.get("rates", ()))
         settings["theta"] = None if found["theta"] is None else Path(found["theta"])
         return TrainConfig(**settings, hyper=kind(**hyper))
     except (KeyError, TypeError, ValueError) as error:

@@ -135,6 +135,29 @@ def area_under_curve(steps: np.ndarray, returns: np.ndarray) -> np.ndarray:
     return np.sum(filled * np.diff(steps, prepend=0), axis=-1) / steps[-1]
 
 
+def tolerance_window(rates: np.ndarray, scores: np.ndarray, share: float = 0.1) -> tuple[float, float]:
+    """Lowest and highest learning rate around the best one, within a share of the best score all along.
+
+    Between the rates given, which must rise, scores are interpolated over their logarithm; the window ends with them.
+
+    Args:
+      rates: [R], positive. scores: [R], finite. share: of the best score's absolute value.
+    """
+    logs, best = np.log(rates), int(np.argmax(scores))
+    least = scores[best] - share * abs(scores[best])
+
+    def end(step: int) -> float:
+        i = best
+        while 0 <= i + step < len(scores):
+            if scores[i + step] < least:
+                part = (scores[i] - least) / (scores[i] - scores[i + step])
+                return float(np.exp(logs[i] + part * (logs[i + step] - logs[i])))
+            i += step
+        return float(rates[i])
+
+    return end(-1), end(1)
+
+
 def _matrix(scores: np.ndarray) -> np.ndarray:
     scores = np.asarray(scores, np.float64)
     if scores.ndim != 2 or scores.size == 0:

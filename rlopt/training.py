@@ -1,4 +1,4 @@
-"""Trains one population: all seeds in one compiled program, in chunks, split over the devices."""
+"""Trains one population: all seeds and learning rates in one compiled program, in chunks, split over the devices."""
 
 import dataclasses
 import time
@@ -30,7 +30,7 @@ FINAL_SHARE = 0.1
 
 
 class History(NamedTuple):
-    """What a population did; S seeds, T logging intervals.
+    """What a population did; S members (seeds, or learning rates times seeds), T logging intervals.
 
     steps: int64 [T], environment steps per seed at the end of each interval.
     returns: float32 [S, T], mean raw return of the training episodes that ended in the interval; NaN: none did.
@@ -123,7 +123,7 @@ def _train(
     on_continue: Callable[[list[dict[str, Any]]], None] | None,
 ) -> History:
     started = time.monotonic()
-    mesh = population.mesh_for(config.seeds)
+    mesh = population.mesh_for(config.size)
     state = population.initial_state(agent, config, mesh)
     lengths = population.chunk_lengths(config.hyper.num_iterations)
     steps = np.cumsum(lengths, dtype=np.int64) * config.hyper.batch_size
@@ -131,8 +131,8 @@ def _train(
     run = {n: population.compile_chunk(mesh, agent, n, state, in_turn) for n in sorted(set(lengths))}
     compile_seconds = time.monotonic() - started
 
-    nothing = np.zeros((0, config.seeds), np.float32)
-    so_far = Progress(state, [], nothing, nothing, np.full(config.seeds, -1, np.int64), 0.0, 0.0)
+    nothing = np.zeros((0, config.size), np.float32)
+    so_far = Progress(state, [], nothing, nothing, np.full(config.size, -1, np.int64), 0.0, 0.0)
     if folder is not None and (found := checkpoint.load(folder, config, state)) is not None:
         so_far = _continued(agent, config, mesh, found, label)
         if on_continue is not None:
@@ -159,7 +159,7 @@ def _train(
                 train_seconds=time.monotonic() - clock, cpu_seconds=time.process_time() - cpu_clock
             )
             row = so_far.rows[-1]
-            _stop_broken(so_far.stopped, row["loss"], step, label, config.seed)
+            _stop_broken(so_far.stopped, row["loss"], step, label, config)
             bar.set_postfix_str(f"median return {_nan_median(row['return']):.1f}", refresh=False)
             bar.update(length * config.hyper.batch_size)
             if on_interval is not None:
@@ -179,8 +179,33 @@ def _train(
     # The last update's loss is one that came before it.
     unbroken = [np.all(np.isfinite(x), axis=tuple(range(1, x.ndim))) for x in jax.tree.leaves(history.params)]
     loss = np.where(np.all(unbroken, axis=0), 0.0, np.nan)
-    _stop_broken(history.stopped, loss, int(history.steps[-1]), label, config.seed)
-    return history._replace(final=np.where(history.stopped >= 0, lowest(history.returns), history.final))
+    _stop_broken(history.stopped, loss, int(history.steps[-1]), label, config)
+    lowest_of_cell = np.repeat([lowest(cell) for cell in np.split(history.returns, len(config.cells))], config.seeds)
+    return history._replace(final=np.where(history.stopped >= 0, lowest_of_cell, history.final))
+
+
+def split(history: History, config: TrainConfig) -> list[History]:
+    """What each of a population's cells did; the time is shared out evenly."""
+    count = len(config.cells)
+
+    def part(k: int) -> History:
+        def mine(x: np.ndarray) -> np.ndarray:
+            return x[k * config.seeds : (k + 1) * config.seeds]
+
+        return History(
+            steps=history.steps,
+            returns=mine(history.returns),
+            lengths=mine(history.lengths),
+            final=mine(history.final),
+            stopped=mine(history.stopped),
+            metrics={name: mine(values) for name, values in history.metrics.items()},
+            params=jax.tree.map(mine, history.params),
+            compile_seconds=history.compile_seconds / count,
+            train_seconds=history.train_seconds / count,
+            cpu_seconds=history.cpu_seconds / count,
+        )
+
+    return [part(k) for k in range(count)]
 
 
 def _with_interval(so_far: Progress, state: Any, metrics: Any) -> Progress:
@@ -273,13 +298,13 @@ def _interval(metrics: Any) -> dict[str, np.ndarray]:
     return row | {name: value.mean(0) for name, value in rest.items()}
 
 
-def _stop_broken(stopped: np.ndarray, loss: np.ndarray, step: int, label: str, first_seed: int) -> None:
-    """Notes the step in `stopped` for seeds whose loss is not finite for the first time, and says so."""
-    for index in np.flatnonzero(~np.isfinite(loss) & (stopped < 0)):
+def _stop_broken(stopped: np.ndarray, loss: np.ndarray, step: int, label: str, config: TrainConfig) -> None:
+    """Notes the step in `stopped` for members whose loss is not finite for the first time, and says so."""
+    for index in np.flatnonzero(~np.isfinite(loss) & (stopped < 0)).tolist():
         stopped[index] = step
         warnings.warn(
-            f"{label}: the loss of seed {first_seed + index} is not finite (at step {step:,}); this seed is stopped, "
-            "the others go on",
+            f"{label}: the loss of {config.member(index)} is not finite (at step {step:,}); this seed is stopped, the "
+            "others go on",
             RuntimeWarning,
             stacklevel=4,
         )

@@ -25,7 +25,7 @@ def rlopt(*arguments, cwd=None):
     )
 
 
-@pytest.mark.parametrize("command", [[], ["train"], ["compare"], ["metatrain"]])
+@pytest.mark.parametrize("command", [[], ["train"], ["compare"], ["sweep"], ["metatrain"]])
 def test_help_needs_no_jax(command):
     code = "import sys, rlopt.cli\ntry:\n rlopt.cli.main(sys.argv[1:])\nfinally:\n print('jax' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code, *command, "--help"], capture_output=True, text=True)

@@ -118,6 +118,17 @@ def test_area_under_a_curve_with_intervals_in_which_nothing_ended():
     np.testing.assert_allclose(got, [(300 * 2 + 200 * 4) / 500, nan])
 
 
+def test_a_tolerance_window_by_hand():
+    rates = np.asarray([1e-4, 1e-3, 1e-2, 1e-1])
+    # 90 of 100 is enough: half-way (in the logarithm) between 80 and 100, and between 95 and 85.
+    low, high = statistics.tolerance_window(rates, np.asarray([80.0, 100.0, 95.0, 85.0]))
+    np.testing.assert_allclose([low, high], [10**-3.5, 10**-1.5])
+    # Negative returns: a tenth of 100 below -100 is -110. What recovers beyond a gap does not count.
+    low, high = statistics.tolerance_window(rates, np.asarray([-100.0, -120.0, -105.0, -500.0]))
+    np.testing.assert_allclose([low, high], [1e-4, 10**-3.5])
+    assert statistics.tolerance_window(rates[:1], np.asarray([5.0])) == (1e-4, 1e-4)
+
+
 def test_matrices_that_cannot_be_summarised_are_refused():
     for scores in (np.zeros(3), np.zeros((0, 2)), np.asarray([[np.inf]])):
         with pytest.raises(ValueError, match="scores must be"):

@@ -1,0 +1,148 @@
+"""Commands for learned rules: meta-training, meta-testing, a look at the weights."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from metatrain.config import MetaTrainConfig
+from rlopt.supervised.config import SuiteConfig
+
+
+@dataclass(frozen=True)
+class MetaTrain:
+    """Meta-train a learned optimizer with PES on 8x8 image tasks; the same command continues a stopped run."""
+
+    config: Annotated[MetaTrainConfig, tyro.conf.arg(name="")] = field(default_factory=MetaTrainConfig)
+    out: Path | None = None
+    """Run folder; default: runs/metatrain-RULE."""
+    checkpoint_every: int = 500
+    """Outer iterations between checkpoints."""
+    validate_every: int = 1000
+    """Outer iterations between meta-validations on tasks that are not trained on; 0: none."""
+    wandb: Literal["off", "online", "offline"] = "off"
+    """Send the metrics to Weights & Biases, or keep them in its format for `wandb sync`."""
+    distributed: bool = False
+    """Join the processes of a SLURM or MPI job, or of the three settings below, into one run."""
+    coordinator: str | None = None
+    """Where process 0 listens, HOST:PORT; found by itself under SLURM."""
+    num_processes: int | None = None
+    """Number of processes; found by itself under SLURM."""
+    process_id: int | None = None
+    """Number of this process, from 0; found by itself under SLURM."""
+
+    def run(self) -> None:
+        """Trains or continues, writes theta, card, metrics and plot."""
+        manual = (self.coordinator, self.num_processes, self.process_id)
+        if any(value is not None for value in manual) and (not self.distributed or None in manual):
+            raise ValueError("coordinator, num_processes and process_id go together, and with --distributed")
+        self.config.check()
+        import jax
+
+        if self.distributed:
+            from jax.experimental import multihost_utils
+
+            jax.distributed.initialize(*manual)
+            # Connects the processes while they are still in step: compiling may take one much longer than another, and
+            # waiting for a first connection has a time limit.
+            multihost_utils.sync_global_devices("rlopt")
+        from metatrain import metrics, trainer
+        from rlopt import plotting, results, tracking
+
+        folder = self.out or Path("runs") / f"metatrain-{self.config.rule}"
+        lead = jax.process_index() == 0
+        with tracking.wandb_report(self.wandb if lead else "off", self.config, folder, "iteration") as report:
+            result = trainer.train(
+                self.config,
+                folder,
+                checkpoint_every=self.checkpoint_every,
+                validate_every=self.validate_every,
+                report=report,
+            )
+        if not lead:
+            return
+        rows = metrics.read(folder)
+        if rows:
+            plot = folder / results.PLOTS / "meta_loss.png"
+            plotting.meta_loss(rows, f"Meta-training of {self.config.rule}", plot)
+            print(f"plot: {plot}")
+        state = "stopped; the same command continues it" if result.stopped else "done"
+        print(f"{result.iteration} outer iterations, {state}\ntheta: {result.theta_path}")
+        if result.best_path:
+            print(f"best in meta-validation: {result.best_path}")
+
+
+@dataclass(frozen=True)
+class MetaTest:
+    """Judge learned rules on tasks that they were not trained on; the same command continues a stopped run."""
+
+    suite: Literal["supervised"] = "supervised"
+    """supervised: small networks on images, text and regression, against tuned hand-designed optimizers."""
+    config: Annotated[SuiteConfig, tyro.conf.arg(name="")] = field(default_factory=SuiteConfig)
+    out: Path | None = None
+    """Run folder; default: runs/metatest-SUITE."""
+
+    def run(self) -> None:
+        """Trains what is missing, prints the tables, draws the curves."""
+        from rich.console import Console
+
+        from rlopt import results
+        from rlopt.supervised import report
+        from rlopt.supervised import suite as supervised
+
+        folder = self.out or Path("runs") / f"metatest-{self.suite}"
+        cells = supervised.run(self.config, folder)
+        tuned = {name: len(entry.rates) > 1 for name, entry in supervised.contestants(self.config).items()}
+        pages = (report.task_table(cells), report.summary_table(cells, tuned))
+        console = Console()
+        for page in pages:
+            for table in page.rich(console.width):
+                console.print(table)
+        report.write(cells, folder, pages)
+        print(f"run folder: {folder}\nplot: {folder / results.PLOTS / 'curves.png'}")
+
+
+@dataclass(frozen=True)
+class ThetaInfo:
+    """Say what is in a theta file: rule, sizes, hash, card."""
+
+    source: tyro.conf.Positional[str]
+    """Theta file, or the name of packaged weights such as celo2."""
+
+    def run(self) -> None:
+        """Prints the description."""
+        from rlopt import theta
+
+        print(theta.info(theta.load(self.source)))
+
+
+@dataclass(frozen=True)
+class ThetaPlot:
+    """Draw what a learned rule does: the update over gradient and momentum, and Celo's schedule."""
+
+    source: tyro.conf.Positional[str]
+    """Theta file, or the name of packaged weights such as celo2."""
+    out: Path | None = None
+    """Picture to write; default: NAME.png in the current folder."""
+
+    def run(self) -> None:
+        """Writes the picture."""
+        from rlopt import theta, theta_plot
+
+        path = self.out or Path(f"{Path(self.source).name.removesuffix('.theta')}.png")
+        theta_plot.plot(theta.load(self.source), path)
+        print(f"plot: {path}")
+
+
+@dataclass(frozen=True)
+class Theta:
+    """Look into the weights of a learned rule."""
+
+    command: tyro.conf.OmitSubcommandPrefixes[
+        Annotated[ThetaInfo, tyro.conf.subcommand("info")] | Annotated[ThetaPlot, tyro.conf.subcommand("plot")]
+    ]
+
+    def run(self) -> None:
+        """Runs the chosen command."""
+        self.command.run()

@@ -1,0 +1,46 @@
+"""Commands that say what there is."""
+
+from dataclasses import dataclass
+
+from rlopt import presets
+from rlopt.catalog import OPTIMIZERS
+
+
+@dataclass(frozen=True)
+class ListOptimizers:
+    """List the optimizers that a run can name, with their default learning rates for PPO on classic control."""
+
+    def run(self) -> None:
+        """Prints one line per optimizer."""
+        for name, info in OPTIMIZERS.items():
+            rate = "none" if info.learning_rate is None else f"{info.learning_rate:g}"
+            print(f"{name:12} {rate:8} {info.summary}")
+
+
+@dataclass(frozen=True)
+class ListPresets:
+    """List the environments that an agent has settings for, with budget and Adam's learning rate."""
+
+    def run(self) -> None:
+        """Prints one line per agent and environment."""
+        for agent, env_id in presets.PRESETS:
+            steps = presets.config(agent, env_id).total_steps
+            rate = presets.learning_rate(agent, env_id, "adam")
+            print(f"{agent:5} {env_id:26} {steps:>12,} steps   adam {rate:g}")
+        for name, by_agent in presets.ATARI.items():
+            for agent in by_agent:
+                steps = presets.config(agent, presets.ATARI_IDS, name).total_steps
+                rate = presets.learning_rate(agent, presets.ATARI_IDS, "adam", name)
+                shown = f"any Atari game, {name}"
+                print(f"{agent:5} {shown:26} {steps:>12,} steps   adam {rate:g}")
+
+
+@dataclass(frozen=True)
+class ListEnvs:
+    """List the environments that a run can name."""
+
+    def run(self) -> None:
+        """Prints one id per line."""
+        import envs
+
+        print("\n".join(envs.ids()))

@@ -1,0 +1,191 @@
+"""Commands that train agents, or use trained ones."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Generic, Literal
+
+import tyro
+
+from envs.atari_config import AtariConfig
+from rlopt import presets
+from rlopt.catalog import OPTIMIZERS
+from rlopt.config import Hyper, TrainConfig
+
+
+@dataclass(frozen=True)
+class Train(Generic[Hyper]):
+    """Train one population: an agent, an environment, an optimizer, several seeds in one program."""
+
+    config: Annotated[TrainConfig[Hyper], tyro.conf.arg(name="")] = field(default_factory=TrainConfig)
+    out: Path | None = None
+    """Run folder; default: a new one under runs/."""
+
+    def run(self) -> None:
+        """Trains, writes the run folder, prints the table."""
+        from rlopt import experiment, results
+
+        finished = experiment.run(self.config, self.out)
+        experiment.show([finished], finished.folder / results.PLOTS / "learning_curve.png")
+
+
+@dataclass(frozen=True)
+class Resume:
+    """Go on with a training run that was stopped or killed."""
+
+    folder: tyro.conf.Positional[Path]
+    """Run folder, as `rlopt train` leaves it."""
+
+    def run(self) -> None:
+        """Trains to the end, prints the table."""
+        from rlopt import experiment, results
+
+        finished = experiment.resume(self.folder)
+        experiment.show(finished, finished[0].folder / results.PLOTS / "learning_curve.png")
+
+
+@dataclass(frozen=True)
+class _Several(Generic[Hyper]):
+    """What the commands that train one population per optimizer have in common."""
+
+    agent: tyro.conf.Positional[str] = "ppo"
+    """Agent to train: ppo, dqn, pqn."""
+    env: str = "CartPole-v1"
+    """Environment id; `rlopt envs` lists them. The defaults below are for this environment."""
+    optimizers: tuple[str, ...] = ("celo2", "adam")
+    """Optimizers by name; `rlopt optimizers` lists them."""
+    seeds: int = 8
+    """Number of independent runs per optimizer (and learning rate)."""
+    seed: int = 0
+    """Seed of the first run; the others follow on."""
+    out: Path | None = None
+    """Run folder; default: a new one under runs/. The same command with the same folder does what is missing."""
+    preset: Literal["default", "fast"] = "default"
+    """What all other settings start from. fast: Atari games with few cores (a quarter of the pixels)."""
+    atari: AtariConfig = field(default_factory=AtariConfig)
+    """How Atari games are shown and played."""
+    hyper: Annotated[Hyper, tyro.conf.arg(name="")] = field(default_factory=presets.CONFIGS["ppo"])  # type: ignore[assignment]
+
+    def config(self, optimizer: str, **changes: Any) -> TrainConfig:
+        """The population of an optimizer."""
+        return TrainConfig(
+            agent=self.agent,
+            env=self.env,
+            optimizer=optimizer,
+            seeds=self.seeds,
+            seed=self.seed,
+            preset=self.preset,
+            atari=self.atari,
+            hyper=self.hyper,
+            **changes,
+        )
+
+
+@dataclass(frozen=True)
+class Compare(_Several[Hyper]):
+    """Train one population per optimizer on the same seeds; one table, one plot."""
+
+    learning_rates: tuple[float, ...] = ()
+    """One learning rate per optimizer, in the same order; default: each optimizer's own."""
+
+    def run(self) -> None:
+        """Trains each population, writes the run folders, prints the table."""
+        if self.learning_rates and len(self.learning_rates) != len(self.optimizers):
+            raise ValueError(
+                f"{len(self.learning_rates)} learning rates were given for {len(self.optimizers)} optimizers; "
+                "give one for each, or none"
+            )
+        from rlopt import experiment, results
+
+        rates = self.learning_rates or (None,) * len(self.optimizers)
+        configs = [
+            self.config(optimizer, learning_rate=rate) for optimizer, rate in zip(self.optimizers, rates, strict=True)
+        ]
+        runs = experiment.compare(configs, self.out)
+        experiment.show(runs, runs[0].folder.parent / results.PLOTS / "learning_curves.png")
+
+
+@dataclass(frozen=True)
+class Sweep(_Several[Hyper]):
+    """Train several learning rates of each optimizer, all rates and seeds in one program; one table, one plot."""
+
+    learning_rates: tuple[float, ...] = ()
+    """Learning rates, the same for every optimizer; default: `factors` times each optimizer's own."""
+    factors: tuple[float, ...] = (0.1, 0.3, 1.0, 3.0, 10.0)
+    """What each optimizer's own learning rate is multiplied by."""
+
+    @property
+    def num_rates(self) -> int:
+        """Learning rates per optimizer."""
+        return len(self.learning_rates or self.factors)
+
+    def rates(self, optimizer: str) -> tuple[float, ...]:
+        """The learning rates of an optimizer; () for one that takes none."""
+        own = presets.learning_rate(self.agent, self.env, optimizer, self.preset)
+        if own is None:
+            return ()
+        if not self.num_rates:
+            raise ValueError("give at least one learning rate, or factor")
+        # Rounded, so that 0.3 times 0.001 is 0.0003.
+        return self.learning_rates or tuple(float(f"{factor * own:.6g}") for factor in self.factors)
+
+    def run(self) -> None:
+        """Trains what is missing, writes the run folders, prints the table."""
+        from celo2.names import check_known
+        from rlopt import experiment
+
+        check_known("agent", self.agent, presets.AGENTS)
+        for optimizer in self.optimizers:
+            check_known("optimizer", optimizer, OPTIMIZERS)
+        configs = [self.config(optimizer, rates=self.rates(optimizer)) for optimizer in self.optimizers]
+        experiment.show(*experiment.sweep(configs, self.out))
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Play full episodes with the trained networks of a run folder."""
+
+    folder: tyro.conf.Positional[Path]
+    """Run folder, as `rlopt train` leaves it."""
+    episodes: int = 100
+    """Episodes per seed of the run."""
+    sampled: bool = False
+    """Act as at the end of training, randomly in part, and not greedily."""
+    seed: int = 0
+    """Seed of the environments."""
+
+    def run(self) -> None:
+        """Prints the table."""
+        from rich.console import Console
+
+        from rlopt import evaluation, results
+
+        returns = evaluation.evaluate(self.folder, episodes=self.episodes, greedy=not self.sampled, seed=self.seed)
+        Console().print(evaluation.table(results.read_config(self.folder), returns, not self.sampled))
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Film a trained agent playing an Atari or MinAtar game: a GIF, and an MP4 where ffmpeg is installed."""
+
+    folder: tyro.conf.Positional[Path]
+    """Run folder, as `rlopt train` leaves it."""
+    member: int | None = None
+    """Which of the run's seeds plays; default: the one with the best final return."""
+    max_steps: int = 3000
+    """Steps after which the film ends, if the episode does not before."""
+    sampled: bool = False
+    """Act as at the end of training, randomly in part, and not greedily."""
+    seed: int = 0
+    """Seed of the episode."""
+
+    def run(self) -> None:
+        """Writes the film."""
+        from rlopt import watch
+
+        film = watch.watch(
+            self.folder, member=self.member, max_steps=self.max_steps, greedy=not self.sampled, seed=self.seed
+        )
+        end = "" if film.over else " so far (the episode was not over)"
+        print(f"return {film.total:g} in {film.steps:,} steps{end}")
+        for path in film.files:
+            print(f"film: {path}")

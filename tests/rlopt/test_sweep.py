@@ -1,0 +1,146 @@
+"""Learning rates and seeds as one population."""
+
+import dataclasses
+import json
+import os
+import signal
+
+import jax
+import numpy as np
+import pytest
+
+from agents import DQNConfig, PPOConfig
+from metatrain.stopping import Unfinished
+from rlopt import checkpoint, cli, experiment, population, results, training
+from rlopt.config import TrainConfig
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+HYPER = PPOConfig(total_steps=64 * 20, num_envs=4, rollout_length=16, epochs=1, minibatches=1, hidden=(8,))
+CONFIG = TrainConfig(optimizer="adam", rates=(1e-3, 1e-1), seeds=2, seed=5, hyper=HYPER)
+DQN = DQNConfig(1000, 4, learning_starts=64, replay_capacity=256, learning_batch=16, hidden=(8,))
+
+
+def lines(folder):
+    return [json.loads(line) for line in (folder / results.METRICS).read_text().splitlines()]
+
+
+def stop_after(monkeypatch, count, name):
+    """Asks the process to stop when the run folder of that name has so many lines."""
+    append = results.append_row
+
+    def and_stop(place, row):
+        append(place, row)
+        if place.name == name and len(lines(place)) == count:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(results, "append_row", and_stop)
+
+
+@pytest.mark.parametrize("config", [CONFIG, dataclasses.replace(CONFIG, agent="dqn", hyper=DQN)], ids=["ppo", "dqn"])
+def test_each_rate_and_seed_learns_what_it_learns_alone(config):
+    cells = training.split(training.train(config, progress=False), config)
+    for rate, cell in zip(config.rates, cells, strict=True):
+        alone = training.train(dataclasses.replace(config, rates=(), learning_rate=rate), progress=False)
+        np.testing.assert_array_equal(cell.returns, alone.returns)
+        jax.tree.map(np.testing.assert_array_equal, (cell.metrics, cell.params), (alone.metrics, alone.params))
+        np.testing.assert_array_equal(cell.final, alone.final)
+    assert not np.array_equal(cells[0].metrics["loss"], cells[1].metrics["loss"])
+
+
+def test_a_rate_more_does_not_compile_a_program_more(monkeypatch):
+    compiled = []
+    chunk = population.compile_chunk
+    monkeypatch.setattr(population, "compile_chunk", lambda *a: compiled.append(a[2]) or chunk(*a))
+    for rates in ((1e-3,), (1e-4, 1e-3, 1e-2, 1e-1)):
+        training.train(dataclasses.replace(CONFIG, seeds=1, rates=rates), progress=False)
+        assert compiled == [1]
+        compiled.clear()
+
+
+def test_a_sweep_leaves_a_run_folder_per_rate_and_does_only_what_is_missing(tmp_path, monkeypatch):
+    celo = TrainConfig(optimizer="celo_adam", seeds=2, seed=5, hyper=HYPER)
+    runs, plot = experiment.sweep([CONFIG, celo], tmp_path, progress=False)
+    assert plot.stat().st_size > 10_000
+    places = [tmp_path / "adam" / "rate-0.001", tmp_path / "adam" / "rate-0.1", tmp_path / "celo_adam"]
+    assert [run.folder for run in runs] == places
+    assert [run.summary["learning_rate"] for run in runs] == [1e-3, 1e-1, None]
+    for place in places:
+        assert len(lines(place)) == 20
+        assert len(lines(place)[0]["loss"]) == 2
+        assert results.read_config(place).rates == ()
+        assert json.loads((place / results.CONFIG).read_text())["seed_list"] == [5, 6]
+    trained = []
+    train = training.train
+    monkeypatch.setattr(training, "train", lambda config, **rest: trained.append(config.rates) or train(config, **rest))
+    before = (places[0] / results.RETURNS).read_bytes()
+    more = dataclasses.replace(CONFIG, rates=(1e-3, 1e-2, 1e-1))
+    runs, _ = experiment.sweep([more, celo], tmp_path, progress=False)
+    assert trained == [(1e-2,)]
+    assert [run.summary["learning_rate"] for run in runs] == [1e-3, 1e-2, 1e-1, None]
+    assert (places[0] / results.RETURNS).read_bytes() == before
+    with pytest.raises(ValueError, match=r"other settings \(seed: 5 there, 6 here\)"):
+        experiment.sweep([dataclasses.replace(CONFIG, seed=6)], tmp_path, progress=False)
+
+
+def test_a_sweep_that_was_stopped_goes_on_bit_for_bit_also_with_another_rate_asked_for(tmp_path, monkeypatch):
+    whole, _ = experiment.sweep([CONFIG], tmp_path / "whole", progress=False)
+    folder = tmp_path / "stopped"
+    with monkeypatch.context() as patch:
+        stop_after(patch, 7, "rate-0.1")
+        with pytest.raises(Unfinished, match="stopped at step 448"):
+            experiment.sweep([CONFIG], folder, progress=False)
+    assert checkpoint.exists(folder / "adam")
+    experiment.sweep([dataclasses.replace(CONFIG, rates=(1e-1, 1e-2))], folder, progress=False)
+    assert not checkpoint.exists(folder / "adam")
+    for run in whole:
+        again = results.read_run(folder / "adam" / run.folder.name)
+        np.testing.assert_array_equal(again.returns, run.returns)
+        assert lines(again.folder) == lines(run.folder)
+    assert results.is_finished(folder / "adam" / "rate-0.01")
+    with pytest.raises(ValueError, match="holds a finished run"):
+        experiment.resume(folder / "adam")
+
+
+def test_one_optimizers_part_of_a_sweep_can_be_resumed(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        stop_after(patch, 3, "rate-0.001")
+        with pytest.raises(Unfinished):
+            experiment.sweep([CONFIG], tmp_path, progress=False)
+    runs = experiment.resume(tmp_path / "adam", progress=False)
+    assert [run.summary["learning_rate"] for run in runs] == [1e-3, 1e-1]
+
+
+def test_a_broken_member_is_named_with_its_rate_and_counts_as_the_worst_of_its_cell():
+    config = dataclasses.replace(CONFIG, rates=(1e-3, 1e30))
+    with pytest.warns(RuntimeWarning, match=r"loss of seed [56] at learning rate 1e\+30 is not finite"):
+        good, bad = training.split(training.train(config, progress=False), config)
+    assert np.all(good.stopped < 0)
+    assert np.all(bad.stopped >= 0)
+    assert np.all(bad.final == np.nanmin(bad.returns))
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("--learning-rates 0.1 0.1", "each learning rate may be given once, got 0.1, 0.1"),
+        ("--learning-rates 0.1 -1", "learning_rate must be positive and finite, got -1"),
+        ("--factors", "give at least one learning rate, or factor"),
+        ("--optimizers adamm", "unknown optimizer 'adamm'; there are adam,"),
+        ("--optimizers adam adam", "each optimizer may be named once"),
+    ],
+)
+def test_impossible_sweeps_are_refused(flags, message, monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(cli.runtime, "configure", lambda **settings: None)
+    assert cli.main(["sweep", "ppo", "--out", str(tmp_path / "x"), *flags.split()]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
+
+
+def test_the_command_sweeps_around_each_optimizers_own_rate(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(cli.runtime, "configure", lambda **settings: None)
+    flags = "--optimizers adam celo_adam --factors 0.3 1 --seeds 2 --total-steps 2048 --hidden 8"
+    assert cli.main(["sweep", "ppo", "--out", str(tmp_path), *flags.split()]) == 0
+    found = sorted(str(path.parent.relative_to(tmp_path)) for path in tmp_path.rglob(results.SUMMARY))
+    assert found == ["adam/rate-0.00075", "adam/rate-0.0025", "celo_adam"]
+    assert "sensitivity.png" in capsys.readouterr().out
