@@ -77,6 +77,11 @@ class PPOConfig:
         return self.total_steps // self.batch_size
 
     @property
+    def updates_per_target(self) -> int:
+        """Optimizer updates on the same objective: those of one rollout."""
+        return self.epochs * self.minibatches
+
+    @property
     def num_updates(self) -> int:
         """Optimizer updates over the whole training."""
         return self.num_iterations * self.epochs * self.minibatches

@@ -86,7 +86,6 @@ def dqn(env: VectorEnv, config: DQNConfig, optimizer: OptimizerFactory) -> Agent
     num_actions = check_discrete(env, "dqn").n
     network = networks.q_network(config.network, spec.observation_shape, num_actions, config.hidden, config.activation)
     memory = experience.memory(spec, config)
-    target_every = max(1, config.target_interval // config.batch_size)
 
     def values(params: Any, obs: jax.Array) -> Any:
         return network.apply(params, obs)
@@ -185,7 +184,7 @@ def dqn(env: VectorEnv, config: DQNConfig, optimizer: OptimizerFactory) -> Agent
         (params, opt_state, tree), history = jax.lax.scan(learn, carry, keys)
         stored = stored._replace(tree=tree)
 
-        due = (state.iteration + 1) % target_every == 0
+        due = (state.iteration + 1) % config.iterations_per_target == 0
         share = jnp.where(due, hyper.target_rate, 0.0)
         target_params = jax.tree.map(lambda old, new: old + share * (new - old), state.target_params, params)
         measured = metrics.iteration(episode_return, episode_length, history, epsilon)

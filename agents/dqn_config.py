@@ -78,6 +78,16 @@ class DQNConfig:
         return -(-self.learning_starts // self.batch_size)
 
     @property
+    def iterations_per_target(self) -> int:
+        """Iterations between updates of the target network."""
+        return max(1, self.target_interval // self.batch_size)
+
+    @property
+    def updates_per_target(self) -> int:
+        """Optimizer updates on the same objective: those between updates of the target network."""
+        return self.iterations_per_target * self.updates_per_iteration
+
+    @property
     def num_updates(self) -> int:
         """Optimizer updates over the whole training."""
         return max(0, self.num_iterations - self.warmup_iterations) * self.updates_per_iteration
@@ -166,6 +176,11 @@ class PQNConfig:
     def num_iterations(self) -> int:
         """Iterations of rollout and learning."""
         return self.total_steps // self.batch_size
+
+    @property
+    def updates_per_target(self) -> int:
+        """Optimizer updates on the same objective: those of one rollout."""
+        return self.epochs * self.minibatches
 
     @property
     def num_updates(self) -> int:

@@ -30,14 +30,12 @@ def main() -> None:
     from jax.sharding import Mesh, PartitionSpec
 
     import agents
-    import celo2
     import envs
     from rlopt import optimizers, presets
     from rlopt.statistics import iqm
 
     preset = presets.config("ppo", "CartPole-v1")
     env = envs.make("CartPole-v1", preset.num_envs)
-    theta = celo2.load_theta(args.rule)
     mesh = Mesh(np.asarray(jax.devices()), ("runs",))
     # Every device gets the same number of runs; those that fill up are dropped.
     pairs = [(rate, seed) for rate in args.rates for seed in range(args.seeds)]
@@ -58,7 +56,7 @@ def main() -> None:
     for schedule in args.schedules:
         config = dataclasses.replace(preset, total_steps=args.steps, anneal=schedule == "linear")
         for multiplier in args.multipliers:
-            factory = optimizers.learned(theta, args.rule == "celo2", multiplier)
+            factory = optimizers.make(args.rule, options={"multiplier": multiplier})
             agent = agents.ppo(env, config, factory)
 
             run = partial(train, agent, config)

@@ -1,26 +1,114 @@
-"""Names, descriptions and default learning rates of the optimizers. Imports no jax, so that a command line is quick."""
+"""The optimizers by name: what each is, its default learning rate for RL, and the fields that can be set.
 
-from typing import NamedTuple
+One line adds one. Imports no jax, so that a command line is quick.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 
 class OptimizerInfo(NamedTuple):
-    """summary: one line for listings. learning_rate: default; None: takes none. learned: has weights (a theta)."""
+    """An optimizer, or a way to make one.
+
+    summary: one line for listings.
+    learning_rate: default, that of PPO on classic control; None: takes none, or has none yet (`module:function`).
+    factory: "module:function", called with the learning rate (if it takes one) and the options; also with `num_updates`
+      (over the whole training), `updates_per_target` (until the next batch of PPO or PQN, or the next target network of
+      DQN) and `theta` if it has parameters of these names.
+    options: what can be set besides, with defaults.
+    learned: has weights (a theta). scheduled: finds its step size by itself and takes no learning rate.
+    """
 
     summary: str
     learning_rate: float | None
+    factory: str
+    options: Mapping[str, Any] = MappingProxyType({})
     learned: bool = False
+    scheduled: bool = False
 
+
+_ADAM = {"b1": 0.9, "b2": 0.999, "eps": 1e-5}
+_DECAY = {"weight_decay": 1e-2}
+_ROUTED = {"multiplier": 5.0}
 
 OPTIMIZERS: dict[str, OptimizerInfo] = {
-    "adam": OptimizerInfo("Adam, eps 1e-5, on every tensor", 2.5e-3),
-    "adamw": OptimizerInfo("AdamW, eps 1e-5, weight decay 0.01, on every tensor", 2.5e-3),
-    "rmsprop": OptimizerInfo("RMSProp, decay 0.99, on every tensor", 1e-3),
-    "adam_routed": OptimizerInfo("Adam; input layers, heads and 1-D tensors at 5 times the rate", 1e-3),
-    "muon_routed": OptimizerInfo("unit-RMS Muon on hidden matrices, Adam at 5 times the rate elsewhere", 1e-3),
-    "celo2": OptimizerInfo("Celo2 (learned) on hidden matrices, Adam at 5 times the rate elsewhere", 1e-3, True),
-    "celo2_base": OptimizerInfo(
-        "Celo2-base (learned) on hidden matrices, Adam at 5 times the rate elsewhere", 1e-3, True
+    "adam": OptimizerInfo("Adam", 2.5e-3, "optax:adam", _ADAM),
+    "adamw": OptimizerInfo("AdamW", 2.5e-3, "optax:adamw", _ADAM | _DECAY),
+    "nadamw": OptimizerInfo("AdamW with Nesterov momentum", 2.5e-3, "optax:nadamw", _ADAM | _DECAY),
+    "radam": OptimizerInfo("rectified Adam", 2.5e-3, "optax:radam", _ADAM | {"threshold": 5.0}),
+    "adam_rel": OptimizerInfo(
+        "Adam that counts its steps anew for each batch of PPO and PQN, or target network of DQN",
+        2.5e-3,
+        "rlopt.rules:adam_rel",
+        _ADAM,
     ),
-    "celo": OptimizerInfo("Celo (learned rule and schedule) on every tensor", None, True),
-    "celo_adam": OptimizerInfo("Adam with Celo's learned schedule on every tensor", None, True),
+    "yogi": OptimizerInfo("Yogi", 2.5e-3, "optax:yogi", {"b1": 0.9, "b2": 0.999, "eps": 1e-3}),
+    "adabelief": OptimizerInfo("AdaBelief", 2.5e-3, "optax:adabelief", {"b1": 0.9, "b2": 0.999, "eps": 1e-8}),
+    "adan": OptimizerInfo("Adan", 2.5e-3, "optax:adan", {"b1": 0.98, "b2": 0.92, "b3": 0.99, "eps": 1e-5}),
+    "lamb": OptimizerInfo("LAMB", 1e-2, "optax:lamb", {"b1": 0.9, "b2": 0.999, "eps": 1e-5, "weight_decay": 0.0}),
+    "lars": OptimizerInfo("LARS", 1.0, "optax:lars", {"momentum": 0.9, "trust_coefficient": 1e-3, "weight_decay": 0.0}),
+    "adafactor": OptimizerInfo(
+        "Adafactor",
+        1e-2,
+        "optax:adafactor",
+        {"decay_rate": 0.8, "clipping_threshold": 1.0, "min_dim_size_to_factor": 32},
+    ),
+    "adagrad": OptimizerInfo("Adagrad", 1e-2, "optax:adagrad", {"initial_accumulator_value": 0.1, "eps": 1e-7}),
+    "sm3": OptimizerInfo("SM3", 1e-2, "optax:sm3", {"momentum": 0.9}),
+    "rmsprop": OptimizerInfo("RMSProp", 1e-3, "optax:rmsprop", {"decay": 0.99, "eps": 1e-5}),
+    "sgd": OptimizerInfo("gradient descent with momentum", 3e-2, "optax:sgd", {"momentum": 0.9}),
+    "nesterov": OptimizerInfo(
+        "gradient descent with Nesterov momentum", 3e-2, "optax:sgd", {"momentum": 0.9, "nesterov": True}
+    ),
+    "lion": OptimizerInfo("Lion", 2.5e-4, "optax:lion", {"b1": 0.9, "b2": 0.99, "weight_decay": 1e-3}),
+    "fromage": OptimizerInfo("Fromage", 1e-2, "optax:fromage", {"min_norm": 1e-6}),
+    "schedule_free": OptimizerInfo(
+        "schedule-free AdamW", 2.5e-3, "optax.contrib:schedule_free_adamw", _ADAM | {"weight_decay": 0.0}
+    ),
+    "prodigy": OptimizerInfo(
+        "Prodigy, which estimates its rate; the learning rate multiplies it",
+        1.0,
+        "optax.contrib:prodigy",
+        {"estim_lr0": 1e-6, "estim_lr_coef": 1.0, "weight_decay": 0.0},
+    ),
+    "muon": OptimizerInfo(
+        "Muon on hidden matrices, Adam elsewhere, at the same rate",
+        1e-2,
+        "rlopt.rules:muon",
+        {"beta": 0.95, "multiplier": 1.0},
+    ),
+    "adam_routed": OptimizerInfo(
+        "Adam; input layers, heads and 1-D tensors at 5 times the rate", 1e-3, "rlopt.rules:adam_routed", _ROUTED
+    ),
+    "muon_routed": OptimizerInfo(
+        "unit-RMS Muon on hidden matrices, Adam at 5 times the rate elsewhere", 1e-3, "rlopt.rules:muon_routed", _ROUTED
+    ),
+    "celo2": OptimizerInfo(
+        "Celo2 (learned) on hidden matrices, Adam at 5 times the rate elsewhere",
+        1e-3,
+        "rlopt.rules:celo2_routed",
+        _ROUTED,
+        learned=True,
+    ),
+    "celo2_base": OptimizerInfo(
+        "Celo2-base (learned) on hidden matrices, Adam at 5 times the rate elsewhere",
+        1e-3,
+        "rlopt.rules:celo2_base_routed",
+        _ROUTED,
+        learned=True,
+    ),
+    "celo": OptimizerInfo(
+        "Celo (learned rule and schedule) on every tensor", None, "rlopt.rules:celo", learned=True, scheduled=True
+    ),
+    "celo_adam": OptimizerInfo(
+        "Adam with Celo's learned schedule on every tensor", None, "rlopt.rules:celo_adam", learned=True, scheduled=True
+    ),
 }
+
+
+def find(name: str) -> OptimizerInfo | None:
+    """What there is to know of an optimizer, also of one named as `module:function`; None for an unknown name."""
+    if ":" in name:
+        return OptimizerInfo("a user's own", None, name)
+    return OPTIMIZERS.get(name)

@@ -8,8 +8,7 @@ from typing import Annotated, Generic, Literal, TypeVar
 import tyro
 
 from envs.atari_config import AtariConfig
-from rlopt import presets
-from rlopt.catalog import OPTIMIZERS
+from rlopt import catalog, presets
 
 Hyper = TypeVar("Hyper", bound=presets.Config)
 
@@ -23,13 +22,15 @@ class TrainConfig(Generic[Hyper]):
     env: str = "CartPole-v1"
     """Environment id; `rlopt envs` lists them. The defaults below are for this environment."""
     optimizer: str = "celo2"
-    """Optimizer by name; `rlopt optimizers` lists them."""
+    """Optimizer by name (`rlopt optimizers` lists them), or a function like optax's as `module:function`."""
     learning_rate: float | None = None
     """Learning rate; default: the optimizer's own for this agent and environment. Celo and Celo-Adam take none."""
     rates: Annotated[tuple[float, ...], tyro.conf.Suppress] = ()
     """Learning rates trained side by side in one program, each with all seeds (`rlopt sweep`); (): one rate only."""
     theta: Path | None = None
     """Weight file for a learned optimizer, in place of the packaged weights."""
+    options: dict[str, float] = field(default_factory=dict)
+    """What the optimizer is told besides, such as `--options weight_decay 0.1`; `rlopt optimizers` lists the names."""
     seeds: int = 8
     """Number of independent runs, trained together in one program."""
     seed: int = 0
@@ -82,9 +83,12 @@ class TrainConfig(Generic[Hyper]):
                 cell.check()
             return
         rate = self.resolved_learning_rate
-        if self.optimizer in OPTIMIZERS and OPTIMIZERS[self.optimizer].learning_rate is None:
+        info = catalog.find(self.optimizer)
+        if info is not None and info.scheduled:
             if self.learning_rate is not None:
                 raise ValueError(f"{self.optimizer} takes no learning rate, got {self.learning_rate}")
+        elif info is not None and rate is None:
+            raise ValueError(f"{self.optimizer} has no default learning rate; give one")
         elif rate is None or not (math.isfinite(rate) and rate > 0):
             raise ValueError(f"learning_rate must be positive and finite, got {rate}")
         if self.agent in presets.CONFIGS and not isinstance(self.hyper, presets.CONFIGS[self.agent]):

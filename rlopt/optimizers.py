@@ -1,48 +1,74 @@
-"""The optimizers that a run can name. Each is made for agents: (learning_rate, num_updates) -> optax optimizer.
+"""Optimizers by name, made for agents: (learning_rate, num_updates) -> optax optimizer."""
 
-"Routed" means: hidden matrices get the named rule; input layers, output heads and tensors below rank 2 get Adam at
-`ROUTED_MULTIPLIER` times the rate. Routing alone changes results in RL, so a learned rule is to be compared with
-hand-designed rules under the same routing.
-"""
-
+import importlib
+import inspect
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import optax
 
 import celo2
 from agents import OptimizerFactory
 from celo2 import checks
-from celo2.labels import ADAM, RULE
 from celo2.names import check_known
-from rlopt.catalog import OPTIMIZERS
+from rlopt import catalog
 from rlopt.theta import sha256
 
-ADAM_EPS = 1e-5
-ROUTED_MULTIPLIER = 5.0
+
+def look_up(name: str) -> catalog.OptimizerInfo:
+    """What the catalog knows of an optimizer; ValueError for an unknown name."""
+    info = catalog.find(name)
+    if info is None:
+        check_known("optimizer", name, catalog.OPTIMIZERS)
+        raise AssertionError(name)
+    return info
 
 
-def make(name: str, theta: Path | None = None) -> OptimizerFactory:
-    """A factory by name; theta: a weight file in place of the packaged weights (learned rules only).
+def make(
+    name: str, theta: Path | None = None, options: Mapping[str, Any] | None = None, updates_per_target: int = 1
+) -> OptimizerFactory:
+    """A factory by name.
+
+    Args:
+      name: of the catalog, or `module:function`, called as function(learning_rate, **options); see
+        `catalog.OptimizerInfo` for what else it may ask for.
+      theta: a weight file in place of the packaged weights (learned rules only).
+      options: in place of the catalog's.
+      updates_per_target: updates of the agent until its objective changes.
 
     Raises:
-      ValueError: for an unknown name, a theta given to a rule without weights, or a foreign theta file.
+      ValueError: for an unknown name or option, a theta given to a rule without weights, a foreign theta file, or a
+        function that cannot be imported or makes no optax optimizer.
     """
-    check_known("optimizer", name, OPTIMIZERS)
-    if theta is not None and not OPTIMIZERS[name].learned:
+    info = look_up(name)
+    options = dict(options or {})
+    own = name in catalog.OPTIMIZERS
+    if own:
+        for option in options:
+            check_known(f"option of {name}", option, info.options)
+    if theta is not None and not info.learned:
         raise ValueError(f"optimizer {name!r} has no weights to load from {theta}")
-    if name in _SCHEDULED:
-        return _scheduled(name, load_weights(name, theta))
-    if OPTIMIZERS[name].learned:
-        return learned(load_weights(name, theta), orthogonalize=name == "celo2")
-    return _HAND_DESIGNED[name]
+    function = _import(info.factory)
+    asked = inspect.signature(function).parameters
+    keywords = {**info.options, **options}
+    if info.learned:
+        keywords["theta"] = load_weights(name, theta)
+        checks.check_theta(keywords["theta"], name.removesuffix("_base"))
+
+    def factory(learning_rate: Any, num_updates: int) -> optax.GradientTransformation:
+        told = {"num_updates": num_updates, "updates_per_target": updates_per_target}
+        rate = () if info.scheduled else (learning_rate,)
+        return function(*rate, **keywords, **{word: number for word, number in told.items() if word in asked})
+
+    if not own:
+        _check_made(name, factory)
+    return factory
 
 
 def theta_sha256(name: str, theta: Path | None = None) -> str | None:
     """SHA-256 of the weights that `make` would use, as on their card; None for a rule without weights."""
-    if not OPTIMIZERS[name].learned:
+    if not look_up(name).learned:
         return None
     return sha256(load_weights(name, theta))
 
@@ -52,85 +78,19 @@ def load_weights(name: str, theta: Path | None) -> Any:
     return celo2.load_theta(name) if theta is None else celo2.load_checkpoint(theta)
 
 
-def _adam(learning_rate: Any, num_updates: int) -> optax.GradientTransformation:
-    del num_updates
-    return optax.adam(learning_rate, eps=ADAM_EPS)
+def _import(path: str) -> Any:
+    module, _, name = path.partition(":")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except Exception as error:  # a user's own module may raise anything
+        raise ValueError(f"cannot import the optimizer {path!r}: {error}") from error
 
 
-def _adamw(learning_rate: Any, num_updates: int) -> optax.GradientTransformation:
-    del num_updates
-    return optax.adamw(learning_rate, eps=ADAM_EPS, weight_decay=1e-2)
-
-
-def _rmsprop(learning_rate: Any, num_updates: int) -> optax.GradientTransformation:
-    del num_updates
-    return optax.rmsprop(learning_rate, decay=0.99, eps=ADAM_EPS)
-
-
-def _routed(
-    hidden: optax.GradientTransformation, learning_rate: Any, multiplier: float = ROUTED_MULTIPLIER
-) -> optax.GradientTransformation:
-    fast = optax.adam(multiplier * learning_rate, eps=ADAM_EPS)
-    return optax.partition({RULE: hidden, ADAM: fast}, celo2.hidden_matrix_labels)
-
-
-def _adam_routed(learning_rate: Any, num_updates: int) -> optax.GradientTransformation:
-    del num_updates
-    return _routed(optax.adam(learning_rate, eps=ADAM_EPS), learning_rate)
-
-
-def _to_unit_rms() -> optax.GradientTransformation:
-    """Scales every tensor's update to a root mean square of 1, as the learned rules do with theirs."""
-
-    def normalise(update: jax.Array) -> jax.Array:
-        return update * jax.lax.rsqrt(jnp.mean(jnp.square(update)) + 1e-9)
-
-    return optax.stateless(lambda updates, params: jax.tree.map(normalise, updates))
-
-
-def fan_in_by_fan_out(params: Any) -> Any:
-    """Every tensor as a matrix: all axes but the last against the last (kernels are [..., in, out])."""
-
-    def axes(x: jax.Array) -> optax.contrib.MuonDimensionNumbers:
-        return optax.contrib.MuonDimensionNumbers(tuple(range(x.ndim - 1)), x.ndim - 1)
-
-    return jax.tree.map(axes, params)
-
-
-def _muon_routed(learning_rate: Any, num_updates: int) -> optax.GradientTransformation:
-    del num_updates
-    muon = optax.contrib.scale_by_muon(weight_dimension_numbers=fan_in_by_fan_out)
-    return _routed(optax.chain(muon, _to_unit_rms(), optax.scale_by_learning_rate(learning_rate)), learning_rate)
-
-
-def learned(theta: Any, orthogonalize: bool, multiplier: float = ROUTED_MULTIPLIER) -> OptimizerFactory:
-    """Celo2's rule on hidden matrices, Adam elsewhere.
-
-    Args:
-      theta: weights of the rule. orthogonalize: Celo2 (True) or Celo2-base.
-      multiplier: Adam's rate over that of the rule.
-    """
-
-    def factory(learning_rate: Any, num_updates: int) -> optax.GradientTransformation:
-        del num_updates
-        rule = celo2.scale_by_celo2(theta, orthogonalize=orthogonalize, still_without_gradient=True)
-        return _routed(optax.chain(rule, optax.scale_by_learning_rate(learning_rate)), learning_rate, multiplier)
-
-    return factory
-
-
-def _scheduled(name: str, theta: Any) -> OptimizerFactory:
-    """Rules with a step size of their own, on every tensor: what they are told of a learning rate does not count."""
-    checks.check_theta(theta, name)
-    rule = _SCHEDULED[name]
-    return lambda learning_rate, num_updates: rule(num_updates, theta)
-
-
-_SCHEDULED = {"celo": celo2.celo, "celo_adam": celo2.celo_adam}
-_HAND_DESIGNED: dict[str, OptimizerFactory] = {
-    "adam": _adam,
-    "adamw": _adamw,
-    "rmsprop": _rmsprop,
-    "adam_routed": _adam_routed,
-    "muon_routed": _muon_routed,
-}
+def _check_made(name: str, factory: OptimizerFactory) -> None:
+    """Refuses a user's function that cannot be called so, or makes something else."""
+    try:
+        made = factory(1e-3, 100)
+    except Exception as error:
+        raise ValueError(f"cannot make an optimizer from {name!r}: {error}") from error
+    if not isinstance(made, optax.GradientTransformation):
+        raise ValueError(f"{name!r} makes a {type(made).__name__}, not an optax optimizer")

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from agents.config import PPOConfig
 from agents.dqn_config import DQNConfig, PQNConfig
 from envs.atari_config import AtariConfig
-from rlopt.catalog import OPTIMIZERS
+from rlopt import catalog
 
 Config = PPOConfig | DQNConfig | PQNConfig
 
@@ -208,10 +208,11 @@ def config(agent: str, env_id: str, name: str = "default") -> Config:
 
 
 def learning_rate(agent: str, env_id: str, optimizer: str, name: str = "default") -> float | None:
-    """The default rate of an optimizer for an agent and an environment; None for one that takes none.
+    """The default rate of an optimizer for an agent and an environment; None for one that takes, or has, none.
 
     Raises:
-      KeyError: for an unknown agent or optimizer.
+      KeyError: for an unknown agent.
     """
-    own = OPTIMIZERS[optimizer].learning_rate
+    info = catalog.find(optimizer)
+    own = None if info is None else info.learning_rate
     return None if own is None else own * _RATES[agent] * find(agent, env_id, name).rate

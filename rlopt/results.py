@@ -159,6 +159,7 @@ def read_config(folder: Path) -> TrainConfig:
         hyper: dict[str, Any] = {n: tuple(x) if isinstance(x, list) else x for n, x in found.pop("hyper").items()}
         settings = {field.name: found[field.name] for field in dataclasses.fields(TrainConfig) if field.name in found}
         settings["atari"] = AtariConfig(**found.get("atari", {}))
+        settings["options"] = dict(found.get("options", {}))
         settings["rates"] = tuple(found.get("rates", ()))
         settings["theta"] = None if found["theta"] is None else Path(found["theta"])
         return TrainConfig(**settings, hyper=kind(**hyper))

@@ -17,7 +17,6 @@ import envs
 from celo2.names import check_known
 from metatrain.stopping import BrokeOff, Unfinished, stop_requested
 from rlopt import checkpoint, optimizers, population, watchdog
-from rlopt.catalog import OPTIMIZERS
 from rlopt.checkpoint import Progress
 from rlopt.config import TrainConfig
 from rlopt.presets import AGENTS
@@ -64,10 +63,10 @@ def build(config: TrainConfig) -> agents.Agent:
       FileNotFoundError: if the weight file does not exist.
     """
     check_known("agent", config.agent, AGENTS)
-    check_known("optimizer", config.optimizer, OPTIMIZERS)
+    optimizers.look_up(config.optimizer)
     envs.check_id(config.env)
     config.check()
-    optimizer = optimizers.make(config.optimizer, config.theta)
+    optimizer = optimizers.make(config.optimizer, config.theta, config.options, config.hyper.updates_per_target)
     return agents.make(make_env(config, config.hyper.num_envs), config.hyper, optimizer)
 
 

@@ -8,13 +8,14 @@ from rlopt.catalog import OPTIMIZERS
 
 @dataclass(frozen=True)
 class ListOptimizers:
-    """List the optimizers that a run can name, with their default learning rates for PPO on classic control."""
+    """List the optimizers that a run can name, with their learning rates for PPO on classic control, and options."""
 
     def run(self) -> None:
         """Prints one line per optimizer."""
         for name, info in OPTIMIZERS.items():
             rate = "none" if info.learning_rate is None else f"{info.learning_rate:g}"
-            print(f"{name:12} {rate:8} {info.summary}")
+            options = ", ".join(f"{option} {value:g}" for option, value in info.options.items())
+            print(f"{name:13} {rate:8} {info.summary}" + (f" ({options})" if options else ""))
 
 
 @dataclass(frozen=True)

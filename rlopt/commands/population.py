@@ -7,8 +7,7 @@ from typing import Annotated, Any, Generic, Literal
 import tyro
 
 from envs.atari_config import AtariConfig
-from rlopt import presets
-from rlopt.catalog import OPTIMIZERS
+from rlopt import catalog, presets
 from rlopt.config import Hyper, TrainConfig
 
 
@@ -120,22 +119,25 @@ class Sweep(_Several[Hyper]):
 
     def rates(self, optimizer: str) -> tuple[float, ...]:
         """The learning rates of an optimizer; () for one that takes none."""
+        info = catalog.find(optimizer)
+        if info is None or info.scheduled:
+            return ()  # what is unknown is refused elsewhere
         own = presets.learning_rate(self.agent, self.env, optimizer, self.preset)
-        if own is None:
-            return ()
+        if not (own or self.learning_rates):
+            raise ValueError(f"{optimizer} has no default learning rate; give --learning-rates")
         if not self.num_rates:
             raise ValueError("give at least one learning rate, or factor")
         # Rounded, so that 0.3 times 0.001 is 0.0003.
-        return self.learning_rates or tuple(float(f"{factor * own:.6g}") for factor in self.factors)
+        return self.learning_rates or tuple(float(f"{factor * (own or 0.0):.6g}") for factor in self.factors)
 
     def run(self) -> None:
         """Trains what is missing, writes the run folders, prints the table."""
         from celo2.names import check_known
-        from rlopt import experiment
+        from rlopt import experiment, optimizers
 
         check_known("agent", self.agent, presets.AGENTS)
-        for optimizer in self.optimizers:
-            check_known("optimizer", optimizer, OPTIMIZERS)
+        for name in self.optimizers:
+            optimizers.look_up(name)
         configs = [self.config(optimizer, rates=self.rates(optimizer)) for optimizer in self.optimizers]
         experiment.show(*experiment.sweep(configs, self.out))
 

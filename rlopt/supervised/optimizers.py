@@ -10,7 +10,8 @@ import celo2
 from celo2 import checks
 from celo2.names import check_known
 from rlopt.catalog import OPTIMIZERS
-from rlopt.optimizers import fan_in_by_fan_out, load_weights
+from rlopt.optimizers import load_weights
+from rlopt.rules import fan_in_by_fan_out
 from rlopt.theta import sha256
 
 # (learning_rate, num_steps) -> optimizer; the rate may be traced.
@@ -53,7 +54,7 @@ _LEARNED: dict[str, Callable[[Any, Any, int], optax.GradientTransformation]] = {
 }
 LEARNED = tuple(_LEARNED)
 # Rules with a schedule of their own ignore the rate.
-SELF_SCHEDULED = tuple(name for name in _LEARNED if OPTIMIZERS[name].learning_rate is None)
+SELF_SCHEDULED = tuple(name for name in _LEARNED if OPTIMIZERS[name].scheduled)
 
 
 def hand_designed(name: str) -> Factory:

@@ -25,8 +25,16 @@ def check_one_iteration(agent, hyperparams):
     assert metrics.loss.shape == ()
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("agent", presets.AGENTS)
+LEARNED = [name for name, info in OPTIMIZERS.items() if info.learned]
+
+
+@pytest.mark.parametrize(
+    ("agent", "optimizer"),
+    [
+        *(("ppo", name) for name in OPTIMIZERS),
+        *((agent, name) for agent in ("dqn", "pqn") for name in (*LEARNED, "adam", "adam_rel", "muon_routed")),
+    ],
+)
 def test_every_optimizer_fits_every_agent(agent, optimizer):
     hyper = dataclasses.replace(presets.config(agent, "CartPole-v1"), hidden=(8, 8), anneal=True)
     config = TrainConfig(agent=agent, optimizer=optimizer, hyper=hyper)

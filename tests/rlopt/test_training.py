@@ -46,7 +46,7 @@ def some(kernel):
 
 
 def train_into(folder, monkeypatch, which):
-    monkeypatch.setattr(optimizers, "make", lambda name, theta=None: breaking(which))
+    monkeypatch.setattr(optimizers, "make", lambda *arguments: breaking(which))
     return experiment.run(CONFIG, folder, progress=False)
 
 
@@ -68,7 +68,7 @@ def test_a_broken_seed_is_stopped_named_and_counted_as_the_worst_and_the_others_
     assert all(row["loss"][first] is not None for row in rows[:21])
     assert all(row["loss"][first] is None for row in rows[21:])
 
-    monkeypatch.setattr(optimizers, "make", lambda name, theta=None: breaking(lambda kernel: kernel[0, 0] > 1e9))
+    monkeypatch.setattr(optimizers, "make", lambda *arguments: breaking(lambda kernel: kernel[0, 0] > 1e9))
     whole = training.train(CONFIG, progress=False)
     assert np.all(whole.stopped == -1)
     np.testing.assert_allclose(whole.returns[~stopped], run.returns[~stopped], rtol=1e-5)

@@ -1,0 +1,116 @@
+"""Optimizers of our own making, as `rlopt.catalog` names them: (learning_rate, options) -> optax optimizer.
+
+"Routed" means: hidden matrices get the named rule; input layers, output heads and tensors below rank 2 get Adam at a
+multiple of the rate. Routing alone changes results in RL, so a learned rule is to be compared with hand-designed rules
+under the same routing.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+import celo2 as rules
+from celo2 import checks
+from celo2.labels import ADAM, RULE
+
+ADAM_EPS = 1e-5
+MULTIPLIER = 5.0
+
+
+def adam_routed(learning_rate: Any, *, multiplier: float = MULTIPLIER) -> optax.GradientTransformation:
+    """Adam on every tensor, with the rates of the routed rules."""
+    return _routed(optax.adam(learning_rate, eps=ADAM_EPS), learning_rate, multiplier)
+
+
+def muon_routed(learning_rate: Any, *, multiplier: float = MULTIPLIER) -> optax.GradientTransformation:
+    """Muon whose updates are scaled to a root mean square of 1, as those of the learned rules are."""
+    hidden = optax.chain(_scale_by_muon(), _to_unit_rms(), optax.scale_by_learning_rate(learning_rate))
+    return _routed(hidden, learning_rate, multiplier)
+
+
+def muon(learning_rate: Any, *, beta: float = 0.95, multiplier: float = 1.0) -> optax.GradientTransformation:
+    """Muon as optax scales it."""
+    hidden = optax.chain(_scale_by_muon(beta), optax.scale_by_learning_rate(learning_rate))
+    return _routed(hidden, learning_rate, multiplier)
+
+
+def adam_rel(
+    learning_rate: Any, *, updates_per_target: int, b1: float = 0.9, b2: float = 0.999, eps: float = ADAM_EPS
+) -> optax.GradientTransformation:
+    """Adam whose step count starts again with each new objective, while its moments stay.
+
+    Updates are counted as they come: where a KL stop drops some, the new start comes later than the new objective.
+
+    Args:
+      learning_rate, b1, b2, eps: Adam's.
+      updates_per_target: updates until the objective changes: the updates of one batch, or of one target network.
+
+    Reference: Ellis et al., "Adam on Local Time", arXiv 2412.17113.
+    """
+    inner = optax.scale_by_adam(b1, b2, eps)
+
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        state = state._replace(count=state.count % updates_per_target)
+        return inner.update(updates, state, params)
+
+    return optax.chain(optax.GradientTransformation(inner.init, update), optax.scale_by_learning_rate(learning_rate))
+
+
+def celo2_routed(learning_rate: Any, *, theta: Any, multiplier: float = MULTIPLIER) -> optax.GradientTransformation:
+    """Celo2's rule, orthogonalised."""
+    return _celo2(learning_rate, theta, multiplier, orthogonalize=True)
+
+
+def celo2_base_routed(
+    learning_rate: Any, *, theta: Any, multiplier: float = MULTIPLIER
+) -> optax.GradientTransformation:
+    """Celo2's rule, not orthogonalised."""
+    return _celo2(learning_rate, theta, multiplier, orthogonalize=False)
+
+
+def celo(*, theta: Any, num_updates: int) -> optax.GradientTransformation:
+    """Celo's rule and schedule."""
+    checks.check_theta(theta, "celo")
+    return rules.celo(num_updates, theta)
+
+
+def celo_adam(*, theta: Any, num_updates: int) -> optax.GradientTransformation:
+    """Adam with Celo's schedule."""
+    checks.check_theta(theta, "celo_adam")
+    return rules.celo_adam(num_updates, theta)
+
+
+def fan_in_by_fan_out(params: Any) -> Any:
+    """Every tensor as a matrix: all axes but the last against the last (kernels are [..., in, out])."""
+
+    def axes(x: jax.Array) -> optax.contrib.MuonDimensionNumbers:
+        return optax.contrib.MuonDimensionNumbers(tuple(range(x.ndim - 1)), x.ndim - 1)
+
+    return jax.tree.map(axes, params)
+
+
+def _celo2(learning_rate: Any, theta: Any, multiplier: float, orthogonalize: bool) -> optax.GradientTransformation:
+    rule = rules.scale_by_celo2(theta, orthogonalize=orthogonalize, still_without_gradient=True)
+    return _routed(optax.chain(rule, optax.scale_by_learning_rate(learning_rate)), learning_rate, multiplier)
+
+
+def _routed(
+    hidden: optax.GradientTransformation, learning_rate: Any, multiplier: float
+) -> optax.GradientTransformation:
+    fast = optax.adam(multiplier * learning_rate, eps=ADAM_EPS)
+    return optax.partition({RULE: hidden, ADAM: fast}, rules.hidden_matrix_labels)
+
+
+def _scale_by_muon(beta: float = 0.95) -> optax.GradientTransformation:
+    return optax.contrib.scale_by_muon(beta=beta, weight_dimension_numbers=fan_in_by_fan_out)
+
+
+def _to_unit_rms() -> optax.GradientTransformation:
+    """Scales every tensor's update to a root mean square of 1, as the learned rules do with theirs."""
+
+    def normalise(update: jax.Array) -> jax.Array:
+        return update * jax.lax.rsqrt(jnp.mean(jnp.square(update)) + 1e-9)
+
+    return optax.stateless(lambda updates, params: jax.tree.map(normalise, updates))
