@@ -118,12 +118,7 @@ def load_latest(folder: Path, template: OuterState, config: MetaTrainConfig) -> 
             continue
         # A setting that did not exist when the file was written stood at what is its default now.
         theirs, ours = resume_key(MetaTrainConfig(config.rule)) | header["config"], resume_key(config)
-        if theirs != ours:
-            changed = "; ".join(sealed.differences(theirs, ours))
-            raise ValueError(
-                f"{path} is from a run with other settings ({changed}); "
-                "use the same settings to continue it, or another folder to start anew"
-            )
+        sealed.check_settings(str(path), theirs, ours)
         if header["iteration"] % config.refresh_every == 0:
             template = template._replace(particles=None)  # type: ignore[arg-type]
         state = flax.serialization.from_bytes(template, payload)

@@ -35,6 +35,19 @@ def read(path: Path, expected_format: str) -> tuple[dict[str, Any], bytes]:
     return header, payload
 
 
+def check_settings(what: str, theirs: dict[str, Any], ours: dict[str, Any]) -> None:
+    """Refuses to go on with something made with other settings.
+
+    Raises:
+      ValueError: naming what, and every setting that differs.
+    """
+    if changed := "; ".join(differences(theirs, ours)):
+        raise ValueError(
+            f"{what} is of a run with other settings ({changed}); "
+            "use the same settings to continue it, or another folder to start anew"
+        )
+
+
 def differences(theirs: dict[str, Any], ours: dict[str, Any]) -> list[str]:
     """One line per setting that differs, for messages."""
     return [

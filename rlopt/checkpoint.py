@@ -78,16 +78,15 @@ def load(folder: Path, config: TrainConfig, template: Any) -> Progress | None:
         except ValueError as error:
             warnings.warn(f"passing over {path}: {error}", stacklevel=2)
             continue
-        changed = "; ".join(sealed.differences(header["settings"], settings(config)))
-        if changed:
-            raise ValueError(
-                f"{path} is from a run with other settings ({changed}); "
-                "use the same settings to continue it, or another folder to start anew"
-            )
+        # A setting that did not exist when the file was written stood at what is its default now.
+        defaults = settings(TrainConfig(agent=config.agent, hyper=type(config.hyper)()))
+        sealed.check_settings(str(path), _completed(header["settings"], defaults), settings(config))
         found = flax.serialization.msgpack_restore(payload)
         state = flax.serialization.from_state_dict(_plain_keys(template), found.pop("state"))
-        found |= {"stopped": found["stopped"].copy(), "train_seconds": float(found["train_seconds"])}
-        return Progress(jax.tree.map(_like, template, state), **found | {"cpu_seconds": float(found["cpu_seconds"])})
+        found["stopped"] = found["stopped"].copy()  # what is read cannot be written to
+        for name in ("train_seconds", "cpu_seconds"):
+            found[name] = float(found[name])
+        return Progress(jax.tree.map(_like, template, state), **found)
     if files:
         raise ValueError(f"no intact checkpoint among {[str(path) for path in files]}")
     return None
@@ -97,6 +96,15 @@ def remove(folder: Path) -> None:
     """Deletes a folder's checkpoints."""
     for name in NAMES:
         (folder / name).unlink(missing_ok=True)
+
+
+def _completed(found: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    nested = {
+        name: defaults[name] | value
+        for name, value in found.items()
+        if isinstance(value, dict) and isinstance(defaults.get(name), dict)
+    }
+    return defaults | found | nested
 
 
 def _is_key(x: Any) -> bool:

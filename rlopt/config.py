@@ -36,7 +36,7 @@ class TrainConfig(Generic[Hyper]):
     seed: int = 0
     """Seed of the first run; the others follow on."""
     preset: Literal["default", "fast"] = "default"
-    """What all other settings start from. fast: PPO on Atari games with few cores (a quarter of the pixels)."""
+    """What all other settings start from. fast: Atari games with few cores (a quarter of the pixels)."""
     atari: AtariConfig = field(default_factory=AtariConfig)
     """How Atari games are shown and played."""
     hyper: Annotated[Hyper, tyro.conf.arg(name="")] = field(default_factory=presets.CONFIGS["ppo"])  # type: ignore[assignment]

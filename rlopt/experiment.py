@@ -106,11 +106,7 @@ def _check_folder(folder: Path, config: TrainConfig, finished: bool) -> None:
     if found.rates:
         # The rates of a sweep may be others: each has a folder of its own.
         found = dataclasses.replace(found, rates=config.rates)
-    theirs, ours = (checkpoint.settings(x) for x in (found, config))
-    if changed := sealed.differences(theirs, ours):
-        what = "a finished run" if results.is_finished(folder) else "a run"
-        settings = "; ".join(changed)
-        raise ValueError(f"{folder} holds {what} with other settings ({settings}); choose another or remove it")
+    sealed.check_settings(str(folder), checkpoint.settings(found), checkpoint.settings(config))
     if config.rates:
         for place, cell in _places(folder, config):
             _check_folder(place, cell, finished=True)

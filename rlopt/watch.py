@@ -3,6 +3,7 @@
 import io
 import shutil
 import subprocess
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -129,15 +130,23 @@ def _write(pictures: Sequence[np.ndarray], rate: float, stem: Path) -> list[Path
     )
     files = [stem.with_suffix(".gif")]
     write_atomic(files[0], buffer.getvalue())
-    if shutil.which("ffmpeg"):
+    if shutil.which("ffmpeg") and _ffmpeg(pictures, rate, stem.with_suffix(".mp4")):
         files.append(stem.with_suffix(".mp4"))
-        _ffmpeg(pictures, rate, files[-1])
     return files
 
 
-def _ffmpeg(pictures: Sequence[np.ndarray], rate: float, path: Path) -> None:
+def _ffmpeg(pictures: Sequence[np.ndarray], rate: float, path: Path) -> bool:
+    """Whether ffmpeg made a film; if not, it is said why."""
     height, width = pictures[0].shape[:2]
     source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", f"{rate:g}", "-i", "-"]
-    coded = ["-pix_fmt", "yuv420p", "-vf", "scale=iw*2:ih*2:flags=neighbor", str(path)]
+    unfinished = path.with_name(f".{path.name}")
+    coded = ["-pix_fmt", "yuv420p", "-vf", "scale=iw*2:ih*2:flags=neighbor", str(unfinished)]
     command = ["ffmpeg", "-y", "-loglevel", "error", *source, *coded]
-    subprocess.run(command, input=b"".join(x.tobytes() for x in pictures), check=True)
+    done = subprocess.run(command, input=b"".join(x.tobytes() for x in pictures), capture_output=True)
+    if done.returncode == 0:
+        unfinished.replace(path)
+        return True
+    unfinished.unlink(missing_ok=True)
+    why = done.stderr.decode(errors="replace").strip() or f"exit status {done.returncode}"
+    warnings.warn(f"no {path.name}: ffmpeg failed ({why})", RuntimeWarning, stacklevel=4)
+    return False

@@ -11,6 +11,7 @@ import pytest
 
 from agents import DQNConfig, PPOConfig, PQNConfig
 from envs import AtariConfig, atari
+from metatrain import sealed
 from metatrain.stopping import BrokeOff, Unfinished
 from rlopt import checkpoint, cli, experiment, results, runtime, training
 from rlopt.config import TrainConfig
@@ -130,6 +131,22 @@ def test_a_run_that_cannot_be_saved_goes_on(tmp_path, monkeypatch):
     assert run.steps[-1] == PPO.total_steps
 
 
+def test_a_setting_that_is_newer_than_a_checkpoint_stood_at_its_default(tmp_path, monkeypatch):
+    config, folder = CONFIGS["ppo"], tmp_path / "run"
+    with pytest.raises(Unfinished):
+        run_until(monkeypatch, config, folder, 5, ask_to_stop)
+    path = folder / checkpoint.NAMES[0]
+    header, payload = sealed.read(path, checkpoint.FORMAT)
+    del header["settings"]["options"], header["settings"]["hyper"]["anneal"]
+    sealed.write(path, header, payload)
+    with pytest.raises(ValueError, match=r"other settings \(hyper: "):
+        checkpoint.load(
+            folder, dataclasses.replace(config, hyper=dataclasses.replace(PPO, anneal=not PPO.anneal)), None
+        )
+    experiment.run(config, folder, progress=False)
+    assert results.is_finished(folder)
+
+
 def test_other_settings_and_finished_runs_are_refused(tmp_path, monkeypatch, capsys):
     config, folder = CONFIGS["ppo"], tmp_path / "run"
     with pytest.raises(Unfinished):
@@ -191,5 +208,5 @@ def test_a_pool_that_dies_ends_the_run_with_what_it_has_and_says_how_to_go_on(tm
             experiment.run(PONG, folder, progress=False)
     assert [json.loads(line)["step"] for line in lines(folder)] == [32, 64, 96]
     with pytest.warns(RuntimeWarning, match="new episodes"):
-        finished = experiment.resume(folder, progress=False)
+        (finished,) = experiment.resume(folder, progress=False)
     assert finished.steps.tolist() == [32, 64, 96, 128, 160, 192]

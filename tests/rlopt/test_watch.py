@@ -70,6 +70,11 @@ def test_an_atari_game_is_filmed_and_given_to_ffmpeg_where_there_is_one(tmp_path
     screen = atari.Screen("Pong-v5", settings, seed=0)
     assert screen.picture.shape == shown[0].shape == (210, 160, 3)
     assert film.files[1].stat().st_size == 25 * 210 * 160 * 3
+    fake.write_text("#!/bin/sh\ncat > /dev/null\necho no such codec >&2\nexit 1\n")
+    with pytest.warns(RuntimeWarning, match=r"no seed_3.mp4: ffmpeg failed \(no such codec\)"):
+        again = watch.watch(folder, max_steps=25, greedy=False)
+    assert again.files == film.files[:1]
+    assert sorted(path.name for path in film.files[0].parent.iterdir()) == ["seed_3.gif", "seed_3.mp4"]
 
 
 def test_the_same_seed_shows_the_same_game():
