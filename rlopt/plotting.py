@@ -23,7 +23,7 @@ def learning_curves(runs: Sequence[Run], path: Path) -> None:
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     for i, run in enumerate(runs):
-        colour = COLOURS[i % len(COLOURS)]
+        colour, dashes = _look(i)
         returns = _with_stopped(run)
         # Early intervals may lack episodes in some seeds: a band over the rest would compare unlike seeds.
         full = np.all(np.isfinite(returns), axis=0)
@@ -34,7 +34,7 @@ def learning_curves(runs: Sequence[Run], path: Path) -> None:
         if np.any(run.stopped >= 0):
             label += f", {np.sum(run.stopped >= 0)} of {len(run.stopped)} seeds not finite"
         steps = run.steps[full]
-        axes.plot(steps, [b.estimate for b in bands], color=colour, linewidth=2, label=label)
+        axes.plot(steps, [b.estimate for b in bands], dashes, color=colour, linewidth=2, label=label)
         axes.fill_between(steps, [b.low for b in bands], [b.high for b in bands], color=colour, alpha=0.2, linewidth=0)
     first = runs[0].summary
     seeds = sorted({run.summary["seeds"] for run in runs})
@@ -82,7 +82,7 @@ def sensitivity(runs: Sequence[Run], path: Path) -> None:
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     for i, name in enumerate(dict.fromkeys(run.summary["optimizer"] for run in runs)):
-        colour = COLOURS[i % len(COLOURS)]
+        colour, dashes = _look(i)
         mine = [run for run in runs if run.summary["optimizer"] == name and np.all(np.isfinite(run.final))]
         bands = [bootstrap(run.final) for run in mine]
         if not mine:
@@ -92,16 +92,19 @@ def sensitivity(runs: Sequence[Run], path: Path) -> None:
             axes.axhline(
                 bands[0].estimate, color=colour, linestyle="--", linewidth=1.5, label=f"{name} (takes no rate)"
             )
-            axes.axhspan(bands[0].low, bands[0].high, color=colour, alpha=0.12, linewidth=0)
+            # Its interval stands at the right edge: over the whole width it would hide the others'.
+            edge = axes.get_yaxis_transform()
+            axes.vlines(0.985 - 0.015 * i, *bands[0][1:], color=colour, linewidth=4, alpha=0.5, transform=edge)
             continue
         order = np.argsort([run.summary["learning_rate"] for run in mine])
         rates = np.asarray([mine[k].summary["learning_rate"] for k in order])
         estimates, lows, highs = np.asarray([bands[k] for k in order]).T
         low, high = tolerance_window(rates, estimates)
         label = f"{name}: within 10 % of its best from {low:.2g} to {high:.2g}"
-        axes.plot(rates, estimates, "o-", color=colour, linewidth=1, markersize=4)
+        axes.plot(rates, estimates, f"o{dashes}", color=colour, linewidth=1, markersize=4)
         inside = np.geomspace(low, high, 50)
-        axes.plot(inside, np.interp(np.log(inside), np.log(rates), estimates), color=colour, linewidth=3, label=label)
+        line = np.interp(np.log(inside), np.log(rates), estimates)
+        axes.plot(inside, line, dashes, color=colour, linewidth=3, label=label)
         axes.fill_between(rates, lows, highs, color=colour, alpha=0.2, linewidth=0)
     first = runs[0].summary
     axes.set_xscale("log")
@@ -114,6 +117,11 @@ def sensitivity(runs: Sequence[Run], path: Path) -> None:
     title = f"IQM and 95 % interval over {first['seeds']} seeds"
     figure.legend(loc="outside lower center", frameon=False, fontsize="small", title=title)
     save(figure, path)
+
+
+def _look(i: int) -> tuple[str, str]:
+    """Colour and line style of the i-th line."""
+    return COLOURS[i % len(COLOURS)], ("-", ":", "-.")[i // len(COLOURS) % 3]
 
 
 def _with_stopped(run: Run) -> np.ndarray:
