@@ -19,7 +19,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 
 def learning_curves(runs: Sequence[Run], path: Path) -> None:
     """Return over environment steps: IQM over seeds with a bootstrap 95 % band, one line per run."""
-    figure = Figure(figsize=(7.2, 4.4), layout="constrained")
+    figure = Figure(figsize=(7.2, 4.4 + 0.2 * len(runs)), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     for i, run in enumerate(runs):
@@ -78,10 +78,11 @@ def sensitivity(runs: Sequence[Run], path: Path) -> None:
 
     The part of a line within a tenth of its best is thick. What takes no learning rate is a dashed line.
     """
-    figure = Figure(figsize=(7.2, 5.0), layout="constrained")
+    names = list(dict.fromkeys(run.summary["optimizer"] for run in runs))
+    figure = Figure(figsize=(7.2, 4.4 + 0.2 * len(names)), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    for i, name in enumerate(dict.fromkeys(run.summary["optimizer"] for run in runs)):
+    for i, name in enumerate(names):
         colour, dashes = _look(i)
         mine = [run for run in runs if run.summary["optimizer"] == name and np.all(np.isfinite(run.final))]
         bands = [bootstrap(run.final) for run in mine]
