@@ -12,7 +12,7 @@ from metatrain.stopping import BrokeOff, Unfinished
 from rlopt import presets, runtime
 from rlopt.commands.learned import MetaTest, MetaTrain, Theta
 from rlopt.commands.listing import ListEnvs, ListOptimizers, ListPresets
-from rlopt.commands.population import Compare, Evaluate, Resume, Sweep, Train, Watch
+from rlopt.commands.population import Compare, Evaluate, Plot, Resume, Sweep, Train, Watch
 from rlopt.config import TrainConfig
 
 
@@ -47,6 +47,7 @@ def _parse(args: list[str]) -> Any:
         | Annotated[Compare[kind], subcommand("compare", default=Compare(agent, atari=found.atari, hyper=hyper))]  # type: ignore[valid-type]
         | Annotated[Sweep[kind], subcommand("sweep", default=Sweep(agent, atari=found.atari, hyper=hyper))]  # type: ignore[valid-type]
         | Annotated[Resume, subcommand("resume")]
+        | Annotated[Plot, subcommand("plot")]
         | Annotated[Evaluate, subcommand("evaluate")]
         | Annotated[Watch, subcommand("watch")]
         | Annotated[MetaTrain, subcommand("metatrain", default=MetaTrain())]

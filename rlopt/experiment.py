@@ -78,6 +78,23 @@ def sweep(
     return runs, plot
 
 
+def draw(folders: Sequence[Path], plot: Path) -> list[results.Run]:
+    """Draws the learning curves of finished runs together, whichever commands made them.
+
+    Raises:
+      ValueError: for folders without a finished run, or with runs of different agents or environments.
+    """
+    runs = results.find_runs(folders)
+    kinds = {(run.summary["agent"], run.summary["env_id"]): run.folder for run in runs}
+    if len(kinds) != 1:
+        found = "; ".join(f"{agent} on {env} ({folder})" for (agent, env), folder in kinds.items())
+        raise ValueError(
+            f"only runs of one agent on one environment go into one plot, got {found or 'no finished run'}"
+        )
+    plotting.learning_curves(runs, plot)
+    return runs
+
+
 def _prepare(configs: Sequence[TrainConfig], folder: Path | None, kind: str) -> Path:
     """The folder for several configurations, after every check that needs no training."""
     names = [config.optimizer for config in configs]

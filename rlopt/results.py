@@ -7,6 +7,7 @@ import math
 import platform
 import re
 import time
+import warnings
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
@@ -142,6 +143,30 @@ def read_run(folder: Path) -> Run:
     with np.load(folder / RETURNS, allow_pickle=False) as arrays:
         steps, returns, final, stopped = (arrays[name] for name in ("steps", "returns", "final", "stopped"))
     return Run(folder, steps, returns, final, stopped, json.loads((folder / SUMMARY).read_text(encoding="utf-8")))
+
+
+def find_runs(folders: Sequence[Path]) -> list[Run]:
+    """Every finished run in and below some folders, in the order of the folders.
+
+    Warns:
+      RuntimeWarning: naming a run that is not finished and left out.
+
+    Raises:
+      ValueError: for a folder without any run.
+    """
+    runs = []
+    for folder in folders:
+        below = sorted(path.parent for path in folder.rglob(CONFIG))
+        # A sweep's own folder has settings, too; its runs lie below it.
+        places = [place for place in below if not any(place in other.parents for other in below)]
+        if not places:
+            raise ValueError(f"{folder} holds no run")
+        for place in places:
+            if is_finished(place):
+                runs.append(read_run(place))
+            else:
+                warnings.warn(f"{place} holds an unfinished run; it is left out", RuntimeWarning, stacklevel=2)
+    return runs
 
 
 def read_config(folder: Path) -> TrainConfig:

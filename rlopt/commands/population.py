@@ -143,6 +143,22 @@ class Sweep(_Several[Hyper]):
 
 
 @dataclass(frozen=True)
+class Plot:
+    """Draw the learning curves of finished runs together; one table, one plot."""
+
+    folders: tyro.conf.Positional[tuple[Path, ...]]
+    """Run folders, or folders that hold some."""
+    out: Path = Path("learning_curves.png")
+    """Picture to write."""
+
+    def run(self) -> None:
+        """Writes the picture, prints the table."""
+        from rlopt import experiment
+
+        experiment.show(experiment.draw(self.folders, self.out), self.out)
+
+
+@dataclass(frozen=True)
 class Evaluate:
     """Play full episodes with the trained networks of a run folder."""
 

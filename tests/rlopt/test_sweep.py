@@ -144,3 +144,26 @@ def test_the_command_sweeps_around_each_optimizers_own_rate(monkeypatch, tmp_pat
     found = sorted(str(path.parent.relative_to(tmp_path)) for path in tmp_path.rglob(results.SUMMARY))
     assert found == ["adam/rate-0.00075", "adam/rate-0.0025", "celo_adam"]
     assert "sensitivity.png" in capsys.readouterr().out
+
+
+def test_runs_are_drawn_together_whichever_command_made_them(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(cli.runtime, "configure", lambda **settings: None)
+    experiment.sweep([CONFIG], tmp_path / "sweep", progress=False)
+    experiment.run(TrainConfig(optimizer="rmsprop", seeds=3, hyper=HYPER), tmp_path / "single", progress=False)
+    plot = tmp_path / "together.png"
+    found = [str(tmp_path / name) for name in ("sweep", "single")]
+    assert cli.main(["plot", *found, "--out", str(plot)]) == 0
+    table = capsys.readouterr().out
+    assert table.count("│ adam ") == 2
+    assert table.count("│ rmsprop ") == 1
+    assert plot.stat().st_size > 10_000
+    other = tmp_path / "other"
+    experiment.run(TrainConfig(agent="dqn", optimizer="adam", seeds=1, hyper=DQN), other, progress=False)
+    assert cli.main(["plot", str(tmp_path)]) == 2
+    assert "only runs of one agent on one environment" in capsys.readouterr().err
+    (other / results.SUMMARY).unlink()
+    with pytest.warns(RuntimeWarning, match="other holds an unfinished run; it is left out"):
+        assert len(results.find_runs([tmp_path])) == 3
+    (tmp_path / "empty").mkdir()
+    assert cli.main(["plot", str(tmp_path / "empty")]) == 2
+    assert "empty holds no run" in capsys.readouterr().err
