@@ -34,6 +34,13 @@ NETWORKS: dict[str, dict[str, Any]] = {
         "policy_head": {"kernel": (128, 6), "bias": (6,)},
         "value_head": {"kernel": (128, 1), "bias": (1,)},
     },
+    "small": {
+        "input": {"kernel": (4, 4, 4, 16), "bias": (16,)},
+        "conv_1": {"kernel": (4, 4, 16, 32), "bias": (32,)},
+        "hidden_2": {"kernel": (2592, 256), "bias": (256,)},
+        "policy_head": {"kernel": (256, 6), "bias": (6,)},
+        "value_head": {"kernel": (256, 1), "bias": (1,)},
+    },
     "nature": {
         "input": {"kernel": (8, 8, 4, 32), "bias": (32,)},
         "conv_1": {"kernel": (4, 4, 32, 64), "bias": (64,)},
@@ -43,7 +50,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
         "value_head": {"kernel": (512, 1), "bias": (1,)},
     },
 }
-STEPS_PER_CALL = {"cartpole": 200, "minatar": 30, "nature": 3}
+STEPS_PER_CALL = {"cartpole": 200, "minatar": 30, "small": 10, "nature": 3}
 
 
 def main() -> None:
@@ -101,7 +108,7 @@ def optimizers() -> dict[str, Callable[[], Any]]:
     import celo2
     from celo2 import rule_celo, scheduler
     from celo2.labels import ADAM, RULE
-    from rlopt.optimizers import fan_in_by_fan_out
+    from rlopt.rules import fan_in_by_fan_out
 
     def muon() -> Any:
         matrices = optax.contrib.scale_by_muon(weight_dimension_numbers=fan_in_by_fan_out)
