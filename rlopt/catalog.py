@@ -36,39 +36,39 @@ OPTIMIZERS: dict[str, OptimizerInfo] = {
     "adam": OptimizerInfo("Adam", 2.5e-3, "optax:adam", _ADAM),
     "adamw": OptimizerInfo("AdamW", 2.5e-3, "optax:adamw", _ADAM | _DECAY),
     "nadamw": OptimizerInfo("AdamW with Nesterov momentum", 2.5e-3, "optax:nadamw", _ADAM | _DECAY),
-    "radam": OptimizerInfo("rectified Adam", 2.5e-3, "optax:radam", _ADAM | {"threshold": 5.0}),
+    "radam": OptimizerInfo("rectified Adam", 5e-3, "optax:radam", _ADAM | {"threshold": 5.0}),
     "adam_rel": OptimizerInfo(
         "Adam that counts its steps anew for each batch of PPO and PQN, or target network of DQN",
-        2.5e-3,
+        5e-3,
         "rlopt.rules:adam_rel",
         _ADAM,
     ),
-    "yogi": OptimizerInfo("Yogi", 2.5e-3, "optax:yogi", {"b1": 0.9, "b2": 0.999, "eps": 1e-3}),
+    "yogi": OptimizerInfo("Yogi", 5e-3, "optax:yogi", {"b1": 0.9, "b2": 0.999, "eps": 1e-3}),
     "adabelief": OptimizerInfo("AdaBelief", 2.5e-3, "optax:adabelief", {"b1": 0.9, "b2": 0.999, "eps": 1e-8}),
-    "adan": OptimizerInfo("Adan", 2.5e-3, "optax:adan", {"b1": 0.98, "b2": 0.92, "b3": 0.99, "eps": 1e-5}),
-    "lamb": OptimizerInfo("LAMB", 1e-2, "optax:lamb", {"b1": 0.9, "b2": 0.999, "eps": 1e-5, "weight_decay": 0.0}),
+    "adan": OptimizerInfo("Adan", 1e-2, "optax:adan", {"b1": 0.98, "b2": 0.92, "b3": 0.99, "eps": 1e-5}),
+    "lamb": OptimizerInfo("LAMB", 3e-3, "optax:lamb", {"b1": 0.9, "b2": 0.999, "eps": 1e-5, "weight_decay": 0.0}),
     "lars": OptimizerInfo("LARS", 1.0, "optax:lars", {"momentum": 0.9, "trust_coefficient": 1e-3, "weight_decay": 0.0}),
     "adafactor": OptimizerInfo(
         "Adafactor",
-        1e-2,
+        2e-2,
         "optax:adafactor",
         {"decay_rate": 0.8, "clipping_threshold": 1.0, "min_dim_size_to_factor": 32},
     ),
-    "adagrad": OptimizerInfo("Adagrad", 1e-2, "optax:adagrad", {"initial_accumulator_value": 0.1, "eps": 1e-7}),
-    "sm3": OptimizerInfo("SM3", 1e-2, "optax:sm3", {"momentum": 0.9}),
+    "adagrad": OptimizerInfo("Adagrad", 1e-1, "optax:adagrad", {"initial_accumulator_value": 0.1, "eps": 1e-7}),
+    "sm3": OptimizerInfo("SM3", 5e-2, "optax:sm3", {"momentum": 0.9}),
     "rmsprop": OptimizerInfo("RMSProp", 1e-3, "optax:rmsprop", {"decay": 0.99, "eps": 1e-5}),
-    "sgd": OptimizerInfo("gradient descent with momentum", 3e-2, "optax:sgd", {"momentum": 0.9}),
+    "sgd": OptimizerInfo("gradient descent with momentum", 1e-1, "optax:sgd", {"momentum": 0.9}),
     "nesterov": OptimizerInfo(
-        "gradient descent with Nesterov momentum", 3e-2, "optax:sgd", {"momentum": 0.9, "nesterov": True}
+        "gradient descent with Nesterov momentum", 1e-1, "optax:sgd", {"momentum": 0.9, "nesterov": True}
     ),
-    "lion": OptimizerInfo("Lion", 2.5e-4, "optax:lion", {"b1": 0.9, "b2": 0.99, "weight_decay": 1e-3}),
-    "fromage": OptimizerInfo("Fromage", 1e-2, "optax:fromage", {"min_norm": 1e-6}),
+    "lion": OptimizerInfo("Lion", 1e-3, "optax:lion", {"b1": 0.9, "b2": 0.99, "weight_decay": 1e-3}),
+    "fromage": OptimizerInfo("Fromage", 3e-2, "optax:fromage", {"min_norm": 1e-6}),
     "schedule_free": OptimizerInfo(
-        "schedule-free AdamW", 2.5e-3, "optax.contrib:schedule_free_adamw", _ADAM | {"weight_decay": 0.0}
+        "schedule-free AdamW", 7.5e-3, "optax.contrib:schedule_free_adamw", _ADAM | {"weight_decay": 0.0}
     ),
     "prodigy": OptimizerInfo(
         "Prodigy, which estimates its rate; the learning rate multiplies it",
-        1.0,
+        0.1,
         "optax.contrib:prodigy",
         {"estim_lr0": 1e-6, "estim_lr_coef": 1.0, "weight_decay": 0.0},
     ),

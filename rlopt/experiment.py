@@ -179,7 +179,7 @@ def table(runs: Sequence[results.Run]) -> Table:
         title=f"{first['agent'].upper()} on {first['env_id']}, {first['env_steps']:,} steps per seed: "
         "return in the last tenth of training"
     )
-    rendered.add_column("optimizer")
+    rendered.add_column("optimizer", overflow="fold")
     for heading in ("lr", "seeds", "IQM", "95 % interval", "worst", "best", "sec"):
         rendered.add_column(heading, justify="right", no_wrap=True)
     for finished in runs:
