@@ -43,7 +43,7 @@ def check_settings(what: str, theirs: dict[str, Any], ours: dict[str, Any]) -> N
     """
     if changed := "; ".join(differences(theirs, ours)):
         raise ValueError(
-            f"{what} is of a run with other settings ({changed}); "
+            f"{what} belongs to other settings ({changed}); "
             "use the same settings to continue it, or another folder to start anew"
         )
 

@@ -76,8 +76,9 @@ class TrainConfig(Generic[Hyper]):
             raise ValueError(f"seeds must be at least 1, got {self.seeds}")
         if not 0 <= self.seed <= 2**32 - self.seeds:
             raise ValueError(f"seed must lie in [0, 2**32 - seeds], got {self.seed}")
-        if len(set(self.rates)) != len(self.rates):
-            raise ValueError(f"each learning rate may be given once, got {', '.join(f'{x:g}' for x in self.rates)}")
+        names = [f"{rate:g}" for rate in self.rates]  # as their run folders are called
+        if len(set(names)) != len(names):
+            raise ValueError(f"each learning rate may be given once, got {', '.join(names)}")
         if self.rates:
             for cell in self.cells:
                 cell.check()

@@ -53,7 +53,9 @@ def compare(configs: Sequence[TrainConfig], folder: Path | None = None, progress
       Unfinished: as `training.train`.
     """
     folder = _prepare(configs, folder, "compare")
-    runs = [one for config in configs for one in _run_into(folder / config.optimizer, config, progress)]
+    runs = [
+        one for config in configs for one in _run_into(folder / results.safe_name(config.optimizer), config, progress)
+    ]
     plotting.learning_curves(runs, folder / results.PLOTS / "learning_curves.png")
     return runs
 
@@ -72,7 +74,9 @@ def sweep(
     Raises: as `compare`.
     """
     folder = _prepare(configs, folder, "sweep")
-    runs = [one for config in configs for one in _run_into(folder / config.optimizer, config, progress)]
+    runs = [
+        one for config in configs for one in _run_into(folder / results.safe_name(config.optimizer), config, progress)
+    ]
     plot = folder / results.PLOTS / "sensitivity.png"
     plotting.sensitivity(runs, plot)
     return runs, plot
@@ -97,13 +101,13 @@ def draw(folders: Sequence[Path], plot: Path) -> list[results.Run]:
 
 def _prepare(configs: Sequence[TrainConfig], folder: Path | None, kind: str) -> Path:
     """The folder for several configurations, after every check that needs no training."""
-    names = [config.optimizer for config in configs]
+    names = [results.safe_name(config.optimizer) for config in configs]
     if len(set(names)) != len(names) or not names:
         raise ValueError(f"each optimizer may be named once, and at least one, got {', '.join(names) or 'none'}")
     for config in configs:
         training.build(config)
         if folder is not None:
-            _check_folder(folder / config.optimizer, config, finished=True)
+            _check_folder(folder / results.safe_name(config.optimizer), config, finished=True)
     return folder or results.new_folder(f"{kind}-{configs[0].agent}-{configs[0].env}")
 
 
@@ -120,10 +124,11 @@ def _check_folder(folder: Path, config: TrainConfig, finished: bool) -> None:
         results.check_free(folder)
         return
     found = results.read_config(folder)
-    if found.rates:
+    if found.rates and config.rates:
         # The rates of a sweep may be others: each has a folder of its own.
         found = dataclasses.replace(found, rates=config.rates)
-    sealed.check_settings(str(folder), checkpoint.settings(found), checkpoint.settings(config))
+    what = f"the {'finished' if results.is_finished(folder) else 'unfinished'} run in {folder}"
+    sealed.check_settings(what, checkpoint.settings(found), checkpoint.settings(config))
     if config.rates:
         for place, cell in _places(folder, config):
             _check_folder(place, cell, finished=True)

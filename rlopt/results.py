@@ -49,9 +49,14 @@ class Run(NamedTuple):
     summary: dict[str, Any]
 
 
+def safe_name(name: str) -> str:
+    """A name for a folder: other characters than letters, digits, dot, dash and underscore become dashes."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name)
+
+
 def new_folder(name: str, root: Path = Path("runs")) -> Path:
-    """A fresh folder runs/NAME-DATE-TIME; safe characters only."""
-    stem = f"{re.sub(r'[^A-Za-z0-9._-]+', '-', name)}-{time.strftime('%Y%m%d-%H%M%S')}"
+    """A fresh folder runs/NAME-DATE-TIME."""
+    stem = f"{safe_name(name)}-{time.strftime('%Y%m%d-%H%M%S')}"
     for suffix in ("", *(f"-{i}" for i in range(2, 1000))):
         folder = root / (stem + suffix)
         try:

@@ -36,7 +36,7 @@ def test_help_needs_no_jax(command):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["train", "ppo", "--optimizer", "adamm"], "unknown optimizer 'adamm'; there are adam, adamw"),
+        (["train", "ppo", "--optimizer", "adamm"], "unknown optimizer 'adamm'; there are adam, radam, adamw"),
         (["train", "pppo"], "unknown agent 'pppo'; there are ppo"),
         (["train", "ppo", "--env", "CartPole-v2"], "unknown environment 'CartPole-v2'; there are CartPole-v1,"),
         (["train", "ppo", "--seeds", "0"], "seeds must be at least 1, got 0"),
@@ -100,7 +100,7 @@ def test_compare_leaves_complete_run_folders_a_table_and_a_plot(tmp_path):
         assert config["theta_sha256"] == (celo2_card_hash() if name == "celo2" else None)
     again = rlopt("compare", "ppo", "--optimizers", "rmsprop", "adam", "--out", "run", *TINY, cwd=tmp_path)
     assert again.returncode == 2
-    assert "holds a finished run" in again.stderr
+    assert "the finished run in run/adam belongs to other settings (seeds: 3 there, 8 here)" in again.stderr
     assert not (tmp_path / "run" / "rmsprop").exists()
 
 

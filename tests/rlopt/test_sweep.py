@@ -102,6 +102,16 @@ def test_a_sweep_that_was_stopped_goes_on_bit_for_bit_also_with_another_rate_ask
         experiment.resume(folder / "adam")
 
 
+def test_a_sweeps_folder_is_not_taken_for_a_runs(tmp_path):
+    experiment.sweep([CONFIG], tmp_path, progress=False)
+    single = dataclasses.replace(CONFIG, rates=())
+    with pytest.raises(ValueError, match=r"other settings \(.*rates: "):
+        experiment.run(single, tmp_path / "adam", progress=False)
+    own = dataclasses.replace(CONFIG, optimizer="optax:novograd", rates=(1e-3,))
+    ((run,), _) = experiment.sweep([own], tmp_path, progress=False)
+    assert run.folder == tmp_path / "optax-novograd" / "rate-0.001"
+
+
 def test_one_optimizers_part_of_a_sweep_can_be_resumed(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         stop_after(patch, 3, "rate-0.001")
@@ -124,6 +134,7 @@ def test_a_broken_member_is_named_with_its_rate_and_counts_as_the_worst_of_its_c
     ("flags", "message"),
     [
         ("--learning-rates 0.1 0.1", "each learning rate may be given once, got 0.1, 0.1"),
+        ("--learning-rates 0.1 0.10000001", "each learning rate may be given once, got 0.1, 0.1"),
         ("--learning-rates 0.1 -1", "learning_rate must be positive and finite, got -1"),
         ("--factors", "give at least one learning rate, or factor"),
         ("--optimizers adamm", "unknown optimizer 'adamm'; there are adam,"),
