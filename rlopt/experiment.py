@@ -127,8 +127,8 @@ def _check_folder(folder: Path, config: TrainConfig, finished: bool) -> None:
     if found.rates and config.rates:
         # The rates of a sweep may be others: each has a folder of its own.
         found = dataclasses.replace(found, rates=config.rates)
-    what = f"the {'finished' if results.is_finished(folder) else 'unfinished'} run in {folder}"
-    sealed.check_settings(what, checkpoint.settings(found), checkpoint.settings(config))
+    kind = "sweep" if found.rates else "finished run" if results.is_finished(folder) else "unfinished run"
+    sealed.check_settings(f"the {kind} in {folder}", checkpoint.settings(found), checkpoint.settings(config))
     if config.rates:
         for place, cell in _places(folder, config):
             _check_folder(place, cell, finished=True)

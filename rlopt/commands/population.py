@@ -105,7 +105,10 @@ class Compare(_Several[Hyper]):
 
 @dataclass(frozen=True)
 class Sweep(_Several[Hyper]):
-    """Train several learning rates of each optimizer, all rates and seeds in one program; one table, one plot."""
+    """Train several learning rates of each optimizer, all rates and seeds in one program; one table, one plot.
+
+    An optimizer that takes no learning rate is trained once.
+    """
 
     learning_rates: tuple[float, ...] = ()
     """Learning rates, the same for every optimizer; default: `factors` times each optimizer's own."""
