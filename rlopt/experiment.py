@@ -184,7 +184,7 @@ def table(runs: Sequence[results.Run]) -> Table:
         title=f"{first['agent'].upper()} on {first['env_id']}, {first['env_steps']:,} steps per seed: "
         "return in the last tenth of training"
     )
-    rendered.add_column("optimizer", overflow="fold")
+    rendered.add_column("optimizer", overflow="fold", min_width=9)
     for heading in ("lr", "seeds", "IQM", "95 % interval", "worst", "best", "sec"):
         rendered.add_column(heading, justify="right", no_wrap=True)
     for finished in runs:
@@ -194,8 +194,11 @@ def table(runs: Sequence[results.Run]) -> Table:
 
 def _cells(summary: dict[str, Any]) -> list[str]:
     finals = [value for value in summary["final_returns"] if value is not None]
+    stopped = len(summary["stopped_seeds"])
+    notes = [f"{stopped} not finite"] if stopped else []
     if summary["final_return_iqm"] is None:
-        scores = [f"no episode ended in {summary['seeds'] - len(finals)} seeds", "-", "-", "-"]
+        notes.append(f"{summary['seeds'] - len(finals)} without an episode")
+        scores = ["-"] * 4
     else:
         low, high = summary["final_return_ci95"]
         scores = [
@@ -204,9 +207,8 @@ def _cells(summary: dict[str, Any]) -> list[str]:
             f"{min(finals):.1f}",
             f"{max(finals):.1f}",
         ]
-    stopped = len(summary["stopped_seeds"])
     return [
-        summary["optimizer"] + (f" ({stopped} not finite)" if stopped else ""),
+        summary["optimizer"] + (f" ({', '.join(notes)})" if notes else ""),
         "-" if summary["learning_rate"] is None else f"{summary['learning_rate']:g}",
         str(summary["seeds"]),
         *scores,
