@@ -15,7 +15,7 @@ class OptimizerInfo(NamedTuple):
     learning_rate: default, that of PPO on classic control; None: takes none, or has none yet (`module:function`).
     factory: "module:function", called with the learning rate (if it takes one) and the options; also with `num_updates`
       (over the whole training), `updates_per_target` (until the next batch of PPO or PQN, or the next target network of
-      DQN) and `theta` if it has parameters of these names.
+      DQN) if it has parameters of these names, and with `theta` if learned.
     options: what can be set besides, with defaults.
     learned: has weights (a theta). scheduled: finds its step size by itself and takes no learning rate.
     """

@@ -54,7 +54,7 @@ def load_policies(folder: Path, config: TrainConfig) -> tuple[agents.Agent, Any]
       ValueError: as `results.read_params`.
     """
     # Nothing is trained, so neither the optimizer nor its weight file matters; the shapes of the networks do.
-    agent = training.build(dataclasses.replace(config, optimizer="adam", learning_rate=1.0, theta=None))
+    agent = training.build(dataclasses.replace(config, optimizer="adam", learning_rate=1.0, theta=None, options={}))
     keys = jax.vmap(jax.random.key)(np.arange(config.seeds, dtype=np.uint32))
     template = jax.eval_shape(
         jax.vmap(lambda key: agent.policy(agent.init(key, agents.hyperparams(config.hyper, 0.0)))), keys

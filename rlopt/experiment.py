@@ -22,6 +22,8 @@ def run(config: TrainConfig, folder: Path | None = None, progress: bool = True) 
       ValueError: for bad settings, before the folder is made, or for a folder that holds anything else.
       Unfinished: as `training.train`.
     """
+    if config.rates:
+        raise ValueError("several learning rates are for a sweep")
     training.build(config)
     if folder is not None:
         _check_folder(folder, config, finished=False)
@@ -38,6 +40,8 @@ def resume(folder: Path, progress: bool = True) -> list[results.Run]:
       Unfinished: as `training.train`.
     """
     config = results.read_config(folder)
+    if checkpoint.exists(folder.parent) and (folder.parent / results.CONFIG).is_file():
+        raise ValueError(f"{folder} is part of an unfinished sweep; resume {folder.parent}")
     if all(results.is_finished(place) for place, _ in _places(folder, config)):
         raise ValueError(f"{folder} holds a finished run")
     return _run_into(folder, config, progress)

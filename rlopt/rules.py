@@ -31,7 +31,7 @@ def muon_routed(learning_rate: Any, *, multiplier: float = MULTIPLIER) -> optax.
 
 
 def muon(learning_rate: Any, *, beta: float = 0.95, multiplier: float = 1.0) -> optax.GradientTransformation:
-    """Muon as optax scales it."""
+    """Muon as `optax.contrib.scale_by_muon` has it, without the scaling by shape of `optax.contrib.muon`."""
     hidden = optax.chain(_scale_by_muon(beta), optax.scale_by_learning_rate(learning_rate))
     return _routed(hidden, learning_rate, multiplier)
 
@@ -41,7 +41,8 @@ def adam_rel(
 ) -> optax.GradientTransformation:
     """Adam whose step count starts again with each new objective, while its moments stay.
 
-    Updates are counted as they come: where a KL stop drops some, the new start comes later than the new objective.
+    Updates are counted as they come: where a KL stop drops some, or where DQN begins to learn between two targets
+    (learning_starts no multiple of target_interval), the new starts are not those of the objective.
 
     Args:
       learning_rate, b1, b2, eps: Adam's.

@@ -1,5 +1,6 @@
 """The registry: every optimizer by name, its rate traced, its options, and functions of one's own."""
 
+import dataclasses
 import inspect
 
 import jax
@@ -8,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from rlopt import catalog, optimizers, presets, rules
+from rlopt import catalog, evaluation, experiment, optimizers, presets, results, rules
 from rlopt.config import TrainConfig
 
 # A network's tensors by their usual names: an input layer, a hidden matrix, a head, biases.
@@ -96,6 +97,14 @@ def test_an_objective_lasts_a_batch_or_a_target_network():
     assert presets.config("pqn", "CartPole-v1").updates_per_target == 4 * 16
     # Every 2,000 steps of 8 environments, two updates each.
     assert presets.config("dqn", "Pong-v5", "fast").updates_per_target == 2 * 2000 // 8
+
+
+def test_a_run_with_options_can_be_evaluated(tmp_path):
+    hyper = dataclasses.replace(presets.config("ppo", "CartPole-v1"), total_steps=1024, hidden=(8,))
+    config = TrainConfig(optimizer="adamw", options={"weight_decay": 0.1}, seeds=1, hyper=hyper)
+    experiment.run(config, tmp_path, progress=False)
+    assert results.read_config(tmp_path).options == {"weight_decay": 0.1}
+    assert evaluation.evaluate(tmp_path, episodes=2).shape == (1, 2)
 
 
 def slow_descent(learning_rate, num_updates, slowness=2.0):

@@ -117,6 +117,10 @@ def test_one_optimizers_part_of_a_sweep_can_be_resumed(tmp_path, monkeypatch):
         stop_after(patch, 3, "rate-0.001")
         with pytest.raises(Unfinished):
             experiment.sweep([CONFIG], tmp_path, progress=False)
+    before = lines(tmp_path / "adam" / "rate-0.1")
+    with pytest.raises(ValueError, match=r"rate-0.1 is part of an unfinished sweep; resume .*adam"):
+        experiment.resume(tmp_path / "adam" / "rate-0.1", progress=False)
+    assert lines(tmp_path / "adam" / "rate-0.1") == before
     runs = experiment.resume(tmp_path / "adam", progress=False)
     assert [run.summary["learning_rate"] for run in runs] == [1e-3, 1e-1]
 
