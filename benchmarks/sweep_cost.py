@@ -4,7 +4,7 @@
 
 Whole commands are timed, with start and compilation: `rlopt sweep` with all rates and seeds, and, `--singles` times,
 `rlopt train` with one of each, as many at once as there are cores (each on one core, as a shell loop over a job pool
-would do it); the rest of the single runs is counted at their mean. A first, short run of both kinds, not timed, fills
+would do it); the rest of the single runs is counted at their mean. A first run of both kinds, not timed, fills
 the cache of compiled programs, which favours the single runs. The machine should be idle.
 """
 

@@ -56,10 +56,7 @@ def compare(configs: Sequence[TrainConfig], folder: Path | None = None, progress
       ValueError: as `run`, for every configuration before the first is trained; and for an optimizer named twice.
       Unfinished: as `training.train`.
     """
-    folder = _prepare(configs, folder, "compare")
-    runs = [
-        one for config in configs for one in _run_into(folder / results.safe_name(config.optimizer), config, progress)
-    ]
+    folder, runs = _train_all(configs, folder, "compare", progress)
     plotting.learning_curves(runs, folder / results.PLOTS / "learning_curves.png")
     return runs
 
@@ -77,10 +74,7 @@ def sweep(
 
     Raises: as `compare`.
     """
-    folder = _prepare(configs, folder, "sweep")
-    runs = [
-        one for config in configs for one in _run_into(folder / results.safe_name(config.optimizer), config, progress)
-    ]
+    folder, runs = _train_all(configs, folder, "sweep", progress)
     plot = folder / results.PLOTS / "sensitivity.png"
     plotting.sensitivity(runs, plot)
     return runs, plot
@@ -103,16 +97,20 @@ def draw(folders: Sequence[Path], plot: Path) -> list[results.Run]:
     return runs
 
 
-def _prepare(configs: Sequence[TrainConfig], folder: Path | None, kind: str) -> Path:
-    """The folder for several configurations, after every check that needs no training."""
+def _train_all(
+    configs: Sequence[TrainConfig], folder: Path | None, kind: str, progress: bool
+) -> tuple[Path, list[results.Run]]:
+    """Trains what is missing of several configurations, after every check that needs no training; folder and runs."""
     names = [results.safe_name(config.optimizer) for config in configs]
     if len(set(names)) != len(names) or not names:
         raise ValueError(f"each optimizer may be named once, and at least one, got {', '.join(names) or 'none'}")
-    for config in configs:
+    for name, config in zip(names, configs, strict=True):
         training.build(config)
         if folder is not None:
-            _check_folder(folder / results.safe_name(config.optimizer), config, finished=True)
-    return folder or results.new_folder(f"{kind}-{configs[0].agent}-{configs[0].env}")
+            _check_folder(folder / name, config, finished=True)
+    folder = folder or results.new_folder(f"{kind}-{configs[0].agent}-{configs[0].env}")
+    runs = [_run_into(folder / name, config, progress) for name, config in zip(names, configs, strict=True)]
+    return folder, [one for cells in runs for one in cells]
 
 
 def _places(folder: Path, config: TrainConfig) -> list[tuple[Path, TrainConfig]]:

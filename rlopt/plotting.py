@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
@@ -36,18 +37,10 @@ def learning_curves(runs: Sequence[Run], path: Path) -> None:
         steps = run.steps[full]
         axes.plot(steps, [b.estimate for b in bands], dashes, color=colour, linewidth=2, label=label)
         axes.fill_between(steps, [b.low for b in bands], [b.high for b in bands], color=colour, alpha=0.2, linewidth=0)
-    first = runs[0].summary
-    seeds = sorted({run.summary["seeds"] for run in runs})
-    axes.set_title(f"{first['agent'].upper()} on {first['env_id']}")
     axes.set_xlabel("environment steps per seed")
     axes.set_ylabel("return of training episodes")
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-    axes.grid(alpha=0.3)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    title = f"IQM and 95 % interval over {' / '.join(map(str, seeds))} seeds"
-    figure.legend(loc="outside lower center", frameon=False, fontsize="small", title=title)
-    save(figure, path)
+    _finish(figure, axes, runs, path)
 
 
 def curve_grid(runs: Sequence[Run], path: Path) -> None:
@@ -107,15 +100,21 @@ def sensitivity(runs: Sequence[Run], path: Path) -> None:
         line = np.interp(np.log(inside), np.log(rates), estimates)
         axes.plot(inside, line, dashes, color=colour, linewidth=3, label=label)
         axes.fill_between(rates, lows, highs, color=colour, alpha=0.2, linewidth=0)
-    first = runs[0].summary
     axes.set_xscale("log")
-    axes.set_title(f"{first['agent'].upper()} on {first['env_id']}")
     axes.set_xlabel("learning rate")
     axes.set_ylabel("return in the last tenth of training")
+    _finish(figure, axes, runs, path)
+
+
+def _finish(figure: Figure, axes: Axes, runs: Sequence[Run], path: Path) -> None:
+    """Title, grid and legend of a plot that has a line with its band per run or optimizer; writes it."""
+    first = runs[0].summary
+    seeds = sorted({run.summary["seeds"] for run in runs})
+    axes.set_title(f"{first['agent'].upper()} on {first['env_id']}")
     axes.grid(alpha=0.3)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
-    title = f"IQM and 95 % interval over {first['seeds']} seeds"
+    title = f"IQM and 95 % interval over {' / '.join(map(str, seeds))} seeds"
     figure.legend(loc="outside lower center", frameon=False, fontsize="small", title=title)
     save(figure, path)
 
