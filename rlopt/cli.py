@@ -10,6 +10,7 @@ import tyro
 
 from metatrain.stopping import BrokeOff, Unfinished
 from rlopt import presets, runtime
+from rlopt.commands.benchmark import Benchmark
 from rlopt.commands.learned import MetaTest, MetaTrain, Theta
 from rlopt.commands.listing import ListEnvs, ListOptimizers, ListPresets
 from rlopt.commands.population import Compare, Evaluate, Plot, Resume, Sweep, Train, Watch
@@ -46,6 +47,7 @@ def _parse(args: list[str]) -> Any:
         Annotated[Train[kind], subcommand("train", default=train)]  # type: ignore[valid-type]
         | Annotated[Compare[kind], subcommand("compare", default=Compare(agent, atari=found.atari, hyper=hyper))]  # type: ignore[valid-type]
         | Annotated[Sweep[kind], subcommand("sweep", default=Sweep(agent, atari=found.atari, hyper=hyper))]  # type: ignore[valid-type]
+        | Annotated[Benchmark, subcommand("benchmark", default=Benchmark())]
         | Annotated[Resume, subcommand("resume")]
         | Annotated[Plot, subcommand("plot")]
         | Annotated[Evaluate, subcommand("evaluate")]
@@ -60,28 +62,27 @@ def _parse(args: list[str]) -> Any:
     return tyro.cli(commands, prog="rlopt", args=args, description=__doc__)
 
 
-def _members(command: Any) -> int | None:
-    """How many runs a command trains side by side; None: it trains none."""
+def _num_devices(command: Any) -> int | None:
+    """Devices for the runs that a command trains side by side; None: it trains none."""
+    populations: tuple[int, ...]
     if isinstance(command, Train):
-        return command.config.seeds
-    if isinstance(command, Sweep):
-        return command.seeds * max(1, command.num_rates)
-    if isinstance(command, Resume):
+        populations = (command.config.seeds,)
+    elif isinstance(command, Resume):
         try:
             found = json.loads((command.folder / "config.json").read_text(encoding="utf-8"))
-            return int(found["seeds"]) * max(1, len(found.get("rates", ())))
+            populations = (int(found["seeds"]) * max(1, len(found.get("rates", ()))),)
         except (OSError, ValueError, KeyError, TypeError):
             return None  # the command itself says what is wrong
-    return getattr(command, "seeds", None)
+    else:
+        populations = getattr(command, "populations", None) or (getattr(command, "seeds", 0),)
+    return max((runtime.devices_for(members) for members in populations if members > 0), default=None)
 
 
 def main(args: list[str] | None = None) -> int:
     """Runs one command; returns the exit status: 2 refused input, 130 stopped on request, 1 broke off by a fault."""
     try:
         command = _parse(sys.argv[1:] if args is None else args)
-        members = _members(command)
-        num_devices = runtime.devices_for(members) if members else None
-        runtime.configure(num_devices=num_devices, concurrent=isinstance(command, MetaTrain))
+        runtime.configure(num_devices=_num_devices(command), concurrent=isinstance(command, MetaTrain))
         command.run()
     except (ValueError, OSError) as error:
         print(f"rlopt: {error}", file=sys.stderr)

@@ -97,6 +97,17 @@ def draw(folders: Sequence[Path], plot: Path) -> list[results.Run]:
     return runs
 
 
+def train_population(folder: Path, config: TrainConfig, progress: bool = True) -> list[results.Run]:
+    """Trains what a folder does not hold yet of a population, one run folder per learning rate; draws nothing.
+
+    Raises:
+      ValueError: for a folder with something else.
+      Unfinished: as `training.train`.
+    """
+    _check_folder(folder, config, finished=True)
+    return _run_into(folder, config, progress, draw=False)
+
+
 def _train_all(
     configs: Sequence[TrainConfig], folder: Path | None, kind: str, progress: bool
 ) -> tuple[Path, list[results.Run]]:
@@ -117,7 +128,7 @@ def _places(folder: Path, config: TrainConfig) -> list[tuple[Path, TrainConfig]]
     """The run folder of each cell of a population, and its settings."""
     if not config.rates:
         return [(folder, config)]
-    return [(folder / f"rate-{cell.learning_rate:g}", cell) for cell in config.cells]
+    return [(folder / results.rate_name(cell.learning_rate), cell) for cell in config.cells]
 
 
 def _check_folder(folder: Path, config: TrainConfig, finished: bool) -> None:
@@ -136,7 +147,7 @@ def _check_folder(folder: Path, config: TrainConfig, finished: bool) -> None:
             _check_folder(place, cell, finished=True)
 
 
-def _run_into(folder: Path, config: TrainConfig, progress: bool) -> list[results.Run]:
+def _run_into(folder: Path, config: TrainConfig, progress: bool, draw: bool = True) -> list[results.Run]:
     """Every cell of a population, trained if it has not been."""
     missing = [k for k, (place, _) in enumerate(_places(folder, config)) if not results.is_finished(place)]
     if missing:
@@ -145,12 +156,12 @@ def _run_into(folder: Path, config: TrainConfig, progress: bool) -> list[results
             rates = results.read_config(folder).rates
         else:
             rates = tuple(config.rates[k] for k in missing) if config.rates else ()
-        _train_into(folder, dataclasses.replace(config, rates=rates), progress)
-        return _run_into(folder, config, progress)
+        _train_into(folder, dataclasses.replace(config, rates=rates), progress, draw)
+        return _run_into(folder, config, progress, draw)
     return [results.read_run(place) for place, _ in _places(folder, config)]
 
 
-def _train_into(folder: Path, config: TrainConfig, progress: bool) -> None:
+def _train_into(folder: Path, config: TrainConfig, progress: bool, draw: bool) -> None:
     """Trains a population, and writes each of its cells into its run folder."""
     places = _places(folder, config)
     if config.rates:
@@ -175,7 +186,8 @@ def _train_into(folder: Path, config: TrainConfig, progress: bool) -> None:
     history = training.train(config, progress=progress, folder=folder, on_interval=append, on_continue=rewrite)
     for (place, cell), part in zip(places, training.split(history, config), strict=True):
         results.write_history(place, cell, part)
-        plotting.learning_curves([results.read_run(place)], place / results.PLOTS / "learning_curve.png")
+        if draw:
+            plotting.learning_curves([results.read_run(place)], place / results.PLOTS / "learning_curve.png")
     checkpoint.remove(folder)
 
 

@@ -54,6 +54,11 @@ def safe_name(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name)
 
 
+def rate_name(rate: float | None) -> str:
+    """The folder of a learning rate in a sweep."""
+    return f"rate-{rate:g}"
+
+
 def new_folder(name: str, root: Path = Path("runs")) -> Path:
     """A fresh folder runs/NAME-DATE-TIME."""
     stem = f"{safe_name(name)}-{time.strftime('%Y%m%d-%H%M%S')}"

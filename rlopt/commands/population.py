@@ -7,8 +7,9 @@ from typing import Annotated, Any, Generic, Literal
 import tyro
 
 from envs.atari_config import AtariConfig
-from rlopt import catalog, presets
+from rlopt import presets
 from rlopt.config import Hyper, TrainConfig
+from rlopt.suites import FACTORS, candidate_rates
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,11 @@ class Compare(_Several[Hyper]):
     learning_rates: tuple[float, ...] = ()
     """One learning rate per optimizer, in the same order; default: each optimizer's own."""
 
+    @property
+    def populations(self) -> tuple[int, ...]:
+        """Runs side by side."""
+        return (self.seeds,)
+
     def run(self) -> None:
         """Trains each population, writes the run folders, prints the table."""
         if self.learning_rates and len(self.learning_rates) != len(self.optimizers):
@@ -112,26 +118,18 @@ class Sweep(_Several[Hyper]):
 
     learning_rates: tuple[float, ...] = ()
     """Learning rates, the same for every optimizer; default: `factors` times each optimizer's own."""
-    factors: tuple[float, ...] = (0.1, 0.3, 1.0, 3.0, 10.0)
+    factors: tuple[float, ...] = FACTORS
     """What each optimizer's own learning rate is multiplied by."""
 
     @property
-    def num_rates(self) -> int:
-        """Learning rates per optimizer."""
-        return len(self.learning_rates or self.factors)
+    def populations(self) -> tuple[int, ...]:
+        """Runs side by side, of an optimizer with learning rates and of one without."""
+        rates = [max(1, len(self.rates(optimizer))) for optimizer in self.optimizers]
+        return tuple(self.seeds * count for count in rates)
 
     def rates(self, optimizer: str) -> tuple[float, ...]:
         """The learning rates of an optimizer; () for one that takes none."""
-        info = catalog.find(optimizer)
-        if info is None or info.scheduled:
-            return ()  # what is unknown is refused elsewhere
-        own = presets.learning_rate(self.agent, self.env, optimizer, self.preset)
-        if not (own or self.learning_rates):
-            raise ValueError(f"{optimizer} has no default learning rate; give --learning-rates")
-        if not self.num_rates:
-            raise ValueError("give at least one learning rate, or factor")
-        # Rounded, so that 0.3 times 0.001 is 0.0003.
-        return self.learning_rates or tuple(float(f"{factor * (own or 0.0):.6g}") for factor in self.factors)
+        return candidate_rates(self.agent, self.env, optimizer, self.preset, self.learning_rates, self.factors)
 
     def run(self) -> None:
         """Trains what is missing, writes the run folders, prints the table."""

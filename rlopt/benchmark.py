@@ -1,0 +1,40 @@
+"""Runs a benchmark: trains what is missing of it, in an order that finishes one optimizer after the other."""
+
+import dataclasses
+from pathlib import Path
+
+from rlopt import experiment, protocol, random_policy, results, training
+from rlopt.protocol import FINAL, TUNING, Plan
+
+
+def run(plan: Plan, folder: Path | None = None, progress: bool = True) -> Path:
+    """Trains everything that a plan asks for and that the folder does not hold.
+
+    Returns:
+      The folder.
+
+    Raises:
+      ValueError: for what cannot be run, before anything is trained; for a folder with something else.
+      Unfinished: as `training.train`.
+    """
+    plan.check()
+    for optimizer in plan.all_optimizers:
+        for env_id in plan.environments:
+            training.build(plan.tuning_config(optimizer, env_id))
+            training.build(dataclasses.replace(plan.tuning_config(optimizer, env_id), seeds=plan.seeds))
+    folder = folder or results.new_folder(f"benchmark-{plan.agent}-{plan.suite}")
+    protocol.write_plan(folder, plan)
+    protocol.play_randomly(folder, plan, random_policy.play)
+    for optimizer in plan.all_optimizers:
+        for env_id in plan.environments:
+            config = plan.tuning_config(optimizer, env_id)
+            if config.rates:
+                experiment.train_population(protocol.place(folder, TUNING, env_id, optimizer), config, progress)
+        choice = protocol.choice(folder, plan, optimizer)
+        for env_id in plan.environments:
+            place = protocol.place(folder, FINAL, env_id, optimizer)
+            # One rate after the other: each is the same program as that of every other environment and rate.
+            one_by_one = [(rate,) for rate in choice.rates(env_id)]
+            for rates in one_by_one or ((),):
+                experiment.train_population(place, plan.config(optimizer, env_id, rates=rates), progress)
+    return folder

@@ -1,0 +1,100 @@
+"""A benchmark's settings. Imports no jax."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from rlopt import presets
+from rlopt.config import TrainConfig
+from rlopt.suites import FACTORS, SUITES, Suite, candidate_rates
+
+# The tuning seeds lie this far above the others, so that more of either can be added.
+TUNING_SEEDS_FROM = 10_000
+YARDSTICK = "adam"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A benchmark: what decides its numbers.
+
+    agent, suite: by name. envs: environment ids; (): the suite's. optimizers: by name; Adam, the yardstick, is trained
+    besides. seeds: reported, from `seed` on. tuning_seeds: per candidate. rates, factors: as
+    `suites.candidate_rates`. steps: environment steps per seed; None: the suite's, or the presets'.
+    """
+
+    agent: str = "ppo"
+    suite: str = "quick"
+    envs: tuple[str, ...] = ()
+    optimizers: tuple[str, ...] = ("adam", "celo2")
+    seeds: int = 10
+    seed: int = 0
+    tuning_seeds: int = 2
+    rates: tuple[float, ...] = ()
+    factors: tuple[float, ...] = FACTORS
+    steps: int | None = None
+
+    @property
+    def environments(self) -> tuple[str, ...]:
+        """Environment ids."""
+        return self.envs or self._suite.envs
+
+    @property
+    def all_optimizers(self) -> tuple[str, ...]:
+        """The optimizers in the order in which they are trained, Adam first."""
+        return (YARDSTICK, *(name for name in self.optimizers if name != YARDSTICK))
+
+    def candidates(self, optimizer: str) -> tuple[float, ...]:
+        """The learning rates tried of an optimizer, the same on every environment; () for one that takes none."""
+        suite = self._suite
+        return candidate_rates(self.agent, suite.envs[0], optimizer, suite.preset, self.rates, self.factors)
+
+    def config(self, optimizer: str, env_id: str, **changes: Any) -> TrainConfig:
+        """The reported population of an optimizer on an environment."""
+        suite = self._suite
+        hyper = presets.config(self.agent, env_id, suite.preset)
+        steps = self.steps or suite.steps
+        if steps is not None:
+            hyper = dataclasses.replace(hyper, total_steps=steps)
+        return TrainConfig(
+            agent=self.agent,
+            env=env_id,
+            optimizer=optimizer,
+            seeds=self.seeds,
+            seed=self.seed,
+            preset=suite.preset,
+            atari=presets.find(self.agent, env_id, suite.preset).atari,
+            hyper=hyper,
+            **changes,
+        )
+
+    def tuning_config(self, optimizer: str, env_id: str) -> TrainConfig:
+        """The population that an optimizer's rate is chosen from."""
+        rates = self.candidates(optimizer)
+        config = self.config(optimizer, env_id, rates=rates)
+        return dataclasses.replace(config, seeds=self.tuning_seeds, seed=self.seed + TUNING_SEEDS_FROM)
+
+    def check(self) -> None:
+        """Refuses what cannot be run.
+
+        Raises:
+          ValueError: naming the setting, its value and what is allowed.
+        """
+        from celo2.names import check_known
+
+        check_known("agent", self.agent, presets.AGENTS)
+        check_known("suite", self.suite, SUITES)
+        names = self.optimizers
+        if len(set(names)) != len(names) or not names:
+            raise ValueError(f"each optimizer may be named once, and at least one, got {', '.join(names) or 'none'}")
+        if len(set(self.environments)) != len(self.environments):
+            raise ValueError(f"each environment may be named once, got {', '.join(self.environments)}")
+        if self.tuning_seeds < 1:
+            raise ValueError(f"tuning_seeds must be at least 1, got {self.tuning_seeds}")
+        if not 1 <= self.seeds <= TUNING_SEEDS_FROM:
+            raise ValueError(
+                f"seeds must lie in [1, {TUNING_SEEDS_FROM}], where the tuning seeds begin, got {self.seeds}"
+            )
+
+    @property
+    def _suite(self) -> Suite:
+        return SUITES[self.suite]
