@@ -10,7 +10,7 @@ import tyro
 
 from metatrain.stopping import BrokeOff, Unfinished
 from rlopt import presets, runtime
-from rlopt.commands.benchmark import Benchmark
+from rlopt.commands.benchmark import Benchmark, ListSuites, Report
 from rlopt.commands.learned import MetaTest, MetaTrain, Theta
 from rlopt.commands.listing import ListEnvs, ListOptimizers, ListPresets
 from rlopt.commands.population import Compare, Evaluate, Plot, Resume, Sweep, Train, Watch
@@ -48,6 +48,7 @@ def _parse(args: list[str]) -> Any:
         | Annotated[Compare[kind], subcommand("compare", default=Compare(agent, atari=found.atari, hyper=hyper))]  # type: ignore[valid-type]
         | Annotated[Sweep[kind], subcommand("sweep", default=Sweep(agent, atari=found.atari, hyper=hyper))]  # type: ignore[valid-type]
         | Annotated[Benchmark, subcommand("benchmark", default=Benchmark())]
+        | Annotated[Report, subcommand("report")]
         | Annotated[Resume, subcommand("resume")]
         | Annotated[Plot, subcommand("plot")]
         | Annotated[Evaluate, subcommand("evaluate")]
@@ -56,6 +57,7 @@ def _parse(args: list[str]) -> Any:
         | Annotated[MetaTest, subcommand("metatest", default=MetaTest())]
         | Annotated[Theta, subcommand("theta")]
         | Annotated[ListOptimizers, subcommand("optimizers")]
+        | Annotated[ListSuites, subcommand("suites")]
         | Annotated[ListPresets, subcommand("presets")]
         | Annotated[ListEnvs, subcommand("envs")]
     )

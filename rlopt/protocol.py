@@ -58,11 +58,11 @@ def finals(run: results.Run) -> np.ndarray:
     return np.where(np.isfinite(run.final), run.final, lowest(run.returns)).astype(np.float64)
 
 
-def best(rates: Sequence[float], scores: np.ndarray) -> float:
-    """The rate of the highest score [R]; of equal ones, the one in the middle."""
+def best(scores: np.ndarray) -> int:
+    """Where the highest of some scores [R] is; of equal ones, the one in the middle."""
     scores = np.where(np.isfinite(scores), scores, -np.inf)
     equal = np.flatnonzero(scores == scores.max())
-    return rates[equal[len(equal) // 2]]
+    return int(equal[len(equal) // 2])
 
 
 def choose(rates: Sequence[float], scores: Mapping[str, np.ndarray], scales: Mapping[str, Scale]) -> Choice:
@@ -76,10 +76,10 @@ def choose(rates: Sequence[float], scores: Mapping[str, np.ndarray], scales: Map
     if not rates:
         return Choice(dict.fromkeys(scores), None)
     means = {env_id: np.mean(found, axis=1) for env_id, found in scores.items()}
-    tuned = {env_id: best(rates, found) for env_id, found in means.items()}
+    tuned = {env_id: rates[best(found)] for env_id, found in means.items()}
     normalised = [scales[env_id](found) for env_id, found in means.items() if scales[env_id].usable]
     everywhere = np.mean(normalised, axis=0) if normalised else np.zeros(len(rates))
-    return Choice(tuned, best(rates, everywhere))
+    return Choice(tuned, rates[best(everywhere)])
 
 
 def place(folder: Path, stage: str, env_id: str, optimizer: str) -> Path:

@@ -121,18 +121,21 @@ def paired_difference(scores: np.ndarray, others: np.ndarray, resamples: int = 2
     return stratified_bootstrap((np.subtract(scores, others),), aggregate_mean, resamples, seed)
 
 
-def area_under_curve(steps: np.ndarray, returns: np.ndarray) -> np.ndarray:
-    """Mean return over training: steps [T], returns [..., T] -> [...].
+def without_gaps(returns: np.ndarray) -> np.ndarray:
+    """Returns [..., T] in which an interval without an episode (NaN) has those of the last one before, or first after.
 
-    The return of an interval in which no episode ended (NaN) is that of the last one before, or of the first one after.
     NaN where no episode ever ended.
     """
     returns = np.asarray(returns, np.float64)
     known = np.isfinite(returns)
     last = np.maximum.accumulate(np.where(known, np.arange(returns.shape[-1]), -1), axis=-1)
     first = np.argmax(known, axis=-1)[..., None]
-    filled = np.take_along_axis(returns, np.where(last >= 0, last, first), axis=-1)
-    return np.sum(filled * np.diff(steps, prepend=0), axis=-1) / steps[-1]
+    return np.take_along_axis(returns, np.where(last >= 0, last, first), axis=-1)
+
+
+def area_under_curve(steps: np.ndarray, returns: np.ndarray) -> np.ndarray:
+    """Mean return over training: steps [T], returns [..., T] -> [...]; gaps are filled as in `without_gaps`."""
+    return np.sum(without_gaps(returns) * np.diff(steps, prepend=0), axis=-1) / steps[-1]
 
 
 def tolerance_window(rates: np.ndarray, scores: np.ndarray, share: float = 0.1) -> tuple[float, float]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import tyro
 
 from rlopt.plan import Plan
-from rlopt.suites import FACTORS
+from rlopt.suites import FACTORS, SUITES
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,39 @@ class Benchmark:
         return (self.seeds, self.tuning_seeds * max(1, tried))
 
     def run(self) -> None:
-        """Trains what is missing."""
+        """Trains what is missing, writes the report."""
         from rlopt import benchmark
+        from rlopt.report import write
 
-        print(f"runs: {benchmark.run(self.plan, self.out)}")
+        folder = benchmark.run(self.plan, self.out)
+        print(f"report: {write.write([folder])}")
+
+
+@dataclass(frozen=True)
+class Report:
+    """Write report.html, figures and tables of a benchmark, or of finished runs of any other command."""
+
+    folders: tyro.conf.Positional[tuple[Path, ...]]
+    """The folder of a benchmark, also one that is not finished; or run folders, and folders that hold some."""
+    out: Path | None = None
+    """Folder for the report; default: "report" in the first folder."""
+    timing: bool = True
+    """Time the optimizers' updates for the table of costs (takes some seconds per optimizer)."""
+    populations: tyro.conf.Suppress[tuple[int, ...]] = (1,)
+
+    def run(self) -> None:
+        """Writes the report."""
+        from rlopt.report import write
+
+        print(f"report: {write.write(self.folders, self.out, self.timing)}")
+
+
+@dataclass(frozen=True)
+class ListSuites:
+    """List the suites of environments that a benchmark can name."""
+
+    def run(self) -> None:
+        """Prints one suite per line."""
+        for name, suite in SUITES.items():
+            steps = "as their presets" if suite.steps is None else f"{suite.steps:,}"
+            print(f"{name:12} {suite.summary} (steps: {steps}): {', '.join(suite.envs)}")

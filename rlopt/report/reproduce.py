@@ -1,0 +1,60 @@
+"""The commands that make runs again."""
+
+import dataclasses
+import shlex
+from pathlib import Path
+from typing import Any
+
+from rlopt import presets
+from rlopt.config import TrainConfig
+from rlopt.plan import Plan
+from rlopt.report.evidence import Evidence
+from rlopt.results import read_config
+
+
+def commands(evidence: Evidence, folder: Path) -> str:
+    """One line per command; the last one makes the report."""
+    if evidence.plan is not None:
+        made = [benchmark(evidence.plan, folder)]
+    else:
+        made = [train(read_config(cell.run.folder), cell.run.folder) for cell in evidence.reported]
+    return "\n".join([*made, f"rlopt report {shlex.quote(str(folder))}"])
+
+
+def benchmark(plan: Plan, folder: Path) -> str:
+    """The command of a benchmark."""
+    flags = _flags(plan, Plan(agent=plan.agent), skip=("agent",), names={"rates": "learning_rates"})
+    return " ".join(["rlopt", "benchmark", plan.agent, *flags, "--out", shlex.quote(str(folder))])
+
+
+def train(config: TrainConfig, folder: Path) -> str:
+    """The command of one population."""
+    preset = presets.find(config.agent, config.env, config.preset)
+    usual: TrainConfig = TrainConfig(agent=config.agent, atari=preset.atari, optimizer="")
+    flags = _flags(config, usual, skip=("agent", "rates", "hyper", "atari"))
+    flags += _flags(config.hyper, presets.config(config.agent, config.env, config.preset))
+    flags += [f"--atari.{flag[2:]}" if flag[:2] == "--" else flag for flag in _flags(config.atari, preset.atari)]
+    return " ".join(["rlopt", "train", config.agent, *flags, "--out", shlex.quote(str(folder))])
+
+
+def _flags(settings: Any, usual: Any, skip: tuple[str, ...] = (), names: dict[str, str] | None = None) -> list[str]:
+    """Flags for what is not as usual, or is always said (the environment)."""
+    flags: list[str] = []
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        if field.name in skip or (value == getattr(usual, field.name) and field.name not in ("env", "suite")):
+            continue
+        flag = (names or {}).get(field.name, field.name).replace("_", "-")
+        if isinstance(value, bool):
+            flags.append(f"--{flag}" if value else f"--no-{flag}")
+        elif isinstance(value, tuple):
+            flags += [f"--{flag}", *(_word(x) for x in value)]
+        elif isinstance(value, dict):
+            flags += [f"--{flag}", *(word for key, x in value.items() for word in (key, _word(x)))]
+        else:
+            flags += [f"--{flag}", _word(value)]
+    return flags
+
+
+def _word(value: Any) -> str:
+    return shlex.quote(f"{value:g}" if isinstance(value, float) else str(value))

@@ -1,0 +1,128 @@
+"""Writes a report: report.html, figures and tables."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from celo2.files import write_atomic
+from rlopt import random_policy, results
+from rlopt.plan import YARDSTICK
+from rlopt.report import cost, evidence, figures, page, reproduce, scores, tables
+from rlopt.report.evidence import Evidence
+from rlopt.report.tables import Table
+
+PAGE = "report.html"
+
+
+def write(folders: Sequence[Path], out: Path | None = None, timing: bool = True) -> Path:
+    """Makes the report of a benchmark, or of other runs together.
+
+    Args:
+      folders: a benchmark's, or any that hold runs.
+      out: where it is written; default: FIRST_FOLDER/report. What an earlier report left there is replaced.
+      timing: whether to time the optimizers' updates here and now, for the table of costs.
+
+    Returns:
+      The page.
+
+    Raises:
+      ValueError: as `evidence.read`.
+    """
+    if not folders:
+        raise ValueError("name at least one folder with runs")
+    found = _with_random(evidence.read(folders))
+    out = out or folders[0] / "report"
+    settings = scores.settings(found)
+    matrices = {setting: scores.matrices(found, setting) for setting in settings}
+    problems = found.problems + [text for setting in settings for text in scores.left_out(found, setting)]
+    pictures = {picture.name: picture for picture in figures.all_of(found)}
+    sections: list[Table | figures.Picture] = [
+        tables.leaderboard(
+            scores.leaderboard(matrices[setting]), setting if found.plan else "", scores.normalised(found)
+        )
+        for setting in settings
+        if matrices[setting]
+    ]
+    sections = [*_these(pictures, "scores"), *sections, *_these(pictures, "improvement", "curves")]
+    if found.reported:
+        sections += [tables.returns(found, setting) for setting in settings]
+        sections += _these(pictures, "efficiency", "profiles", "sensitivity")
+        if "sensitivity" in pictures:
+            sections.append(tables.sensitivity(found))
+        if timing:
+            sections.append(cost.measure(found))
+        if (broken := tables.failures(found)).rows:
+            sections.append(broken)
+        sections.append(tables.settings(found))
+    for name, content in figures.files(list(pictures.values())).items():
+        write_atomic(out / "figures" / name, content)
+    for section in sections:
+        if isinstance(section, Table):
+            write_atomic(out / "tables" / f"{section.name}.csv", tables.to_csv(section).encode())
+            write_atomic(out / "tables" / f"{section.name}.tex", tables.to_latex(section).encode())
+    document = page.page(
+        found.title,
+        _summary(found, matrices),
+        problems,
+        sections,
+        reproduce.commands(found, folders[0]),
+        _versions(found),
+    )
+    write_atomic(out / PAGE, document.encode())
+    return out / PAGE
+
+
+def _these(pictures: dict[str, figures.Picture], *names: str) -> list[figures.Picture]:
+    return [pictures[name] for name in names if name in pictures]
+
+
+def _with_random(found: Evidence) -> Evidence:
+    """Random policies are played where several environments need a zero and there is none."""
+    if found.plan is not None or not scores.normalised(found):
+        return found
+    returns = dict(found.random)
+    for environment in found.environments:
+        cell = found.chosen(environment, YARDSTICK, "tuned")
+        if cell is not None and environment not in returns:
+            returns[environment] = random_policy.play(results.read_config(cell.run.folder)).tolist()
+    return found._replace(random=returns)
+
+
+def _summary(found: Evidence, matrices: dict[str, dict[str, scores.Scores]]) -> list[str]:
+    """What was done, and the answer in a sentence per optimizer that differs from Adam."""
+    if not found.reported:
+        return ["There is nothing to show yet."]
+    seeds = sorted({len(cell.seeds) for cell in found.reported})
+    steps = sorted({scores.last_step(found, name) for name in found.environments if _has(found, name)})
+    paragraphs = [
+        f"{len(found.optimizers)} optimizers, {len(found.environments)} environments, "
+        f"{' or '.join(map(str, seeds))} seeds each, {' or '.join(f'{n:,}' for n in steps)} environment steps per seed."
+    ]
+    if found.plan is not None:
+        paragraphs.append(
+            f"Learning rates were chosen from {len(found.plan.rates or found.plan.factors)} candidates per optimizer "
+            f"with {found.plan.tuning_seeds} other seeds each, once per environment (tuned) and once for all "
+            "environments (shared). Optimizers that take no learning rate had nothing to choose."
+        )
+    verdicts: dict[str, list[str]] = {"better": [], "worse": [], "not told apart": []}
+    for row in scores.leaderboard(matrices["tuned"]):
+        if row.better is not None:
+            low, high = row.better[1:]
+            verdicts["better" if low > 0.5 else "worse" if high < 0.5 else "not told apart"].append(row.optimizer)
+    if any(verdicts.values()):
+        said = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in verdicts.items() if names)
+        paragraphs.append(
+            f"Compared with Adam, by whether the interval of the probability of improvement excludes a half: {said}."
+        )
+    return paragraphs
+
+
+def _has(found: Evidence, environment: str) -> bool:
+    return any(cell.environment == environment for cell in found.reported)
+
+
+def _versions(found: Evidence) -> str:
+    versions: dict[str, set[str]] = {}
+    for cell in found.reported:
+        for name, version in (cell.document.get("packages", {}) | {"python": cell.document.get("python", "?")}).items():
+            versions.setdefault(name, set()).add(str(version))
+    return "Runs made with " + ", ".join(f"{name} {' and '.join(sorted(x))}" for name, x in versions.items()) + "."
