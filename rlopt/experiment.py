@@ -1,7 +1,7 @@
 """Runs on disk: train one population, compare several, sweep learning rates, with tables and plots."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,9 @@ from rich.table import Table
 from metatrain import sealed
 from rlopt import checkpoint, plotting, results, training
 from rlopt.config import TrainConfig
+
+# Trains populations, each in its folder, somewhere else; the first argument is the folder of all (`rlopt.launcher`).
+Launch = Callable[[Path, Mapping[Path, TrainConfig]], None]
 
 
 def run(config: TrainConfig, folder: Path | None = None, progress: bool = True) -> results.Run:
@@ -42,39 +45,42 @@ def resume(folder: Path, progress: bool = True) -> list[results.Run]:
     config = results.read_config(folder)
     if checkpoint.exists(folder.parent) and (folder.parent / results.CONFIG).is_file():
         raise ValueError(f"{folder} is part of an unfinished sweep; resume {folder.parent}")
-    if all(results.is_finished(place) for place, _ in _places(folder, config)):
+    if is_finished(folder, config):
         raise ValueError(f"{folder} holds a finished run")
     return _run_into(folder, config, progress)
 
 
-def compare(configs: Sequence[TrainConfig], folder: Path | None = None, progress: bool = True) -> list[results.Run]:
+def compare(
+    configs: Sequence[TrainConfig], folder: Path | None = None, progress: bool = True, launch: Launch | None = None
+) -> list[results.Run]:
     """Trains one population per configuration, each in a folder of its own, and draws them together.
 
     What a folder given holds of the same comparison is not done again: finished runs are taken, others gone on with.
+    launch: trains the populations elsewhere; None: here.
 
     Raises:
       ValueError: as `run`, for every configuration before the first is trained; and for an optimizer named twice.
       Unfinished: as `training.train`.
     """
-    folder, runs = _train_all(configs, folder, "compare", progress)
+    folder, runs = _train_all(configs, folder, "compare", progress, launch)
     plotting.learning_curves(runs, folder / results.PLOTS / "learning_curves.png")
     return runs
 
 
 def sweep(
-    configs: Sequence[TrainConfig], folder: Path | None = None, progress: bool = True
+    configs: Sequence[TrainConfig], folder: Path | None = None, progress: bool = True, launch: Launch | None = None
 ) -> tuple[list[results.Run], Path]:
     """Trains every learning rate of every configuration, and draws final returns over the rates.
 
     All rates and seeds of an optimizer are one program; each rate leaves a run folder of its own. What a folder given
-    holds of the same sweep is not done again, also if rates or optimizers have been added since.
+    holds of the same sweep is not done again, also if rates or optimizers have been added since. launch: as `compare`.
 
     Returns:
       The runs, and where the plot lies.
 
     Raises: as `compare`.
     """
-    folder, runs = _train_all(configs, folder, "sweep", progress)
+    folder, runs = _train_all(configs, folder, "sweep", progress, launch)
     plot = folder / results.PLOTS / "sensitivity.png"
     plotting.sensitivity(runs, plot)
     return runs, plot
@@ -104,12 +110,32 @@ def train_population(folder: Path, config: TrainConfig, progress: bool = True) -
       ValueError: for a folder with something else.
       Unfinished: as `training.train`.
     """
-    _check_folder(folder, config, finished=True)
+    check_population(folder, config)
     return _run_into(folder, config, progress, draw=False)
 
 
+def check_population(folder: Path, config: TrainConfig) -> None:
+    """Refuses a folder that holds something else than (a part of) a population; ValueError."""
+    _check_folder(folder, config, finished=True)
+
+
+def is_finished(folder: Path, config: TrainConfig) -> bool:
+    """Whether a folder holds finished runs of all of a population."""
+    return all(results.is_finished(place) for place, _ in _places(folder, config))
+
+
+def prepare(folder: Path, config: TrainConfig) -> None:
+    """Writes what `resume` needs to train a population into its folder.
+
+    What was stopped in the middle there keeps its own rates: its checkpoint is of those.
+    """
+    check_population(folder, config)
+    if not checkpoint.exists(folder):
+        results.write_config(folder, config)
+
+
 def _train_all(
-    configs: Sequence[TrainConfig], folder: Path | None, kind: str, progress: bool
+    configs: Sequence[TrainConfig], folder: Path | None, kind: str, progress: bool, launch: Launch | None
 ) -> tuple[Path, list[results.Run]]:
     """Trains what is missing of several configurations, after every check that needs no training; folder and runs."""
     names = [results.safe_name(config.optimizer) for config in configs]
@@ -120,6 +146,8 @@ def _train_all(
         if folder is not None:
             _check_folder(folder / name, config, finished=True)
     folder = folder or results.new_folder(f"{kind}-{configs[0].agent}-{configs[0].env}")
+    if launch is not None:
+        launch(folder, {folder / name: config for name, config in zip(names, configs, strict=True)})
     runs = [_run_into(folder / name, config, progress) for name, config in zip(names, configs, strict=True)]
     return folder, [one for cells in runs for one in cells]
 

@@ -1,5 +1,6 @@
 """Commands that train agents, or use trained ones."""
 
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Generic, Literal
@@ -33,13 +34,16 @@ class Resume:
     """Go on with a training run that was stopped or killed."""
 
     folder: tyro.conf.Positional[Path]
-    """Run folder, as `rlopt train` leaves it."""
+    """Run folder, as `rlopt train` leaves it; of a sweep, the folder of an optimizer."""
+    devices: int | None = None
+    """CPU devices to share the runs, with a core each; default: as many as keep every core busy."""
 
     def run(self) -> None:
         """Trains to the end, prints the table."""
         from rlopt import experiment, results
 
-        finished = experiment.resume(self.folder)
+        # In a file, as a job's log is one, a progress bar is a line per second.
+        finished = experiment.resume(self.folder, progress=sys.stderr.isatty())
         experiment.show(finished, finished[0].folder / results.PLOTS / "learning_curve.png")
 
 
@@ -59,6 +63,10 @@ class _Several(Generic[Hyper]):
     """Seed of the first run; the others follow on."""
     out: Path | None = None
     """Run folder; default: a new one under runs/. The same command with the same folder does what is missing."""
+    launcher: Literal["none", "local", "slurm"] = "none"
+    """Where populations are trained: here, or each as a job, in other processes of this machine or under SLURM."""
+    launcher_options: dict[str, str] = field(default_factory=dict)
+    """For submitit, such as `--launcher-options partition long timeout_min 240 cpus_per_task 8`."""
     preset: Literal["default", "fast"] = "default"
     """What all other settings start from. fast: Atari games with few cores (a quarter of the pixels)."""
     atari: AtariConfig = field(default_factory=AtariConfig)
@@ -99,13 +107,13 @@ class Compare(_Several[Hyper]):
                 f"{len(self.learning_rates)} learning rates were given for {len(self.optimizers)} optimizers; "
                 "give one for each, or none"
             )
-        from rlopt import experiment, results
+        from rlopt import experiment, launcher, results
 
         rates = self.learning_rates or (None,) * len(self.optimizers)
         configs = [
             self.config(optimizer, learning_rate=rate) for optimizer, rate in zip(self.optimizers, rates, strict=True)
         ]
-        runs = experiment.compare(configs, self.out)
+        runs = experiment.compare(configs, self.out, launch=launcher.make(self.launcher, self.launcher_options))
         experiment.show(runs, runs[0].folder.parent / results.PLOTS / "learning_curves.png")
 
 
@@ -134,13 +142,14 @@ class Sweep(_Several[Hyper]):
     def run(self) -> None:
         """Trains what is missing, writes the run folders, prints the table."""
         from celo2.names import check_known
-        from rlopt import experiment, optimizers
+        from rlopt import experiment, launcher, optimizers
 
         check_known("agent", self.agent, presets.AGENTS)
         for name in self.optimizers:
             optimizers.look_up(name)
         configs = [self.config(optimizer, rates=self.rates(optimizer)) for optimizer in self.optimizers]
-        experiment.show(*experiment.sweep(configs, self.out))
+        launch = launcher.make(self.launcher, self.launcher_options)
+        experiment.show(*experiment.sweep(configs, self.out, launch=launch))
 
 
 @dataclass(frozen=True)
