@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import signal
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 
 from agents import DQNConfig, PPOConfig
 from metatrain.stopping import Unfinished
-from rlopt import checkpoint, cli, experiment, population, results, training
+from rlopt import checkpoint, cli, experiment, plotting, population, results, training
 from rlopt.config import TrainConfig
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -159,6 +160,37 @@ def test_the_command_sweeps_around_each_optimizers_own_rate(monkeypatch, tmp_pat
     found = sorted(str(path.parent.relative_to(tmp_path)) for path in tmp_path.rglob(results.SUMMARY))
     assert found == ["adam/rate-0.00075", "adam/rate-0.0025", "celo_adam"]
     assert "sensitivity.png" in capsys.readouterr().out
+
+
+def run_at(rate, finals, **changes):
+    final = np.asarray(finals, np.float32)
+    summary = {"agent": "ppo", "env_id": "CartPole-v1", "optimizer": "adam", "learning_rate": rate, "seeds": len(final)}
+    steps, returns = np.asarray([100, 200]), np.stack([final, final], axis=1)
+    return results.Run(Path(f"{rate}"), steps, returns, final, np.full(len(final), -1), summary | changes)
+
+
+def drawn(monkeypatch, draw, *arguments):
+    """The axes of a plot, and its labels."""
+    figures = []
+    monkeypatch.setattr(plotting, "save", lambda figure, path: figures.append(figure))
+    draw(*arguments)
+    axes = figures[0].axes[0]
+    return axes, axes.get_legend_handles_labels()[1]
+
+
+@pytest.mark.parametrize(
+    ("without", "window", "places"),
+    [(1e-2, "from 0.1 to 1", (1e-2,)), (1e-1, "from 1 to 1", (1e-1,)), (1.0, "from 0.075 to 0.1", (1.0,))],
+)
+def test_a_rate_without_a_result_is_marked_and_ends_line_and_window(monkeypatch, without, window, places):
+    scores = {1e-3: 10.0, 1e-2: 20.0, 1e-1: 98.0, 1.0: 100.0}
+    runs = [run_at(rate, (np.nan, 500.0) if rate == without else (score, score)) for rate, score in scores.items()]
+    axes, labels = drawn(monkeypatch, plotting.sensitivity, runs[::-1], None)
+    assert labels == [f"adam: within 10 % of its best {window}; no result at {without:g}"]
+    crosses = [line for line in axes.lines if line.get_marker() == "x"]
+    assert [tuple(line.get_xdata()) for line in crosses] == [places]
+    line = next(line for line in axes.lines if line.get_marker() == "o")
+    assert np.isnan(line.get_ydata()[list(line.get_xdata()).index(without)])
 
 
 def test_runs_are_drawn_together_whichever_command_made_them(monkeypatch, tmp_path, capsys):
