@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from metatrain import sealed
-from rlopt import checkpoint, plotting, results, training
+from rlopt import checkpoint, labels, plotting, results, training
 from rlopt.config import TrainConfig
 
 # Trains populations, each in its folder, somewhere else; the first argument is the folder of all (`rlopt.launcher`).
@@ -89,6 +89,9 @@ def sweep(
 def draw(folders: Sequence[Path], plot: Path) -> list[results.Run]:
     """Draws the learning curves of finished runs together, whichever commands made them.
 
+    Returns:
+      The runs, as `labels.tell_apart`.
+
     Raises:
       ValueError: for folders without a finished run, or with runs of different agents or environments.
     """
@@ -99,6 +102,7 @@ def draw(folders: Sequence[Path], plot: Path) -> list[results.Run]:
         raise ValueError(
             f"only runs of one agent on one environment go into one plot, got {found or 'no finished run'}"
         )
+    runs = labels.tell_apart(runs)
     plotting.learning_curves(runs, plot)
     return runs
 
@@ -222,8 +226,10 @@ def _train_into(folder: Path, config: TrainConfig, progress: bool, draw: bool) -
 def table(runs: Sequence[results.Run]) -> Table:
     """Final returns per run: IQM over seeds, 95 % interval, best and worst seed."""
     first = runs[0].summary
+    steps = [f"{count:,}" for count in sorted({run.summary["env_steps"] for run in runs})]
+    shown = steps[0] if len(steps) == 1 else f"{steps[0]} to {steps[-1]}"
     rendered = Table(
-        title=f"{first['agent'].upper()} on {first['env_id']}, {first['env_steps']:,} steps per seed: "
+        title=f"{first['agent'].upper()} on {first['env_id']}, {shown} steps per seed: "
         "return in the last tenth of training"
     )
     rendered.add_column("optimizer", overflow="fold", min_width=9)
@@ -237,7 +243,8 @@ def table(runs: Sequence[results.Run]) -> Table:
 def _cells(summary: dict[str, Any]) -> list[str]:
     finals = [value for value in summary["final_returns"] if value is not None]
     stopped = len(summary["stopped_seeds"])
-    notes = [f"{stopped} not finite"] if stopped else []
+    notes = [summary["apart"]] if summary.get("apart") else []
+    notes += [f"{stopped} not finite"] if stopped else []
     if summary["final_return_iqm"] is None:
         notes.append(f"{summary['seeds'] - len(finals)} without an episode")
         scores = ["-"] * 4

@@ -31,7 +31,8 @@ def learning_curves(runs: Sequence[Run], path: Path) -> None:
         bands = [bootstrap(column, resamples=500) for column in returns[:, full].T]
         summary = run.summary
         rate = summary["learning_rate"]
-        label = f"{summary['optimizer']} ({'no learning rate' if rate is None else f'learning rate {rate:g}'})"
+        apart = f", {summary['apart']}" if summary.get("apart") else ""
+        label = f"{summary['optimizer']} ({'no learning rate' if rate is None else f'learning rate {rate:g}'}{apart})"
         if np.any(run.stopped >= 0):
             label += f", {np.sum(run.stopped >= 0)} of {len(run.stopped)} seeds not finite"
         steps = run.steps[full]

@@ -156,7 +156,7 @@ def read_run(folder: Path) -> Run:
 
 
 def find_runs(folders: Sequence[Path]) -> list[Run]:
-    """Every finished run in and below some folders, in the order of the folders.
+    """Every finished run in and below some folders, once, in the order of the folders.
 
     Warns:
       RuntimeWarning: naming a run that is not finished and left out.
@@ -164,7 +164,7 @@ def find_runs(folders: Sequence[Path]) -> list[Run]:
     Raises:
       ValueError: for a folder without any run.
     """
-    runs = []
+    runs, taken = [], set()
     for folder in folders:
         below = sorted(path.parent for path in folder.rglob(CONFIG))
         # A sweep's own folder has settings, too; its runs lie below it.
@@ -172,6 +172,9 @@ def find_runs(folders: Sequence[Path]) -> list[Run]:
         if not places:
             raise ValueError(f"{folder} holds no run")
         for place in places:
+            if place.resolve() in taken:
+                continue
+            taken.add(place.resolve())
             if is_finished(place):
                 runs.append(read_run(place))
             else:

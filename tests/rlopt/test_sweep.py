@@ -12,7 +12,7 @@ import pytest
 
 from agents import DQNConfig, PPOConfig
 from metatrain.stopping import Unfinished
-from rlopt import checkpoint, cli, experiment, plotting, population, results, training
+from rlopt import checkpoint, cli, experiment, labels, plotting, population, results, training
 from rlopt.config import TrainConfig
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -193,16 +193,60 @@ def test_a_rate_without_a_result_is_marked_and_ends_line_and_window(monkeypatch,
     assert np.isnan(line.get_ydata()[list(line.get_xdata()).index(without)])
 
 
+def put(folder, *, hyper=(), **settings):
+    """Only the settings of a run, which are what tells it apart."""
+    base = {"optimizer": "adamw", "options": {}, "theta": None, "theta_sha256": None, "seeds": 2, "seed": 0}
+    folder.mkdir(parents=True)
+    (folder / results.CONFIG).write_text(
+        json.dumps(base | settings | {"hyper": {"epochs": 4, "gamma": 0.99} | dict(hyper)})
+    )
+    return folder
+
+
+def test_runs_are_told_apart_by_what_they_differ_in(tmp_path, monkeypatch):
+    places = [
+        put(tmp_path / "a"),
+        put(tmp_path / "b", options={"weight_decay": 0.1}),
+        put(tmp_path / "c", seed=7, hyper={"gamma": 0.9}),
+        put(tmp_path / "d" / "run", seeds=3),
+        put(tmp_path / "e" / "run", seeds=3),
+        put(tmp_path / "f", optimizer="celo2", theta="x/mine.theta", theta_sha256="1"),
+        put(tmp_path / "g", optimizer="celo2", theta_sha256="2"),
+    ]
+    runs = [
+        run_at(1e-3, (1.0, 2.0), optimizer="celo2" if p.name in "fg" else "adamw")._replace(folder=p) for p in places
+    ]
+    told = [run.summary["apart"] for run in labels.tell_apart(runs)]
+    assert told == [
+        "weight_decay 0.01, seeds 2, seed 0, gamma 0.99",
+        "weight_decay 0.1, seeds 2, seed 0, gamma 0.99",
+        "weight_decay 0.01, seeds 2, seed 7, gamma 0.9",
+        f"weight_decay 0.01, seeds 3, seed 0, gamma 0.99, {places[3]}",
+        f"weight_decay 0.01, seeds 3, seed 0, gamma 0.99, {places[4]}",
+        "theta mine, seeds 2, seed 0, gamma 0.99",
+        "theta packaged, seeds 2, seed 0, gamma 0.99",
+    ]
+    assert [run.summary["apart"] for run in labels.tell_apart(runs[:2])] == ["weight_decay 0.01", "weight_decay 0.1"]
+    assert [run.summary["apart"] for run in labels.tell_apart([runs[0], runs[6]])] == ["", ""]
+    _, shown = drawn(monkeypatch, plotting.learning_curves, labels.tell_apart(runs[:2]), None)
+    assert shown[1] == "adamw (learning rate 0.001, weight_decay 0.1)"
+
+
 def test_runs_are_drawn_together_whichever_command_made_them(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(cli.runtime, "configure", lambda **settings: None)
     experiment.sweep([CONFIG], tmp_path / "sweep", progress=False)
-    experiment.run(TrainConfig(optimizer="rmsprop", seeds=3, hyper=HYPER), tmp_path / "single", progress=False)
+    shorter = dataclasses.replace(HYPER, total_steps=64 * 10)
+    experiment.run(TrainConfig(optimizer="rmsprop", seeds=3, hyper=shorter), tmp_path / "single", progress=False)
     plot = tmp_path / "together.png"
-    found = [str(tmp_path / name) for name in ("sweep", "single")]
+    found = [str(tmp_path / name) for name in ("sweep", "single", "sweep/adam", "single")]
     assert cli.main(["plot", *found, "--out", str(plot)]) == 0
     table = capsys.readouterr().out
     assert table.count("│ adam ") == 2
     assert table.count("│ rmsprop ") == 1
+    assert "640 to 1,280 steps per seed" in table
+    told = [run.summary["apart"] for run in experiment.draw([tmp_path], plot)]
+    assert told == ["seeds 3, seed 0, total_steps 640", *["seeds 2, seed 5, total_steps 1280"] * 2]
+    assert table.count("total_s") == 3  # folded
     assert plot.stat().st_size > 10_000
     other = tmp_path / "other"
     experiment.run(TrainConfig(agent="dqn", optimizer="adam", seeds=1, hyper=DQN), other, progress=False)
