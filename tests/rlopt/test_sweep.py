@@ -9,10 +9,11 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 
 from agents import DQNConfig, PPOConfig
 from metatrain.stopping import Unfinished
-from rlopt import checkpoint, cli, experiment, labels, plotting, population, results, training
+from rlopt import checkpoint, cli, experiment, labels, plotting, results, training
 from rlopt.config import TrainConfig
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -49,14 +50,39 @@ def test_each_rate_and_seed_learns_what_it_learns_alone(config):
     assert not np.array_equal(cells[0].metrics["loss"], cells[1].metrics["loss"])
 
 
-def test_a_rate_more_does_not_compile_a_program_more(monkeypatch):
-    compiled = []
-    chunk = population.compile_chunk
-    monkeypatch.setattr(population, "compile_chunk", lambda *a: compiled.append(a[2]) or chunk(*a))
-    for rates in ((1e-3,), (1e-4, 1e-3, 1e-2, 1e-1)):
-        training.train(dataclasses.replace(CONFIG, seeds=1, rates=rates), progress=False)
-        assert compiled == [1]
-        compiled.clear()
+@pytest.fixture
+def own_cache(tmp_path):
+    """An empty folder that takes every compiled program."""
+    settings = {
+        "jax_compilation_cache_dir": str(tmp_path / "cache"),
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+    }
+    before = {name: getattr(jax.config, name) for name in settings}
+    for values in (settings, before):
+        for name, value in values.items():
+            jax.config.update(name, value)
+        compilation_cache.reset_cache()
+        if values is settings:
+            yield tmp_path / "cache"
+
+
+def test_other_rates_are_the_same_compiled_programs(monkeypatch, own_cache):
+    texts = []
+    compile_ = jax.stages.Lowered.compile
+    monkeypatch.setattr(jax.stages.Lowered, "compile", lambda low, *a: texts.append(low.as_text()) or compile_(low, *a))
+    losses, programs = [], []
+    for rates in ((1e-3, 1e-1), (1e-4, 1e-2)):
+        jax.clear_caches()
+        losses.append(training.train(dataclasses.replace(CONFIG, seeds=1, rates=rates), progress=False).metrics["loss"])
+        programs.append({path.name for path in own_cache.iterdir()})
+    assert len(texts) == 2  # all intervals are one program, of both rates
+    assert texts[0] == texts[1]
+    assert len(texts[0]) > 1000
+    # Also what makes the first states: nothing was compiled for the second sweep.
+    assert any("chunk" in name for name in programs[0])
+    assert programs[0] == programs[1]
+    assert not np.array_equal(*losses)
 
 
 def test_a_sweep_leaves_a_run_folder_per_rate_and_does_only_what_is_missing(tmp_path, monkeypatch):
