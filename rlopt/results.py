@@ -167,8 +167,9 @@ def find_runs(folders: Sequence[Path]) -> list[Run]:
     runs, taken = [], set()
     for folder in folders:
         below = sorted(path.parent for path in folder.rglob(CONFIG))
-        # A sweep's own folder has settings, too; its runs lie below it.
-        places = [place for place in below if not any(place in other.parents for other in below)]
+        # A sweep's own folder has settings, too; its runs lie below it, as soon as it has begun.
+        begun = {parent for place in below for parent in place.parents}
+        places = [place for place in below if not (_is_sweep(place) and place in begun)]
         if not places:
             raise ValueError(f"{folder} holds no run")
         for place in places:
@@ -180,6 +181,14 @@ def find_runs(folders: Sequence[Path]) -> list[Run]:
             else:
                 warnings.warn(f"{place} holds an unfinished run; it is left out", RuntimeWarning, stacklevel=2)
     return runs
+
+
+def _is_sweep(folder: Path) -> bool:
+    """Whether a folder's settings are of several learning rates."""
+    try:
+        return bool(json.loads((folder / CONFIG).read_text(encoding="utf-8")).get("rates"))
+    except (ValueError, AttributeError):
+        return False
 
 
 def read_config(folder: Path) -> TrainConfig:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -217,6 +218,18 @@ def test_a_rate_without_a_result_is_marked_and_ends_line_and_window(monkeypatch,
     assert [tuple(line.get_xdata()) for line in crosses] == [places]
     line = next(line for line in axes.lines if line.get_marker() == "o")
     assert np.isnan(line.get_ydata()[list(line.get_xdata()).index(without)])
+
+
+def test_a_run_with_another_run_below_it_is_found_and_a_sweep_that_has_not_begun_is_named(tmp_path):
+    run = dataclasses.replace(CONFIG, rates=(), learning_rate=1e-3)
+    experiment.run(run, tmp_path / "outer", progress=False)
+    shutil.copytree(tmp_path / "outer", tmp_path / "inner")
+    shutil.move(tmp_path / "inner", tmp_path / "outer" / "inner")
+    found = results.find_runs([tmp_path / "outer"])
+    assert [one.folder for one in found] == [tmp_path / "outer", tmp_path / "outer" / "inner"]
+    experiment.prepare(tmp_path / "outer" / "sweep", CONFIG)
+    with pytest.warns(RuntimeWarning, match="sweep holds an unfinished run; it is left out"):
+        assert len(results.find_runs([tmp_path / "outer"])) == 2
 
 
 def put(folder, *, hyper=(), **settings):
