@@ -9,9 +9,10 @@ from rich.console import Console
 from rich.table import Table
 
 from metatrain import sealed
-from rlopt import checkpoint, labels, plotting, results, training
+from rlopt import checkpoint, labels, plotting, protocol, results, training
 from rlopt.config import TrainConfig
 
+SENSITIVITY = "sensitivity.png"
 # Trains populations, each in its folder, somewhere else; the first argument is the folder of all (`rlopt.launcher`).
 Launch = Callable[[Path, Mapping[Path, TrainConfig]], None]
 
@@ -36,7 +37,7 @@ def run(config: TrainConfig, folder: Path | None = None, progress: bool = True) 
 
 
 def resume(folder: Path, progress: bool = True) -> list[results.Run]:
-    """Goes on with an unfinished run, or with one optimizer's part of a sweep.
+    """Goes on with an unfinished run, or with one optimizer's part of a sweep, whose plot is drawn anew.
 
     Raises:
       ValueError: for a folder without one.
@@ -47,7 +48,9 @@ def resume(folder: Path, progress: bool = True) -> list[results.Run]:
         raise ValueError(f"{folder} is part of an unfinished sweep; resume {folder.parent}")
     if is_finished(folder, config):
         raise ValueError(f"{folder} holds a finished run")
-    return _run_into(folder, config, progress)
+    runs = _run_into(folder, config, progress)
+    _redraw_sweep(folder.absolute().parent)
+    return runs
 
 
 def compare(
@@ -81,7 +84,7 @@ def sweep(
     Raises: as `compare`.
     """
     folder, runs = _train_all(configs, folder, "sweep", progress, launch)
-    plot = folder / results.PLOTS / "sensitivity.png"
+    plot = folder / results.PLOTS / SENSITIVITY
     plotting.sensitivity(runs, plot)
     return runs, plot
 
@@ -161,6 +164,27 @@ def _places(folder: Path, config: TrainConfig) -> list[tuple[Path, TrainConfig]]
     if not config.rates:
         return [(folder, config)]
     return [(folder / results.rate_name(cell.learning_rate), cell) for cell in config.cells]
+
+
+def _redraw_sweep(folder: Path) -> None:
+    """Draws final returns over the rates, if a folder holds a sweep that is complete or was drawn before."""
+    parts = {}
+    for path in sorted(folder.glob(f"*/{results.CONFIG}")):
+        try:
+            config = results.read_config(path.parent)
+        except ValueError:
+            return  # no sweep of this version, and what was to be trained is
+        if path.parent.name != results.safe_name(config.optimizer):
+            return  # some folder of runs
+        parts[path.parent] = config
+    if len({(config.agent, config.env) for config in parts.values()}) != 1:
+        return
+    plot = folder / results.PLOTS / SENSITIVITY
+    complete = any(config.rates for config in parts.values()) and all(is_finished(*part) for part in parts.items())
+    # A benchmark's folders look alike, and it draws other plots.
+    in_benchmark = any((parent / protocol.PLAN).is_file() for parent in folder.parents)
+    if (complete or plot.is_file()) and not in_benchmark:
+        plotting.sensitivity(results.find_runs(list(parts)), plot)
 
 
 def _check_folder(folder: Path, config: TrainConfig, finished: bool) -> None:

@@ -14,7 +14,7 @@ from jax.experimental.compilation_cache import compilation_cache
 
 from agents import DQNConfig, PPOConfig
 from metatrain.stopping import Unfinished
-from rlopt import checkpoint, cli, experiment, labels, plotting, results, training
+from rlopt import checkpoint, cli, experiment, labels, plotting, protocol, results, training
 from rlopt.config import TrainConfig
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -149,8 +149,33 @@ def test_one_optimizers_part_of_a_sweep_can_be_resumed(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"rate-0.1 is part of an unfinished sweep; resume .*adam"):
         experiment.resume(tmp_path / "adam" / "rate-0.1", progress=False)
     assert lines(tmp_path / "adam" / "rate-0.1") == before
+    plot = tmp_path / results.PLOTS / "sensitivity.png"
+    assert not plot.exists()
     runs = experiment.resume(tmp_path / "adam", progress=False)
     assert [run.summary["learning_rate"] for run in runs] == [1e-3, 1e-1]
+    first = plot.read_bytes()  # this was the last part
+    sgd = dataclasses.replace(CONFIG, optimizer="sgd", rates=(1e-2,))
+    experiment.prepare(tmp_path / "sgd", sgd)
+    experiment.prepare(tmp_path / "lion", dataclasses.replace(CONFIG, optimizer="lion"))
+    with pytest.warns(RuntimeWarning, match="lion holds an unfinished run"):
+        experiment.resume(tmp_path / "sgd", progress=False)
+    assert plot.read_bytes() != first
+
+
+def test_resuming_a_run_of_some_folder_draws_no_sweep(tmp_path):
+    single = dataclasses.replace(CONFIG, rates=(), learning_rate=1e-2)
+    experiment.prepare(tmp_path / "runs" / "mine", CONFIG)
+    experiment.resume(tmp_path / "runs" / "mine", progress=False)
+    assert not (tmp_path / "runs" / results.PLOTS).exists()
+    experiment.prepare(tmp_path / "compared" / "adam", single)
+    experiment.resume(tmp_path / "compared" / "adam", progress=False)
+    assert not (tmp_path / "compared" / results.PLOTS).exists()
+    part = tmp_path / "bench" / "tuning" / "CartPole-v1" / "adam"
+    shutil.copytree(tmp_path / "runs" / "mine", part)
+    (tmp_path / "bench" / protocol.PLAN).write_text("{}")
+    shutil.rmtree(part / "rate-0.1")
+    experiment.resume(part, progress=False)
+    assert not (part.parent / results.PLOTS).exists()
 
 
 def test_a_broken_member_is_named_with_its_rate_and_counts_as_the_worst_of_its_cell():
