@@ -174,7 +174,7 @@ class Launcher:
                 f"{folder} may still be trained by job {found['job']} ({found['launcher']}, from {found['host']}); "
                 f"wait for it there, or remove {path} if it is over"
             )
-        job = _Job(found["job"], found["label"], Path(found["log"]))
+        job = _Job(found["job"], found["label"], Path(found["log"]), missed=1)  # nobody has just seen it
         if self._over({folder: job}):
             return None
         print(f"job {job.number} is on its way: {job.label}", flush=True)
@@ -191,9 +191,8 @@ class Launcher:
         queue = _queued()
         for job in jobs.values():
             job.missed = 0 if job.number in queue else job.missed + 1
-        # A file system may show results later than the queue shows the end: what this process waits for is looked for
-        # twice.
-        return {f: job for f, job in jobs.items() if job.missed > (job.handle is not None and not _all_there(f))}
+        # A file system may show results later than the queue shows the end: without them a job is looked for twice.
+        return {f: job for f, job in jobs.items() if job.missed >= (1 if _all_there(f) else 2)}
 
 
 def command(folder: Path, devices: int) -> list[str]:
