@@ -17,7 +17,9 @@ class BrokeOff(Unfinished):
 
 @contextmanager
 def stop_requested(*, enabled: bool = True) -> Iterator[list[int]]:
-    """A list that is empty until SIGTERM or SIGINT arrives. A second SIGINT interrupts at once.
+    """A list that is empty until SIGTERM, SIGINT or SIGUSR2 arrives. A second SIGINT interrupts at once.
+
+    SIGUSR2 is what SLURM is asked to announce the end of a job's time with.
 
     enabled: False: signals do what they always do.
     """
@@ -34,7 +36,7 @@ def stop_requested(*, enabled: bool = True) -> Iterator[list[int]]:
         os.write(2, b"\nstopping after this interval; the run can be resumed\n")
 
     try:
-        previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)}
     except ValueError:  # not the main thread: signals stay with whoever owns them
         yield received
         return

@@ -7,8 +7,11 @@ from rlopt import experiment, protocol, random_policy, results, training
 from rlopt.protocol import FINAL, TUNING, Plan
 
 
-def run(plan: Plan, folder: Path | None = None, progress: bool = True) -> Path:
+def run(plan: Plan, folder: Path | None = None, progress: bool = True, launch: experiment.Launch | None = None) -> Path:
     """Trains everything that a plan asks for and that the folder does not hold.
+
+    launch: trains populations elsewhere; then those of all optimizers that rates are chosen from come first, and then
+      all reported ones. None: here.
 
     Returns:
       The folder.
@@ -25,6 +28,8 @@ def run(plan: Plan, folder: Path | None = None, progress: bool = True) -> Path:
     folder = folder or results.new_folder(f"benchmark-{plan.agent}-{plan.suite}")
     protocol.write_plan(folder, plan)
     protocol.play_randomly(folder, plan, random_policy.play)
+    if launch is not None:
+        _launch(launch, plan, folder)
     for optimizer in plan.all_optimizers:
         for env_id in plan.environments:
             config = plan.tuning_config(optimizer, env_id)
@@ -38,3 +43,21 @@ def run(plan: Plan, folder: Path | None = None, progress: bool = True) -> Path:
             for rates in one_by_one or ((),):
                 experiment.train_population(place, plan.config(optimizer, env_id, rates=rates), progress)
     return folder
+
+
+def _launch(launch: experiment.Launch, plan: Plan, folder: Path) -> None:
+    """Trains everything in two batches, since the second one's learning rates are chosen from the first."""
+    cells = [(optimizer, env_id) for optimizer in plan.all_optimizers for env_id in plan.environments]
+    tuning = {
+        protocol.place(folder, TUNING, env_id, optimizer): plan.tuning_config(optimizer, env_id)
+        for optimizer, env_id in cells
+    }
+    launch(folder, {place: config for place, config in tuning.items() if config.rates})
+    choices = {optimizer: protocol.choice(folder, plan, optimizer) for optimizer in plan.all_optimizers}
+    final = {
+        protocol.place(folder, FINAL, env_id, optimizer): plan.config(
+            optimizer, env_id, rates=choices[optimizer].rates(env_id)
+        )
+        for optimizer, env_id in cells
+    }
+    launch(folder, final)

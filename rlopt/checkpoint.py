@@ -55,7 +55,8 @@ def save(folder: Path, config: TrainConfig, progress: Progress) -> None:
     payload = flax.serialization.msgpack_serialize(jax.tree.map(np.asarray, contents._asdict()))
     if newest.exists():
         newest.replace(previous)
-    sealed.write(newest, {"format": FORMAT, "settings": settings(config)}, payload)
+    header = {"format": FORMAT, "settings": settings(config), "devices": _num_devices(progress.state)}
+    sealed.write(newest, header, payload)
 
 
 def load(folder: Path, config: TrainConfig, template: Any) -> Progress | None:
@@ -67,6 +68,9 @@ def load(folder: Path, config: TrainConfig, template: Any) -> Progress | None:
       folder: of the run.
       config: of the run as it is to go on.
       template: a state like the one to read, on the devices where it is to be.
+
+    Warns:
+      RuntimeWarning: if it was written with another number of devices.
 
     Raises:
       ValueError: if the checkpoint belongs to other settings, or if every file is damaged.
@@ -81,6 +85,14 @@ def load(folder: Path, config: TrainConfig, template: Any) -> Progress | None:
         # A setting that did not exist when the file was written stood at what is its default now.
         defaults = settings(TrainConfig(agent=config.agent, hyper=type(config.hyper)()))
         sealed.check_settings(str(path), _completed(header["settings"], defaults), settings(config))
+        here = _num_devices(template)
+        if header.get("devices", here) != here:
+            warnings.warn(
+                f"{path} was written on {header['devices']} device(s), and the run goes on with {here}: its numbers "
+                "will differ from those of an undisturbed run in the last bits",
+                RuntimeWarning,
+                stacklevel=2,
+            )
         found = flax.serialization.msgpack_restore(payload)
         state = flax.serialization.from_state_dict(_plain_keys(template), found.pop("state"))
         found["stopped"] = found["stopped"].copy()  # what is read cannot be written to
@@ -105,6 +117,11 @@ def _completed(found: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any
         if isinstance(value, dict) and isinstance(defaults.get(name), dict)
     }
     return defaults | found | nested
+
+
+def _num_devices(state: Any) -> int:
+    """How many devices share a state."""
+    return len(jax.tree.leaves(state)[0].sharding.device_set)
 
 
 def _is_key(x: Any) -> bool:

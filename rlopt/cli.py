@@ -70,6 +70,10 @@ def _num_devices(command: Any) -> int | None:
     if isinstance(command, Train):
         populations = (command.config.seeds,)
     elif isinstance(command, Resume):
+        if command.devices is not None:
+            if command.devices < 1:
+                raise ValueError(f"devices must be at least 1, got {command.devices}")
+            return command.devices
         try:
             found = json.loads((command.folder / "config.json").read_text(encoding="utf-8"))
             populations = (int(found["seeds"]) * max(1, len(found.get("rates", ()))),)
@@ -84,7 +88,10 @@ def main(args: list[str] | None = None) -> int:
     """Runs one command; returns the exit status: 2 refused input, 130 stopped on request, 1 broke off by a fault."""
     try:
         command = _parse(sys.argv[1:] if args is None else args)
-        runtime.configure(num_devices=_num_devices(command), concurrent=isinstance(command, MetaTrain))
+        if getattr(command, "launcher", "none") == "none":  # else jobs train, with the environment as it is
+            exactly = isinstance(command, Resume) and command.devices is not None
+            concurrent = isinstance(command, MetaTrain)
+            runtime.configure(num_devices=_num_devices(command), concurrent=concurrent, exactly=exactly)
         command.run()
     except (ValueError, OSError) as error:
         print(f"rlopt: {error}", file=sys.stderr)

@@ -1,7 +1,7 @@
 """Runs on disk: train one population, compare several, sweep learning rates, with tables and plots."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +9,12 @@ from rich.console import Console
 from rich.table import Table
 
 from metatrain import sealed
-from rlopt import checkpoint, plotting, results, training
+from rlopt import checkpoint, labels, plotting, protocol, results, training
 from rlopt.config import TrainConfig
+
+SENSITIVITY = "sensitivity.png"
+# Trains populations, each in its folder, somewhere else; the first argument is the folder of all (`rlopt.launcher`).
+Launch = Callable[[Path, Mapping[Path, TrainConfig]], None]
 
 
 def run(config: TrainConfig, folder: Path | None = None, progress: bool = True) -> results.Run:
@@ -33,7 +37,7 @@ def run(config: TrainConfig, folder: Path | None = None, progress: bool = True) 
 
 
 def resume(folder: Path, progress: bool = True) -> list[results.Run]:
-    """Goes on with an unfinished run, or with one optimizer's part of a sweep.
+    """Goes on with an unfinished run, or with one optimizer's part of a sweep, whose plot is drawn anew.
 
     Raises:
       ValueError: for a folder without one.
@@ -42,46 +46,54 @@ def resume(folder: Path, progress: bool = True) -> list[results.Run]:
     config = results.read_config(folder)
     if checkpoint.exists(folder.parent) and (folder.parent / results.CONFIG).is_file():
         raise ValueError(f"{folder} is part of an unfinished sweep; resume {folder.parent}")
-    if all(results.is_finished(place) for place, _ in _places(folder, config)):
+    if is_finished(folder, config):
         raise ValueError(f"{folder} holds a finished run")
-    return _run_into(folder, config, progress)
+    runs = _run_into(folder, config, progress)
+    _redraw_sweep(folder.absolute().parent)
+    return runs
 
 
-def compare(configs: Sequence[TrainConfig], folder: Path | None = None, progress: bool = True) -> list[results.Run]:
+def compare(
+    configs: Sequence[TrainConfig], folder: Path | None = None, progress: bool = True, launch: Launch | None = None
+) -> list[results.Run]:
     """Trains one population per configuration, each in a folder of its own, and draws them together.
 
     What a folder given holds of the same comparison is not done again: finished runs are taken, others gone on with.
+    launch: trains the populations elsewhere; None: here.
 
     Raises:
       ValueError: as `run`, for every configuration before the first is trained; and for an optimizer named twice.
       Unfinished: as `training.train`.
     """
-    folder, runs = _train_all(configs, folder, "compare", progress)
+    folder, runs = _train_all(configs, folder, "compare", progress, launch)
     plotting.learning_curves(runs, folder / results.PLOTS / "learning_curves.png")
     return runs
 
 
 def sweep(
-    configs: Sequence[TrainConfig], folder: Path | None = None, progress: bool = True
+    configs: Sequence[TrainConfig], folder: Path | None = None, progress: bool = True, launch: Launch | None = None
 ) -> tuple[list[results.Run], Path]:
     """Trains every learning rate of every configuration, and draws final returns over the rates.
 
     All rates and seeds of an optimizer are one program; each rate leaves a run folder of its own. What a folder given
-    holds of the same sweep is not done again, also if rates or optimizers have been added since.
+    holds of the same sweep is not done again, also if rates or optimizers have been added since. launch: as `compare`.
 
     Returns:
       The runs, and where the plot lies.
 
     Raises: as `compare`.
     """
-    folder, runs = _train_all(configs, folder, "sweep", progress)
-    plot = folder / results.PLOTS / "sensitivity.png"
+    folder, runs = _train_all(configs, folder, "sweep", progress, launch)
+    plot = folder / results.PLOTS / SENSITIVITY
     plotting.sensitivity(runs, plot)
     return runs, plot
 
 
 def draw(folders: Sequence[Path], plot: Path) -> list[results.Run]:
     """Draws the learning curves of finished runs together, whichever commands made them.
+
+    Returns:
+      The runs, as `labels.tell_apart`.
 
     Raises:
       ValueError: for folders without a finished run, or with runs of different agents or environments.
@@ -93,6 +105,7 @@ def draw(folders: Sequence[Path], plot: Path) -> list[results.Run]:
         raise ValueError(
             f"only runs of one agent on one environment go into one plot, got {found or 'no finished run'}"
         )
+    runs = labels.tell_apart(runs)
     plotting.learning_curves(runs, plot)
     return runs
 
@@ -104,12 +117,32 @@ def train_population(folder: Path, config: TrainConfig, progress: bool = True) -
       ValueError: for a folder with something else.
       Unfinished: as `training.train`.
     """
-    _check_folder(folder, config, finished=True)
+    check_population(folder, config)
     return _run_into(folder, config, progress, draw=False)
 
 
+def check_population(folder: Path, config: TrainConfig) -> None:
+    """Refuses a folder that holds something else than (a part of) a population; ValueError."""
+    _check_folder(folder, config, finished=True)
+
+
+def is_finished(folder: Path, config: TrainConfig) -> bool:
+    """Whether a folder holds finished runs of all of a population."""
+    return all(results.is_finished(place) for place, _ in _places(folder, config))
+
+
+def prepare(folder: Path, config: TrainConfig) -> None:
+    """Writes what `resume` needs to train a population into its folder.
+
+    What was stopped in the middle there keeps its own rates: its checkpoint is of those.
+    """
+    check_population(folder, config)
+    if not checkpoint.exists(folder):
+        results.write_config(folder, config)
+
+
 def _train_all(
-    configs: Sequence[TrainConfig], folder: Path | None, kind: str, progress: bool
+    configs: Sequence[TrainConfig], folder: Path | None, kind: str, progress: bool, launch: Launch | None
 ) -> tuple[Path, list[results.Run]]:
     """Trains what is missing of several configurations, after every check that needs no training; folder and runs."""
     names = [results.safe_name(config.optimizer) for config in configs]
@@ -120,6 +153,8 @@ def _train_all(
         if folder is not None:
             _check_folder(folder / name, config, finished=True)
     folder = folder or results.new_folder(f"{kind}-{configs[0].agent}-{configs[0].env}")
+    if launch is not None:
+        launch(folder, {folder / name: config for name, config in zip(names, configs, strict=True)})
     runs = [_run_into(folder / name, config, progress) for name, config in zip(names, configs, strict=True)]
     return folder, [one for cells in runs for one in cells]
 
@@ -129,6 +164,27 @@ def _places(folder: Path, config: TrainConfig) -> list[tuple[Path, TrainConfig]]
     if not config.rates:
         return [(folder, config)]
     return [(folder / results.rate_name(cell.learning_rate), cell) for cell in config.cells]
+
+
+def _redraw_sweep(folder: Path) -> None:
+    """Draws final returns over the rates, if a folder holds a sweep that is complete or was drawn before."""
+    parts = {}
+    for path in sorted(folder.glob(f"*/{results.CONFIG}")):
+        try:
+            config = results.read_config(path.parent)
+        except ValueError:
+            return  # no sweep of this version, and what was to be trained is
+        if path.parent.name != results.safe_name(config.optimizer):
+            return  # some folder of runs
+        parts[path.parent] = config
+    if len({(config.agent, config.env) for config in parts.values()}) != 1:
+        return
+    plot = folder / results.PLOTS / SENSITIVITY
+    complete = any(config.rates for config in parts.values()) and all(is_finished(*part) for part in parts.items())
+    # A benchmark's folders look alike, and it draws other plots.
+    in_benchmark = any((parent / protocol.PLAN).is_file() for parent in folder.parents)
+    if (complete or plot.is_file()) and not in_benchmark:
+        plotting.sensitivity(results.find_runs(list(parts)), plot)
 
 
 def _check_folder(folder: Path, config: TrainConfig, finished: bool) -> None:
@@ -194,8 +250,10 @@ def _train_into(folder: Path, config: TrainConfig, progress: bool, draw: bool) -
 def table(runs: Sequence[results.Run]) -> Table:
     """Final returns per run: IQM over seeds, 95 % interval, best and worst seed."""
     first = runs[0].summary
+    steps = [f"{count:,}" for count in sorted({run.summary["env_steps"] for run in runs})]
+    shown = steps[0] if len(steps) == 1 else f"{steps[0]} to {steps[-1]}"
     rendered = Table(
-        title=f"{first['agent'].upper()} on {first['env_id']}, {first['env_steps']:,} steps per seed: "
+        title=f"{first['agent'].upper()} on {first['env_id']}, {shown} steps per seed: "
         "return in the last tenth of training"
     )
     rendered.add_column("optimizer", overflow="fold", min_width=9)
@@ -209,7 +267,8 @@ def table(runs: Sequence[results.Run]) -> Table:
 def _cells(summary: dict[str, Any]) -> list[str]:
     finals = [value for value in summary["final_returns"] if value is not None]
     stopped = len(summary["stopped_seeds"])
-    notes = [f"{stopped} not finite"] if stopped else []
+    notes = [summary["apart"]] if summary.get("apart") else []
+    notes += [f"{stopped} not finite"] if stopped else []
     if summary["final_return_iqm"] is None:
         notes.append(f"{summary['seeds'] - len(finals)} without an episode")
         scores = ["-"] * 4

@@ -66,6 +66,18 @@ def make(
     return factory
 
 
+def option_names(name: str) -> tuple[str, ...]:
+    """The options that an optimizer takes; of a user's function, all its named parameters but the first.
+
+    Raises:
+      ValueError: for an unknown name, or a function that cannot be imported.
+    """
+    info = look_up(name)
+    if name in catalog.OPTIMIZERS:
+        return tuple(info.options)
+    return tuple(inspect.signature(_import(info.factory)).parameters)[1:]
+
+
 def theta_sha256(name: str, theta: Path | None = None) -> str | None:
     """SHA-256 of the weights that `make` would use, as on their card; None for a rule without weights."""
     if not look_up(name).learned:

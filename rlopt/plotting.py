@@ -31,7 +31,8 @@ def learning_curves(runs: Sequence[Run], path: Path) -> None:
         bands = [bootstrap(column, resamples=500) for column in returns[:, full].T]
         summary = run.summary
         rate = summary["learning_rate"]
-        label = f"{summary['optimizer']} ({'no learning rate' if rate is None else f'learning rate {rate:g}'})"
+        apart = f", {summary['apart']}" if summary.get("apart") else ""
+        label = f"{summary['optimizer']} ({'no learning rate' if rate is None else f'learning rate {rate:g}'}{apart})"
         if np.any(run.stopped >= 0):
             label += f", {np.sum(run.stopped >= 0)} of {len(run.stopped)} seeds not finite"
         steps = run.steps[full]
@@ -69,7 +70,8 @@ def curve_grid(runs: Sequence[Run], path: Path) -> None:
 def sensitivity(runs: Sequence[Run], path: Path) -> None:
     """Final return over learning rate: IQM over seeds with a bootstrap 95 % band, one line per optimizer.
 
-    The part of a line within a tenth of its best is thick. What takes no learning rate is a dashed line.
+    The part of a line within a tenth of its best is thick. What takes no learning rate is a dashed line. A rate at
+    which a seed has no final return is a cross at the bottom: lines end before it, as does the thick part.
     """
     names = list(dict.fromkeys(run.summary["optimizer"] for run in runs))
     figure = Figure(figsize=(7.2, 4.4 + 0.2 * len(names)), layout="constrained")
@@ -77,33 +79,46 @@ def sensitivity(runs: Sequence[Run], path: Path) -> None:
     axes = figure.add_subplot()
     for i, name in enumerate(names):
         colour, dashes = _look(i)
-        mine = [run for run in runs if run.summary["optimizer"] == name and np.all(np.isfinite(run.final))]
-        bands = [bootstrap(run.final) for run in mine]
-        if not mine:
+        mine = [run for run in runs if run.summary["optimizer"] == name]
+        known = np.asarray([np.all(np.isfinite(run.final)) for run in mine])
+        if not np.any(known):
             axes.plot([], [], color=colour, label=f"{name}: no result")
             continue
         if mine[0].summary["learning_rate"] is None:
-            axes.axhline(
-                bands[0].estimate, color=colour, linestyle="--", linewidth=1.5, label=f"{name} (takes no rate)"
-            )
+            band = bootstrap(mine[int(np.argmax(known))].final)
+            axes.axhline(band.estimate, color=colour, linestyle="--", linewidth=1.5, label=f"{name} (takes no rate)")
             # Its interval stands at the right edge: over the whole width it would hide the others'.
             edge = axes.get_yaxis_transform()
-            axes.vlines(0.985 - 0.015 * i, *bands[0][1:], color=colour, linewidth=4, alpha=0.5, transform=edge)
+            axes.vlines(0.985 - 0.015 * i, *band[1:], color=colour, linewidth=4, alpha=0.5, transform=edge)
             continue
         order = np.argsort([run.summary["learning_rate"] for run in mine])
-        rates = np.asarray([mine[k].summary["learning_rate"] for k in order])
-        estimates, lows, highs = np.asarray([bands[k] for k in order]).T
-        low, high = tolerance_window(rates, estimates)
+        rates, known = np.asarray([mine[k].summary["learning_rate"] for k in order]), known[order]
+        bands = np.asarray([bootstrap(mine[k].final) if known[j] else (np.nan,) * 3 for j, k in enumerate(order)])
+        # NaN in between ends a line and its band.
+        axes.plot(rates, bands[:, 0], f"o{dashes}", color=colour, linewidth=1, markersize=4)
+        axes.fill_between(rates, *bands[:, 1:].T, color=colour, alpha=0.2, linewidth=0)
+        best = int(np.nanargmax(bands[:, 0]))
+        around = _around(best, known)
+        low, high = tolerance_window(rates[around], bands[around, 0])
         label = f"{name}: within 10 % of its best from {low:.2g} to {high:.2g}"
-        axes.plot(rates, estimates, f"o{dashes}", color=colour, linewidth=1, markersize=4)
+        if not np.all(known):
+            label += f"; no result at {', '.join(f'{rate:g}' for rate in rates[~known])}"
+            bottom = np.full(np.sum(~known), 0.02)
+            axes.plot(rates[~known], bottom, "x", color=colour, transform=axes.get_xaxis_transform(), clip_on=False)
         inside = np.geomspace(low, high, 50)
-        line = np.interp(np.log(inside), np.log(rates), estimates)
+        line = np.interp(np.log(inside), np.log(rates[around]), bands[around, 0])
         axes.plot(inside, line, dashes, color=colour, linewidth=3, label=label)
-        axes.fill_between(rates, lows, highs, color=colour, alpha=0.2, linewidth=0)
     axes.set_xscale("log")
     axes.set_xlabel("learning rate")
     axes.set_ylabel("return in the last tenth of training")
     _finish(figure, axes, runs, path)
+
+
+def _around(i: int, known: np.ndarray) -> slice:
+    """The stretch of known points around the i-th, one of them; known: bool [R]."""
+    unknown = np.flatnonzero(~known)
+    before, after = unknown[unknown < i], unknown[unknown > i]
+    return slice(before[-1] + 1 if before.size else 0, after[0] if after.size else len(known))
 
 
 def _finish(figure: Figure, axes: Axes, runs: Sequence[Run], path: Path) -> None:

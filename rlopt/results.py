@@ -156,7 +156,7 @@ def read_run(folder: Path) -> Run:
 
 
 def find_runs(folders: Sequence[Path]) -> list[Run]:
-    """Every finished run in and below some folders, in the order of the folders.
+    """Every finished run in and below some folders, once, in the order of the folders.
 
     Warns:
       RuntimeWarning: naming a run that is not finished and left out.
@@ -164,19 +164,31 @@ def find_runs(folders: Sequence[Path]) -> list[Run]:
     Raises:
       ValueError: for a folder without any run.
     """
-    runs = []
+    runs, taken = [], set()
     for folder in folders:
         below = sorted(path.parent for path in folder.rglob(CONFIG))
-        # A sweep's own folder has settings, too; its runs lie below it.
-        places = [place for place in below if not any(place in other.parents for other in below)]
+        # A sweep's own folder has settings, too; its runs lie below it, as soon as it has begun.
+        begun = {parent for place in below for parent in place.parents}
+        places = [place for place in below if not (_is_sweep(place) and place in begun)]
         if not places:
             raise ValueError(f"{folder} holds no run")
         for place in places:
+            if place.resolve() in taken:
+                continue
+            taken.add(place.resolve())
             if is_finished(place):
                 runs.append(read_run(place))
             else:
                 warnings.warn(f"{place} holds an unfinished run; it is left out", RuntimeWarning, stacklevel=2)
     return runs
+
+
+def _is_sweep(folder: Path) -> bool:
+    """Whether a folder's settings are of several learning rates."""
+    try:
+        return bool(json.loads((folder / CONFIG).read_text(encoding="utf-8")).get("rates"))
+    except (ValueError, AttributeError):
+        return False
 
 
 def read_config(folder: Path) -> TrainConfig:

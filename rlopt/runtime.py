@@ -19,14 +19,15 @@ def num_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
 
 
-def devices_for(seeds: int, available: int | None = None) -> int:
+def devices_for(seeds: int, available: int | None = None, cores: int | None = None) -> int:
     """As many of the available devices as divide the seeds evenly.
 
     available: None: as many as it takes to keep every core busy, though no more than twice the cores. Three seeds on
       two cores thus get three devices (1.9 times the rate of one: PPO on Pong).
+    cores: default: those of this process.
     """
     if available is None:
-        cores = num_cores()
+        cores = cores or num_cores()
         enough = [n for n in range(cores, 2 * cores + 1) if seeds % n == 0]
         if enough:
             return enough[0]
@@ -46,13 +47,14 @@ def cache_folder() -> Path:
     return root / "rlopt" / f"xla-{kind}"
 
 
-def configure(num_devices: int | None = None, *, concurrent: bool = False) -> None:
+def configure(num_devices: int | None = None, *, concurrent: bool = False, exactly: bool = False) -> None:
     """Sets up XLA: one host device per core (or `num_devices`), CPU settings, a cache of compiled programs.
 
     num_devices: no more than are used (`devices_for`): on two cores a second, idle device costs a quarter more
       processor time (PPO on CartPole, one seed).
     concurrent: let XLA reorder a program's operations to run some at the same time. With several devices that makes
     meta-training 1.2 times faster; training agents, and anything on one device, is slower with it.
+    exactly: num_devices counts, whatever number XLA_FLAGS has.
 
     What the user has set in XLA_FLAGS, NPROC or JAX_COMPILATION_CACHE_DIR stays as it is
     (JAX_ENABLE_COMPILATION_CACHE=false turns the cache off). Accelerators are not affected.
@@ -63,6 +65,8 @@ def configure(num_devices: int | None = None, *, concurrent: bool = False) -> No
     if "jax" in sys.modules:
         raise RuntimeError("runtime.configure must be called before jax is imported")
     present = os.environ.get("XLA_FLAGS", "")
+    if exactly:
+        present = " ".join(flag for flag in present.split() if flag.split("=")[0] != _COUNT_FLAG)
     count = num_devices or num_cores()
     scheduler = str(concurrent and count > 1).lower()
     wanted = [_SINGLE_THREAD_FLAG, f"{_SCHEDULER_FLAG}={scheduler}", f"{_COUNT_FLAG}={count}"]

@@ -1,7 +1,8 @@
 """Commands that judge optimizers on suites of environments, and report."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import tyro
 
@@ -35,6 +36,10 @@ class Benchmark:
     """Environment steps per seed; default: the suite's."""
     out: Path | None = None
     """Folder; default: a new one under runs/. The same command with the same folder does what is missing."""
+    launcher: Literal["none", "local", "slurm"] = "none"
+    """Where populations are trained: here, or each as a job, in other processes of this machine or under SLURM."""
+    launcher_options: dict[str, str] = field(default_factory=dict)
+    """For submitit, such as `--launcher-options partition long timeout_min 240 cpus_per_task 8`."""
 
     @property
     def plan(self) -> Plan:
@@ -60,10 +65,11 @@ class Benchmark:
 
     def run(self) -> None:
         """Trains what is missing, writes the report."""
-        from rlopt import benchmark
+        from rlopt import benchmark, launcher
         from rlopt.report import write
 
-        folder = benchmark.run(self.plan, self.out)
+        launch = launcher.make(self.launcher, self.launcher_options)
+        folder = benchmark.run(self.plan, self.out, launch=launch)
         print(f"report: {write.write([folder])}")
 
 

@@ -1,5 +1,6 @@
 """Commands that train agents, or use trained ones."""
 
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Generic, Literal
@@ -33,13 +34,16 @@ class Resume:
     """Go on with a training run that was stopped or killed."""
 
     folder: tyro.conf.Positional[Path]
-    """Run folder, as `rlopt train` leaves it."""
+    """Run folder, as `rlopt train` leaves it; of a sweep, the folder of an optimizer."""
+    devices: int | None = None
+    """CPU devices to share the runs, with a core each; default: as many as keep every core busy."""
 
     def run(self) -> None:
         """Trains to the end, prints the table."""
         from rlopt import experiment, results
 
-        finished = experiment.resume(self.folder)
+        # In a file, as a job's log is one, a progress bar is a line per second.
+        finished = experiment.resume(self.folder, progress=sys.stderr.isatty())
         experiment.show(finished, finished[0].folder / results.PLOTS / "learning_curve.png")
 
 
@@ -59,6 +63,14 @@ class _Several(Generic[Hyper]):
     """Seed of the first run; the others follow on."""
     out: Path | None = None
     """Run folder; default: a new one under runs/. The same command with the same folder does what is missing."""
+    options: dict[str, float] = field(default_factory=dict)
+    """What optimizers are told besides, such as `--options weight_decay 0.1`: those that have an option of the name."""
+    theta: dict[str, Path] = field(default_factory=dict)
+    """Weight files for learned optimizers, in place of the packaged ones: `--theta celo2 mine.theta`."""
+    launcher: Literal["none", "local", "slurm"] = "none"
+    """Where populations are trained: here, or each as a job, in other processes of this machine or under SLURM."""
+    launcher_options: dict[str, str] = field(default_factory=dict)
+    """For submitit, such as `--launcher-options partition long timeout_min 240 cpus_per_task 8`."""
     preset: Literal["default", "fast"] = "default"
     """What all other settings start from. fast: Atari games with few cores (a quarter of the pixels)."""
     atari: AtariConfig = field(default_factory=AtariConfig)
@@ -66,7 +78,10 @@ class _Several(Generic[Hyper]):
     hyper: Annotated[Hyper, tyro.conf.arg(name="")] = field(default_factory=presets.CONFIGS["ppo"])  # type: ignore[assignment]
 
     def config(self, optimizer: str, **changes: Any) -> TrainConfig:
-        """The population of an optimizer."""
+        """The population of an optimizer; ValueError for an unknown one."""
+        from rlopt import optimizers
+
+        takes = optimizers.option_names(optimizer)
         return TrainConfig(
             agent=self.agent,
             env=self.env,
@@ -76,16 +91,31 @@ class _Several(Generic[Hyper]):
             preset=self.preset,
             atari=self.atari,
             hyper=self.hyper,
+            options={name: value for name, value in self.options.items() if name in takes},
+            theta=self.theta.get(optimizer),
             **changes,
         )
+
+    def check(self) -> None:
+        """Refuses options and weights that would be of no optimizer; ValueError."""
+        from rlopt import optimizers
+
+        names = list(dict.fromkeys(name for one in self.optimizers for name in optimizers.option_names(one)))
+        among = ", ".join(self.optimizers)
+        for option in self.options:
+            if option not in names:
+                raise ValueError(f"none of {among} has an option {option!r}; there are {', '.join(names) or 'none'}")
+        for optimizer in self.theta:
+            if optimizer not in self.optimizers:
+                raise ValueError(f"theta was given for {optimizer!r}, which is not compared; there are {among}")
 
 
 @dataclass(frozen=True)
 class Compare(_Several[Hyper]):
     """Train one population per optimizer on the same seeds; one table, one plot."""
 
-    learning_rates: tuple[float, ...] = ()
-    """One learning rate per optimizer, in the same order; default: each optimizer's own."""
+    learning_rates: tuple[float | Literal["none"], ...] = ()
+    """One learning rate per optimizer, in the same order; default, and `none`: the optimizer's own, if it takes any."""
 
     @property
     def populations(self) -> tuple[int, ...]:
@@ -99,13 +129,14 @@ class Compare(_Several[Hyper]):
                 f"{len(self.learning_rates)} learning rates were given for {len(self.optimizers)} optimizers; "
                 "give one for each, or none"
             )
-        from rlopt import experiment, results
+        from rlopt import experiment, launcher, results
 
-        rates = self.learning_rates or (None,) * len(self.optimizers)
+        self.check()
+        rates = [None if rate == "none" else rate for rate in self.learning_rates] or [None] * len(self.optimizers)
         configs = [
             self.config(optimizer, learning_rate=rate) for optimizer, rate in zip(self.optimizers, rates, strict=True)
         ]
-        runs = experiment.compare(configs, self.out)
+        runs = experiment.compare(configs, self.out, launch=launcher.make(self.launcher, self.launcher_options))
         experiment.show(runs, runs[0].folder.parent / results.PLOTS / "learning_curves.png")
 
 
@@ -134,13 +165,15 @@ class Sweep(_Several[Hyper]):
     def run(self) -> None:
         """Trains what is missing, writes the run folders, prints the table."""
         from celo2.names import check_known
-        from rlopt import experiment, optimizers
+        from rlopt import experiment, launcher, optimizers
 
         check_known("agent", self.agent, presets.AGENTS)
         for name in self.optimizers:
             optimizers.look_up(name)
+        self.check()
         configs = [self.config(optimizer, rates=self.rates(optimizer)) for optimizer in self.optimizers]
-        experiment.show(*experiment.sweep(configs, self.out))
+        launch = launcher.make(self.launcher, self.launcher_options)
+        experiment.show(*experiment.sweep(configs, self.out, launch=launch))
 
 
 @dataclass(frozen=True)

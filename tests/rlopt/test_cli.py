@@ -13,7 +13,7 @@ import pytest
 
 import celo2
 from celo2 import scheduler
-from rlopt import cli, evaluation, presets, results, runtime
+from rlopt import cli, evaluation, experiment, presets, results, runtime
 
 TINY = ["--total-steps", "2048", "--num-envs", "4", "--rollout-length", "32", "--minibatches", "2", "--hidden", "8"]
 
@@ -45,6 +45,17 @@ def test_help_needs_no_jax(command):
         (["train", "ppo", "--theta", "no.theta"], "No such file or directory: 'no.theta'"),
         (["compare", "ppo", "--optimizers", "adam", "--learning-rates", "1", "2"], "give one for each, or none"),
         (["compare", "ppo", "--optimizers", "adam", "adam"], "each optimizer may be named once"),
+        (["compare", "ppo", "--optimizers", "adamm"], "unknown optimizer 'adamm'"),
+        (
+            ["compare", "ppo", "--optimizers", "adam", "sgd", "--options", "weight_decay", "1"],
+            "none of adam, sgd has an option 'weight_decay'; there are b1, b2, eps, momentum",
+        ),
+        (
+            ["sweep", "ppo", "--optimizers", "adam", "--theta", "celo2", "x.theta"],
+            "theta was given for 'celo2', which is not compared; there are adam",
+        ),
+        (["compare", "ppo", "--optimizers", "adam", "--theta", "adam", "x.theta"], "'adam' has no weights to load"),
+        (["compare", "ppo", "--optimizers", "celo", "--learning-rates", "1"], "celo takes no learning rate, got 1.0"),
         (["train", "ppo", "--seed", "5000000000"], "seed must lie in [0, 2**32 - seeds], got 5000000000"),
         (["train", "ppo", "--theta", "."], "Is a directory"),
         (["train", "ppo", "--optimizer", "celo", "--learning-rate", "1"], "celo takes no learning rate, got 1.0"),
@@ -138,6 +149,31 @@ def test_a_class_in_the_current_folder_is_an_environment(tmp_path):
     done = subprocess.run([script, "train", "ppo", *flags], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert results.read_run(tmp_path / "run").summary["env_id"] == "own_env:Mine"
+
+
+def test_each_optimizer_of_a_comparison_gets_the_options_weights_and_rates_that_are_its_own(tmp_path, monkeypatch):
+    (tmp_path / "own_rule.py").write_text("import optax\ndef rule(rate, b1=0.5):\n    return optax.adam(rate, b1=b1)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(runtime, "configure", lambda **settings: None)
+    monkeypatch.setattr(experiment, "show", lambda *arguments: None)
+    trained = []
+
+    def keep(configs, *arguments, **options):
+        trained.extend(configs)
+        return [results.Run(tmp_path, None, None, None, None, {})], tmp_path
+
+    monkeypatch.setattr(experiment, "compare", lambda *a, **k: keep(*a, **k)[0])
+    monkeypatch.setattr(experiment, "sweep", keep)
+    settings = ["--optimizers", "adamw", "sgd", "celo2", "celo", "own_rule:rule", "--theta", "celo2", "mine.theta"]
+    settings += ["--options", "weight_decay", "0.3", "b1", "0.8", "momentum", "0.7"]
+    assert cli.main(["compare", "ppo", *settings, "--learning-rates", "0.1", "none", "0.2", "none", "0.3"]) == 0
+    wanted = [{"weight_decay": 0.3, "b1": 0.8}, {"momentum": 0.7}, {}, {}, {"b1": 0.8}]
+    assert [config.options for config in trained] == wanted
+    assert [config.theta for config in trained] == [None, None, Path("mine.theta"), None, None]
+    assert [config.learning_rate for config in trained] == [0.1, None, 0.2, None, 0.3]
+    assert cli.main(["sweep", "ppo", *settings[:-1], "0.6", "--optimizers", "sgd", "celo2", "adamw"]) == 0
+    assert [config.options for config in trained[5:]] == [{"momentum": 0.6}, {}, {"weight_decay": 0.3, "b1": 0.8}]
+    assert trained[6].theta == Path("mine.theta")
 
 
 def test_a_finished_run_can_be_evaluated_and_others_are_refused(tmp_path, monkeypatch, capsys):

@@ -8,12 +8,13 @@ import signal
 import jax
 import numpy as np
 import pytest
+from jax.sharding import Mesh
 
 from agents import DQNConfig, PPOConfig, PQNConfig
 from envs import AtariConfig, atari
 from metatrain import sealed
 from metatrain.stopping import BrokeOff, Unfinished
-from rlopt import checkpoint, cli, experiment, results, runtime, training
+from rlopt import checkpoint, cli, experiment, population, results, runtime, training
 from rlopt.config import TrainConfig
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -145,6 +146,23 @@ def test_a_setting_that_is_newer_than_a_checkpoint_stood_at_its_default(tmp_path
         )
     experiment.run(config, folder, progress=False)
     assert results.is_finished(folder)
+
+
+def test_going_on_with_another_number_of_devices_is_said(tmp_path, monkeypatch):
+    config, folder = CONFIGS["ppo"], tmp_path / "run"
+    with pytest.raises(Unfinished):
+        run_until(monkeypatch, config, folder, 5, ask_to_stop)
+    path = folder / checkpoint.NAMES[0]
+    header, payload = sealed.read(path, checkpoint.FORMAT)
+    assert header.pop("devices") == 2
+    monkeypatch.setattr(population, "mesh_for", lambda members: Mesh(np.asarray(jax.devices()[:1]), (population.AXIS,)))
+    with (
+        pytest.warns(RuntimeWarning, match=r"written on 2 device\(s\), and the run goes on with 1"),
+        pytest.raises(SystemExit),
+    ):
+        run_until(monkeypatch, config, folder, 7, die)
+    sealed.write(path, header, payload)  # as before there was such a note: nothing is known, nothing is said
+    experiment.run(config, folder, progress=False)
 
 
 def test_other_settings_and_finished_runs_are_refused(tmp_path, monkeypatch, capsys):
