@@ -1,12 +1,14 @@
 """Commands that judge optimizers on suites of environments, and report."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
 from rlopt.plan import Plan
 from rlopt.suites import FACTORS
+from rlopt.tracking import PopulationTracking
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class Benchmark:
     """Environment steps per seed; default: the suite's."""
     out: Path | None = None
     """Folder; default: a new one under runs/. The same command with the same folder does what is missing."""
+    tracking: Annotated[PopulationTracking, tyro.conf.arg(name="")] = field(default_factory=PopulationTracking)
 
     @property
     def plan(self) -> Plan:
@@ -62,4 +65,5 @@ class Benchmark:
         """Trains what is missing."""
         from rlopt import benchmark
 
-        print(f"runs: {benchmark.run(self.plan, self.out)}")
+        with self.tracking.open() as tracker:
+            print(f"runs: {benchmark.run(self.plan, self.out, tracker=tracker)}")

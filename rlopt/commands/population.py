@@ -10,6 +10,7 @@ from envs.atari_config import AtariConfig
 from rlopt import presets
 from rlopt.config import Hyper, TrainConfig
 from rlopt.suites import FACTORS, candidate_rates
+from rlopt.tracking import PopulationTracking
 
 
 @dataclass(frozen=True)
@@ -19,13 +20,15 @@ class Train(Generic[Hyper]):
     config: Annotated[TrainConfig[Hyper], tyro.conf.arg(name="")] = field(default_factory=TrainConfig)
     out: Path | None = None
     """Run folder; default: a new one under runs/."""
+    tracking: Annotated[PopulationTracking, tyro.conf.arg(name="")] = field(default_factory=PopulationTracking)
 
     def run(self) -> None:
         """Trains, writes the run folder, prints the table."""
         from rlopt import experiment, results
 
-        finished = experiment.run(self.config, self.out)
-        experiment.show([finished], finished.folder / results.PLOTS / "learning_curve.png")
+        with self.tracking.open() as tracker:
+            finished = experiment.run(self.config, self.out, tracker=tracker)
+            experiment.show([finished], finished.folder / results.PLOTS / "learning_curve.png")
 
 
 @dataclass(frozen=True)
@@ -34,13 +37,15 @@ class Resume:
 
     folder: tyro.conf.Positional[Path]
     """Run folder, as `rlopt train` leaves it."""
+    tracking: Annotated[PopulationTracking, tyro.conf.arg(name="")] = field(default_factory=PopulationTracking)
 
     def run(self) -> None:
         """Trains to the end, prints the table."""
         from rlopt import experiment, results
 
-        finished = experiment.resume(self.folder)
-        experiment.show(finished, finished[0].folder / results.PLOTS / "learning_curve.png")
+        with self.tracking.open() as tracker:
+            finished = experiment.resume(self.folder, tracker=tracker)
+            experiment.show(finished, finished[0].folder / results.PLOTS / "learning_curve.png")
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,7 @@ class _Several(Generic[Hyper]):
     """What all other settings start from. fast: Atari games with few cores (a quarter of the pixels)."""
     atari: AtariConfig = field(default_factory=AtariConfig)
     """How Atari games are shown and played."""
+    tracking: Annotated[PopulationTracking, tyro.conf.arg(name="")] = field(default_factory=PopulationTracking)
     hyper: Annotated[Hyper, tyro.conf.arg(name="")] = field(default_factory=presets.CONFIGS["ppo"])  # type: ignore[assignment]
 
     def config(self, optimizer: str, **changes: Any) -> TrainConfig:
@@ -105,8 +111,9 @@ class Compare(_Several[Hyper]):
         configs = [
             self.config(optimizer, learning_rate=rate) for optimizer, rate in zip(self.optimizers, rates, strict=True)
         ]
-        runs = experiment.compare(configs, self.out)
-        experiment.show(runs, runs[0].folder.parent / results.PLOTS / "learning_curves.png")
+        with self.tracking.open() as tracker:
+            runs = experiment.compare(configs, self.out, tracker=tracker)
+            experiment.show(runs, runs[0].folder.parent / results.PLOTS / "learning_curves.png")
 
 
 @dataclass(frozen=True)
@@ -140,7 +147,8 @@ class Sweep(_Several[Hyper]):
         for name in self.optimizers:
             optimizers.look_up(name)
         configs = [self.config(optimizer, rates=self.rates(optimizer)) for optimizer in self.optimizers]
-        experiment.show(*experiment.sweep(configs, self.out))
+        with self.tracking.open() as tracker:
+            experiment.show(*experiment.sweep(configs, self.out, tracker=tracker))
 
 
 @dataclass(frozen=True)
