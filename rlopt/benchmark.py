@@ -3,11 +3,17 @@
 import dataclasses
 from pathlib import Path
 
-from rlopt import experiment, protocol, random_policy, results, training
+from rlopt import experiment, protocol, random_policy, results, tracking, training
 from rlopt.protocol import FINAL, TUNING, Plan
 
 
-def run(plan: Plan, folder: Path | None = None, progress: bool = True, launch: experiment.Launch | None = None) -> Path:
+def run(
+    plan: Plan,
+    folder: Path | None = None,
+    progress: bool = True,
+    tracker: tracking.Session | None = None,
+    launch: experiment.Launch | None = None,
+) -> Path:
     """Trains everything that a plan asks for and that the folder does not hold.
 
     launch: trains populations elsewhere; then those of all optimizers that rates are chosen from come first, and then
@@ -34,14 +40,16 @@ def run(plan: Plan, folder: Path | None = None, progress: bool = True, launch: e
         for env_id in plan.environments:
             config = plan.tuning_config(optimizer, env_id)
             if config.rates:
-                experiment.train_population(protocol.place(folder, TUNING, env_id, optimizer), config, progress)
+                place = protocol.place(folder, TUNING, env_id, optimizer)
+                experiment.train_population(place, config, progress, tracker, folder)
         choice = protocol.choice(folder, plan, optimizer)
         for env_id in plan.environments:
             place = protocol.place(folder, FINAL, env_id, optimizer)
             # One rate after the other: each is the same program as that of every other environment and rate.
             one_by_one = [(rate,) for rate in choice.rates(env_id)]
             for rates in one_by_one or ((),):
-                experiment.train_population(place, plan.config(optimizer, env_id, rates=rates), progress)
+                config = plan.config(optimizer, env_id, rates=rates)
+                experiment.train_population(place, config, progress, tracker, folder)
     return folder
 
 

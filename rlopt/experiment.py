@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from metatrain import sealed
-from rlopt import checkpoint, labels, plotting, protocol, results, training
+from rlopt import checkpoint, labels, plotting, protocol, results, tracking, training
 from rlopt.config import TrainConfig
 
 SENSITIVITY = "sensitivity.png"
@@ -17,7 +17,12 @@ SENSITIVITY = "sensitivity.png"
 Launch = Callable[[Path, Mapping[Path, TrainConfig]], None]
 
 
-def run(config: TrainConfig, folder: Path | None = None, progress: bool = True) -> results.Run:
+def run(
+    config: TrainConfig,
+    folder: Path | None = None,
+    progress: bool = True,
+    tracker: tracking.Session | None = None,
+) -> results.Run:
     """Trains a population into a run folder (default: a new one under runs/) and draws its learning curve.
 
     A folder with an unfinished run of the same settings is gone on with.
@@ -32,11 +37,11 @@ def run(config: TrainConfig, folder: Path | None = None, progress: bool = True) 
     if folder is not None:
         _check_folder(folder, config, finished=False)
     folder = folder or results.new_folder(f"{config.agent}-{config.env}-{config.optimizer}")
-    (finished,) = _run_into(folder, config, progress)
+    (finished,) = _run_into(folder, config, progress, tracker=tracker)
     return finished
 
 
-def resume(folder: Path, progress: bool = True) -> list[results.Run]:
+def resume(folder: Path, progress: bool = True, tracker: tracking.Session | None = None) -> list[results.Run]:
     """Goes on with an unfinished run, or with one optimizer's part of a sweep, whose plot is drawn anew.
 
     Raises:
@@ -48,13 +53,17 @@ def resume(folder: Path, progress: bool = True) -> list[results.Run]:
         raise ValueError(f"{folder} is part of an unfinished sweep; resume {folder.parent}")
     if is_finished(folder, config):
         raise ValueError(f"{folder} holds a finished run")
-    runs = _run_into(folder, config, progress)
+    runs = _run_into(folder, config, progress, tracker=tracker)
     _redraw_sweep(folder.absolute().parent)
     return runs
 
 
 def compare(
-    configs: Sequence[TrainConfig], folder: Path | None = None, progress: bool = True, launch: Launch | None = None
+    configs: Sequence[TrainConfig],
+    folder: Path | None = None,
+    progress: bool = True,
+    tracker: tracking.Session | None = None,
+    launch: Launch | None = None,
 ) -> list[results.Run]:
     """Trains one population per configuration, each in a folder of its own, and draws them together.
 
@@ -65,13 +74,17 @@ def compare(
       ValueError: as `run`, for every configuration before the first is trained; and for an optimizer named twice.
       Unfinished: as `training.train`.
     """
-    folder, runs = _train_all(configs, folder, "compare", progress, launch)
+    folder, runs = _train_all(configs, folder, "compare", progress, tracker, launch)
     plotting.learning_curves(runs, folder / results.PLOTS / "learning_curves.png")
     return runs
 
 
 def sweep(
-    configs: Sequence[TrainConfig], folder: Path | None = None, progress: bool = True, launch: Launch | None = None
+    configs: Sequence[TrainConfig],
+    folder: Path | None = None,
+    progress: bool = True,
+    tracker: tracking.Session | None = None,
+    launch: Launch | None = None,
 ) -> tuple[list[results.Run], Path]:
     """Trains every learning rate of every configuration, and draws final returns over the rates.
 
@@ -83,7 +96,7 @@ def sweep(
 
     Raises: as `compare`.
     """
-    folder, runs = _train_all(configs, folder, "sweep", progress, launch)
+    folder, runs = _train_all(configs, folder, "sweep", progress, tracker, launch)
     plot = folder / results.PLOTS / SENSITIVITY
     plotting.sensitivity(runs, plot)
     return runs, plot
@@ -110,15 +123,23 @@ def draw(folders: Sequence[Path], plot: Path) -> list[results.Run]:
     return runs
 
 
-def train_population(folder: Path, config: TrainConfig, progress: bool = True) -> list[results.Run]:
+def train_population(
+    folder: Path,
+    config: TrainConfig,
+    progress: bool = True,
+    tracker: tracking.Session | None = None,
+    root: Path | None = None,
+) -> list[results.Run]:
     """Trains what a folder does not hold yet of a population, one run folder per learning rate; draws nothing.
+
+    root: a folder above, for the names of the runs in trackers; default: the folder.
 
     Raises:
       ValueError: for a folder with something else.
       Unfinished: as `training.train`.
     """
     check_population(folder, config)
-    return _run_into(folder, config, progress, draw=False)
+    return _run_into(folder, config, progress, draw=False, tracker=tracker, root=root)
 
 
 def check_population(folder: Path, config: TrainConfig) -> None:
@@ -142,7 +163,12 @@ def prepare(folder: Path, config: TrainConfig) -> None:
 
 
 def _train_all(
-    configs: Sequence[TrainConfig], folder: Path | None, kind: str, progress: bool, launch: Launch | None
+    configs: Sequence[TrainConfig],
+    folder: Path | None,
+    kind: str,
+    progress: bool,
+    tracker: tracking.Session | None,
+    launch: Launch | None,
 ) -> tuple[Path, list[results.Run]]:
     """Trains what is missing of several configurations, after every check that needs no training; folder and runs."""
     names = [results.safe_name(config.optimizer) for config in configs]
@@ -155,7 +181,10 @@ def _train_all(
     folder = folder or results.new_folder(f"{kind}-{configs[0].agent}-{configs[0].env}")
     if launch is not None:
         launch(folder, {folder / name: config for name, config in zip(names, configs, strict=True)})
-    runs = [_run_into(folder / name, config, progress) for name, config in zip(names, configs, strict=True)]
+    runs = [
+        _run_into(folder / name, config, progress, tracker=tracker, root=folder)
+        for name, config in zip(names, configs, strict=True)
+    ]
     return folder, [one for cells in runs for one in cells]
 
 
@@ -203,7 +232,14 @@ def _check_folder(folder: Path, config: TrainConfig, finished: bool) -> None:
             _check_folder(place, cell, finished=True)
 
 
-def _run_into(folder: Path, config: TrainConfig, progress: bool, draw: bool = True) -> list[results.Run]:
+def _run_into(
+    folder: Path,
+    config: TrainConfig,
+    progress: bool,
+    draw: bool = True,
+    tracker: tracking.Session | None = None,
+    root: Path | None = None,
+) -> list[results.Run]:
     """Every cell of a population, trained if it has not been."""
     missing = [k for k, (place, _) in enumerate(_places(folder, config)) if not results.is_finished(place)]
     if missing:
@@ -212,12 +248,14 @@ def _run_into(folder: Path, config: TrainConfig, progress: bool, draw: bool = Tr
             rates = results.read_config(folder).rates
         else:
             rates = tuple(config.rates[k] for k in missing) if config.rates else ()
-        _train_into(folder, dataclasses.replace(config, rates=rates), progress, draw)
-        return _run_into(folder, config, progress, draw)
+        _train_into(folder, dataclasses.replace(config, rates=rates), progress, draw, tracker, root or folder)
+        return _run_into(folder, config, progress, draw, tracker, root)
     return [results.read_run(place) for place, _ in _places(folder, config)]
 
 
-def _train_into(folder: Path, config: TrainConfig, progress: bool, draw: bool) -> None:
+def _train_into(
+    folder: Path, config: TrainConfig, progress: bool, draw: bool, tracker: tracking.Session | None, root: Path
+) -> None:
     """Trains a population, and writes each of its cells into its run folder."""
     places = _places(folder, config)
     if config.rates:
@@ -232,14 +270,17 @@ def _train_into(folder: Path, config: TrainConfig, progress: bool, draw: bool) -
         return {name: value[mine] if isinstance(value, list) else value for name, value in row.items()}
 
     def append(row: dict[str, Any]) -> None:
-        for k, (place, _) in enumerate(places):
-            results.append_row(place, rows_of(k, row))
+        parts = [rows_of(k, row) for k in range(len(places))]
+        for (place, _), part in zip(places, parts, strict=True):
+            results.append_row(place, part)
+        report(parts)
 
     def rewrite(rows: list[dict[str, Any]]) -> None:
         for k, (place, _) in enumerate(places):
             results.write_rows(place, [rows_of(k, row) for row in rows])
 
-    history = training.train(config, progress=progress, folder=folder, on_interval=append, on_continue=rewrite)
+    with tracking.follow(tracker, [tracking.population(place, root, cell) for place, cell in places]) as report:
+        history = training.train(config, progress=progress, folder=folder, on_interval=append, on_continue=rewrite)
     for (place, cell), part in zip(places, training.split(history, config), strict=True):
         results.write_history(place, cell, part)
         if draw:

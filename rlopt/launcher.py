@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,13 +48,14 @@ class _Job:
     missed: int = 0
 
 
-def make(kind: str, options: Mapping[str, str]) -> "Launcher | None":
+def make(kind: str, options: Mapping[str, str], flags: Sequence[str] = ()) -> "Launcher | None":
     """The launcher of that kind; None: populations are trained in this process.
 
     Args:
       kind: one of KINDS.
       options: for submitit's `update_parameters`, without the prefix "slurm_": timeout_min, cpus_per_task, partition,
         ...
+      flags: for the `rlopt resume` of every job besides.
 
     Raises:
       ValueError: for an unknown kind, options that do not fit, a missing package, or a machine without SLURM.
@@ -65,7 +66,7 @@ def make(kind: str, options: Mapping[str, str]) -> "Launcher | None":
         if options:
             raise ValueError(f"launcher options need a launcher, got {dict(options)} without one")
         return None
-    launcher = Launcher(kind, _parsed(options))
+    launcher = Launcher(kind, _parsed(options), tuple(flags))
     with tempfile.TemporaryDirectory() as folder:  # what is wrong with the options shows before anything is trained
         launcher.executor(Path(folder))
     return launcher
@@ -73,10 +74,11 @@ def make(kind: str, options: Mapping[str, str]) -> "Launcher | None":
 
 @dataclass(frozen=True)
 class Launcher:
-    """Trains populations as jobs and waits for them. kind: "local" or "slurm". options: as `make`, parsed."""
+    """Trains populations as jobs, and waits for them. kind: "local" or "slurm"; options (parsed), flags: as `make`."""
 
     kind: str
     options: Mapping[str, Any]
+    flags: tuple[str, ...] = ()
 
     def __call__(self, root: Path, populations: Mapping[Path, TrainConfig]) -> None:
         """Trains what is missing of some populations, each in its folder; root: the folder of all, for the logs.
@@ -150,7 +152,7 @@ class Launcher:
         label = f"{config.optimizer} on {config.env}"
         experiment.prepare(folder, config)
         executor = self.executor(root / LOGS, f"rlopt {label}", cores)
-        arguments = command(folder, runtime.devices_for(config.size, cores=cores))
+        arguments = [*command(folder, runtime.devices_for(config.size, cores=cores)), *self.flags]
         handle = executor.submit(_resumable(arguments))
         job = _Job(handle.job_id, label, handle.paths.stderr, handle)
         document = {"launcher": self.kind, "job": job.number, "host": platform.node(), "log": str(job.log)}

@@ -1,56 +1,245 @@
-"""Rows to Weights & Biases. A tracker that fails is given up with a warning; it never stops a run."""
+"""Rows to Weights & Biases and TensorBoard, beside the `metrics.jsonl` that every run writes. Nothing here imports jax.
+
+A tracker gets its rows on a thread of its own. One that is slow, hangs or fails loses rows with a warning; it neither
+stops a run nor holds it up, but for a bounded time at the end.
+"""
 
 import dataclasses
+import json
+import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Protocol
 
-Report = Callable[[dict[str, Any]], None]
-INIT_SECONDS = 30
+from rlopt.background import CAPACITY, Worker
+from rlopt.config import TrainConfig
+
+Row = dict[str, Any]
+Report = Callable[[Sequence[Row]], None]
+MAX_WAIT = 86_400.0
+# As wandb has it.
+_FORBIDDEN, _PROJECT_LENGTH = "/\\#?%:", 128
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A run folder that is tracked.
+
+    folder: the run's. name: what it is called. group: what the runs made with it have in common. settings: the run's.
+    step: name of the entry of a row that counts its steps. members: settings of each member of a population, by the
+    name of the member, in the order of the lists in its rows; {}: the rows hold no lists.
+    """
+
+    folder: Path
+    name: str
+    group: str
+    settings: Mapping[str, Any]
+    step: str
+    members: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+
+
+class Tracker(Protocol):
+    """What follows one population. Everything happens on a background thread."""
+
+    def log(self, rows: Sequence[Row]) -> None:
+        """Takes a row of each subject, as `metrics.jsonl` has it but for NaN."""
+
+    def close(self, ok: bool) -> None:
+        """Ends; ok: the run came to its end."""
+
+
+Make = Callable[[Sequence[Subject], int], Tracker]
+"""Makes a tracker of subjects whose rows come together; also given the step of their first rows."""
+
+
+@dataclass(frozen=True)
+class Tracking:
+    """What is tracked, and how. No part of a run's settings: a run can go on with another tracking."""
+
+    wandb: Literal["off", "disabled", "online", "offline"] = "off"
+    """Send the metrics to Weights & Biases, or keep them in its format for `wandb sync`; off and disabled: neither."""
+    wandb_project: str = "rlopt"
+    """Project in Weights & Biases."""
+    tensorboard: bool = False
+    """Write event files for TensorBoard, into RUN_FOLDER/tensorboard."""
+    tracker_wait: float = 10.0
+    """Seconds to wait at the end for what has not been sent; then it is left out."""
+
+    @property
+    def by_member(self) -> bool:
+        """Whether each member of a population is a run in Weights & Biases."""
+        return False
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """What a command line needs for the same tracking."""
+        found: list[str] = []
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if value != field.default:
+                name = f"--{field.name.replace('_', '-')}"
+                found += [name] if value is True else [name, str(value)]
+        return tuple(found)
+
+    def check(self) -> None:
+        """Refuses impossible settings.
+
+        Raises:
+          ValueError: naming the setting, its value and what is allowed.
+        """
+        if not 0 <= self.tracker_wait <= MAX_WAIT:
+            raise ValueError(f"tracker_wait must lie in [0, {MAX_WAIT:g}] seconds, got {self.tracker_wait}")
+        name = self.wandb_project
+        if not 0 < len(name) <= _PROJECT_LENGTH or any(letter in _FORBIDDEN for letter in name):
+            raise ValueError(
+                f"wandb_project must have 1 to {_PROJECT_LENGTH} characters and none of {_FORBIDDEN}, got {name!r}"
+            )
+
+    @contextmanager
+    def open(self) -> Iterator["Session | None"]:
+        """What a command hands its rows to; None: nothing is tracked.
+
+        Warns:
+          UserWarning: naming a tracker that fails; the command goes on without it.
+
+        Raises:
+          ValueError: as `check`.
+        """
+        self.check()
+        from rlopt import trackers
+
+        makers: dict[str, Make] = {}
+        if self.wandb in ("online", "offline"):
+            makers["wandb"] = partial(
+                trackers.Wandb,
+                mode=self.wandb,
+                project=self.wandb_project,
+                by_member=self.by_member,
+                seconds=self.tracker_wait,
+            )
+        if self.tensorboard:
+            makers["TensorBoard"] = trackers.TensorBoard
+        if not makers:
+            yield None
+            return
+        session = Session(makers, self.tracker_wait)
+        try:
+            yield session
+        finally:
+            session.close()
+
+
+@dataclass(frozen=True)
+class PopulationTracking(Tracking):
+    """Tracking of populations of seeds."""
+
+    wandb_runs: Literal["population", "seed"] = "population"
+    """population: one run with the mean and every seed's values. seed: one run per seed, in one group."""
+
+    @property
+    def by_member(self) -> bool:
+        """As in `Tracking`."""
+        return self.wandb_runs == "seed"
+
+
+class Session:
+    """Trackers that follow one population after the other, each on a thread that starts with its first row."""
+
+    def __init__(self, makers: Mapping[str, Make], seconds: float, capacity: int = CAPACITY):
+        """Args:
+        makers: what makes the trackers, by the names used in warnings.
+        seconds: to wait at the end, for all of them together.
+        capacity: rows that may wait for a tracker.
+        """
+        self._seconds = seconds
+        self._workers = {name: Worker(f"rlopt-{name}", partial(_work, make), capacity) for name, make in makers.items()}
+        self._warned: set[str] = set()
+
+    @contextmanager
+    def follow(self, subjects: Sequence[Subject]) -> Iterator[Report]:
+        """Something to call with every row of a population: one part per subject. It never waits."""
+        subjects = tuple(subjects)
+
+        def report(rows: Sequence[Row]) -> None:
+            for name, worker in self._workers.items():
+                if not worker.put((subjects, rows, True)):
+                    self._warn(name, _reason(worker) or "it is slower than the run; rows are left out")
+
+        ok = False
+        try:
+            yield report
+            ok = True
+        finally:
+            for worker in self._workers.values():
+                worker.put((subjects, None, ok))  # where there is no room, the next population or the end closes it
+
+    def close(self) -> None:
+        """Waits, for a bounded time, until everything has been taken."""
+        until = time.monotonic() + self._seconds
+        for worker in self._workers.values():
+            worker.end()
+        busy = [name for name, worker in self._workers.items() if not worker.join(max(0.0, until - time.monotonic()))]
+        for name, worker in self._workers.items():
+            if name in busy or worker.error is not None:
+                self._warn(name, _reason(worker) or f"it did not finish in {self._seconds:g} s; the rest is left out")
+
+    def _warn(self, name: str, why: str) -> None:
+        if name not in self._warned:
+            self._warned.add(name)
+            warnings.warn(f"going on without {name}: {why}", stacklevel=3)
 
 
 @contextmanager
-def wandb_report(mode: str, config: Any, folder: Path, step: str) -> Iterator[Report | None]:
-    """Something to call with every row; None for mode "off".
+def follow(session: Session | None, subjects: Sequence[Subject]) -> Iterator[Report]:
+    """As `Session.follow`; without a session, something that does nothing."""
+    if session is None:
+        yield lambda rows: None
+        return
+    with session.follow(subjects) as report:
+        yield report
 
-    Args:
-      mode: "off", "online", or "offline" (files under folder/wandb, to be sent later with `wandb sync`).
-      config: dataclass of the run's settings.
-      folder: the run's.
-      step: name of the entry of a row that counts its steps.
-    """
-    run: Any = None
-    alive = mode != "off"
 
-    def start() -> Any:
-        import wandb
+def population(folder: Path, root: Path, config: TrainConfig) -> Subject:
+    """A population of seeds at one learning rate, in a run folder at or below that of its comparison or sweep."""
+    folder, root = folder.resolve(), root.resolve()
+    config = dataclasses.replace(config, learning_rate=config.resolved_learning_rate)
+    seeds = range(config.seed, config.seed + config.seeds)
+    return Subject(
+        folder=folder,
+        name="-".join((root.name, *folder.relative_to(root).parts)),
+        group=root.name,
+        settings=plain(config),
+        step="step",
+        members={f"seed-{seed}": plain(dataclasses.replace(config, seed=seed, seeds=1)) for seed in seeds},
+    )
 
-        return wandb.init(
-            project="rlopt",
-            name=folder.name,
-            dir=folder,
-            mode=mode,  # type: ignore[arg-type]
-            config=dataclasses.asdict(config),
-            settings=wandb.Settings(init_timeout=INIT_SECONDS, silent=True),
-        )
 
-    def report(row: dict[str, Any]) -> None:
-        nonlocal alive, run
-        if alive:
-            try:
-                run = run or start()  # not before the first row: a run that is refused leaves nothing behind
-                run.log({key: value for key, value in row.items() if key != step}, step=row[step])
-            except Exception as error:
-                alive = False
-                warnings.warn(f"going on without wandb: {error}", stacklevel=2)
+def plain(settings: Any) -> dict[str, Any]:
+    """A dataclass as JSON has it."""
+    return json.loads(json.dumps(dataclasses.asdict(settings), default=str))
 
-    try:
-        yield report if alive else None
-    finally:
-        if run is not None:
-            try:
-                run.finish()
-            except Exception as error:
-                warnings.warn(f"wandb did not finish: {error}", stacklevel=2)
+
+def _reason(worker: Worker) -> str:
+    return f"{type(worker.error).__name__}: {worker.error}" if worker.error is not None else ""
+
+
+def _work(make: Make, items: Iterator[tuple[tuple[Subject, ...], Sequence[Row] | None, bool]]) -> None:
+    """Follows the populations whose rows come."""
+    current: tuple[Subject, ...] | None = None
+    tracker: Tracker | None = None
+    for subjects, rows, ok in items:
+        if tracker is not None and (subjects is not current or rows is None):
+            tracker.close(ok or subjects is not current)
+            tracker = None
+        if rows is None:
+            continue
+        if tracker is None:
+            # Not before the first row: a run that is refused leaves nothing behind.
+            current, tracker = subjects, make(subjects, rows[0][subjects[0].step])
+        tracker.log(rows)
+    if tracker is not None:
+        tracker.close(True)

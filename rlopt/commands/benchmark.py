@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
 
 from rlopt.plan import Plan
 from rlopt.suites import FACTORS, SUITES
+from rlopt.tracking import PopulationTracking
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class Benchmark:
     """Where populations are trained: here, or each as a job, in other processes of this machine or under SLURM."""
     launcher_options: dict[str, str] = field(default_factory=dict)
     """For submitit, such as `--launcher-options partition long timeout_min 240 cpus_per_task 8`."""
+    tracking: Annotated[PopulationTracking, tyro.conf.arg(name="")] = field(default_factory=PopulationTracking)
 
     @property
     def plan(self) -> Plan:
@@ -68,8 +70,9 @@ class Benchmark:
         from rlopt import benchmark, launcher
         from rlopt.report import write
 
-        launch = launcher.make(self.launcher, self.launcher_options)
-        folder = benchmark.run(self.plan, self.out, launch=launch)
+        launch = launcher.make(self.launcher, self.launcher_options, self.tracking.flags)
+        with self.tracking.open() as tracker:
+            folder = benchmark.run(self.plan, self.out, tracker=tracker, launch=launch)
         print(f"report: {write.write([folder])}")
 
 

@@ -8,6 +8,7 @@ import tyro
 
 from metatrain.config import MetaTrainConfig
 from rlopt.supervised.config import SuiteConfig
+from rlopt.tracking import Tracking
 
 
 @dataclass(frozen=True)
@@ -21,8 +22,7 @@ class MetaTrain:
     """Outer iterations between checkpoints."""
     validate_every: int = 1000
     """Outer iterations between meta-validations on tasks that are not trained on; 0: none."""
-    wandb: Literal["off", "online", "offline"] = "off"
-    """Send the metrics to Weights & Biases, or keep them in its format for `wandb sync`."""
+    tracking: Annotated[Tracking, tyro.conf.arg(name="")] = field(default_factory=Tracking)
     distributed: bool = False
     """Join the processes of a SLURM or MPI job, or of the three settings below, into one run."""
     coordinator: str | None = None
@@ -38,6 +38,7 @@ class MetaTrain:
         if any(value is not None for value in manual) and (not self.distributed or None in manual):
             raise ValueError("coordinator, num_processes and process_id go together, and with --distributed")
         self.config.check()
+        self.tracking.check()
         import jax
 
         if self.distributed:
@@ -52,13 +53,15 @@ class MetaTrain:
 
         folder = self.out or Path("runs") / f"metatrain-{self.config.rule}"
         lead = jax.process_index() == 0
-        with tracking.wandb_report(self.wandb if lead else "off", self.config, folder, "iteration") as report:
+        subject = tracking.Subject(folder, folder.resolve().name, "", tracking.plain(self.config), "iteration")
+        tracked = self.tracking if lead else tracking.Tracking()
+        with tracked.open() as session, tracking.follow(session, [subject]) as report:
             result = trainer.train(
                 self.config,
                 folder,
                 checkpoint_every=self.checkpoint_every,
                 validate_every=self.validate_every,
-                report=report,
+                report=lambda row: report([row]),
             )
         if not lead:
             return

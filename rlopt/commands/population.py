@@ -11,6 +11,7 @@ from envs.atari_config import AtariConfig
 from rlopt import presets
 from rlopt.config import Hyper, TrainConfig
 from rlopt.suites import FACTORS, candidate_rates
+from rlopt.tracking import PopulationTracking
 
 
 @dataclass(frozen=True)
@@ -20,13 +21,15 @@ class Train(Generic[Hyper]):
     config: Annotated[TrainConfig[Hyper], tyro.conf.arg(name="")] = field(default_factory=TrainConfig)
     out: Path | None = None
     """Run folder; default: a new one under runs/."""
+    tracking: Annotated[PopulationTracking, tyro.conf.arg(name="")] = field(default_factory=PopulationTracking)
 
     def run(self) -> None:
         """Trains, writes the run folder, prints the table."""
         from rlopt import experiment, results
 
-        finished = experiment.run(self.config, self.out)
-        experiment.show([finished], finished.folder / results.PLOTS / "learning_curve.png")
+        with self.tracking.open() as tracker:
+            finished = experiment.run(self.config, self.out, tracker=tracker)
+            experiment.show([finished], finished.folder / results.PLOTS / "learning_curve.png")
 
 
 @dataclass(frozen=True)
@@ -37,14 +40,16 @@ class Resume:
     """Run folder, as `rlopt train` leaves it; of a sweep, the folder of an optimizer."""
     devices: int | None = None
     """CPU devices to share the runs, with a core each; default: as many as keep every core busy."""
+    tracking: Annotated[PopulationTracking, tyro.conf.arg(name="")] = field(default_factory=PopulationTracking)
 
     def run(self) -> None:
         """Trains to the end, prints the table."""
         from rlopt import experiment, results
 
-        # In a file, as a job's log is one, a progress bar is a line per second.
-        finished = experiment.resume(self.folder, progress=sys.stderr.isatty())
-        experiment.show(finished, finished[0].folder / results.PLOTS / "learning_curve.png")
+        with self.tracking.open() as tracker:
+            # In a file, as a job's log is one, a progress bar is a line per second.
+            finished = experiment.resume(self.folder, progress=sys.stderr.isatty(), tracker=tracker)
+            experiment.show(finished, finished[0].folder / results.PLOTS / "learning_curve.png")
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,7 @@ class _Several(Generic[Hyper]):
     """What all other settings start from. fast: Atari games with few cores (a quarter of the pixels)."""
     atari: AtariConfig = field(default_factory=AtariConfig)
     """How Atari games are shown and played."""
+    tracking: Annotated[PopulationTracking, tyro.conf.arg(name="")] = field(default_factory=PopulationTracking)
     hyper: Annotated[Hyper, tyro.conf.arg(name="")] = field(default_factory=presets.CONFIGS["ppo"])  # type: ignore[assignment]
 
     def config(self, optimizer: str, **changes: Any) -> TrainConfig:
@@ -136,8 +142,10 @@ class Compare(_Several[Hyper]):
         configs = [
             self.config(optimizer, learning_rate=rate) for optimizer, rate in zip(self.optimizers, rates, strict=True)
         ]
-        runs = experiment.compare(configs, self.out, launch=launcher.make(self.launcher, self.launcher_options))
-        experiment.show(runs, runs[0].folder.parent / results.PLOTS / "learning_curves.png")
+        launch = launcher.make(self.launcher, self.launcher_options, self.tracking.flags)
+        with self.tracking.open() as tracker:
+            runs = experiment.compare(configs, self.out, tracker=tracker, launch=launch)
+            experiment.show(runs, runs[0].folder.parent / results.PLOTS / "learning_curves.png")
 
 
 @dataclass(frozen=True)
@@ -172,8 +180,9 @@ class Sweep(_Several[Hyper]):
             optimizers.look_up(name)
         self.check()
         configs = [self.config(optimizer, rates=self.rates(optimizer)) for optimizer in self.optimizers]
-        launch = launcher.make(self.launcher, self.launcher_options)
-        experiment.show(*experiment.sweep(configs, self.out, launch=launch))
+        launch = launcher.make(self.launcher, self.launcher_options, self.tracking.flags)
+        with self.tracking.open() as tracker:
+            experiment.show(*experiment.sweep(configs, self.out, tracker=tracker, launch=launch))
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ def trained(monkeypatch, write_run):
     """Stands in for training; the list of what was asked for: (optimizer, environment, rates, seeds)."""
     asked = []
 
-    def train(folder, config, progress=True):
+    def train(folder, config, *_):
         missing = [rate for rate in config.rates if not results.is_finished(folder / results.rate_name(rate))]
         if (config.rates and not missing) or results.is_finished(folder):
             return

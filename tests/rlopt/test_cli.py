@@ -63,6 +63,7 @@ def test_help_needs_no_jax(command):
         (["train", "pqn", "--env", "Pendulum-v1"], "pqn needs discrete actions; Pendulum-v1 has Box"),
         (["train", "ppo", "--env", "nowhere:Env"], "cannot make an environment from 'nowhere:Env'"),
         (["train", "--optimizer", "adam", "dqn", "--learning-starts", "5"], "learning_starts (5) must be at least"),
+        (["train", "ppo", "--tracker-wait", "-1"], "tracker_wait must lie in [0, 86400] seconds, got -1.0"),
         (["metatrain", "celo3"], "unknown rule 'celo3'; there are celo"),
         (["metatrain", "celo2", "--std", "0"], "std must be positive and finite, got 0.0"),
     ],

@@ -26,6 +26,7 @@ from rlopt import (
     random_policy,
     results,
     runtime,
+    tracking,
     training,
 )
 from rlopt.config import TrainConfig
@@ -270,3 +271,12 @@ def test_a_number_of_devices_asked_for_replaces_the_one_in_the_environment(monke
     assert f"{runtime._COUNT_FLAG}=8" not in flags
     assert runtime.devices_for(10, cores=5) == 5
     assert runtime.devices_for(3, cores=2) == 3
+
+
+def test_jobs_track_as_their_command_was_told():
+    assert tracking.Tracking().flags == ()
+    told = tracking.PopulationTracking(wandb="offline", tensorboard=True, wandb_runs="seed", tracker_wait=3.0)
+    found = ("--wandb", "offline", "--tensorboard", "--tracker-wait", "3.0", "--wandb-runs", "seed")
+    assert told.flags == found
+    assert cli._parse(["resume", "x", *found]).tracking == told
+    assert launcher.make("local", {}, found).flags == found
