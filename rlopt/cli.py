@@ -68,10 +68,11 @@ def _num_devices(command: Any) -> int | None:
     if isinstance(command, Train):
         populations = (command.config.seeds,)
     elif isinstance(command, Resume):
+        path = command.folder / "config.json"
         try:
-            found = json.loads((command.folder / "config.json").read_text(encoding="utf-8"))
+            found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
             populations = (int(found["seeds"]) * max(1, len(found.get("rates", ()))),)
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             return None  # the command itself says what is wrong
     else:
         populations = getattr(command, "populations", None) or (getattr(command, "seeds", 0),)

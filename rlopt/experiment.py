@@ -1,6 +1,8 @@
 """Runs on disk: train one population, compare several, sweep learning rates, with tables and plots."""
 
+import contextlib
 import dataclasses
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from metatrain import sealed
+from metatrain import run_lock, sealed
 from rlopt import checkpoint, plotting, results, training
 from rlopt.config import TrainConfig
 
@@ -32,11 +34,16 @@ def run(config: TrainConfig, folder: Path | None = None, progress: bool = True) 
     return finished
 
 
-def resume(folder: Path, progress: bool = True) -> list[results.Run]:
+def resume(folder: Path, progress: bool = True, trust: bool = False) -> list[results.Run]:
     """Goes on with an unfinished run, or with one optimizer's part of a sweep.
 
+    Args:
+      folder: of the run.
+      progress: show a progress bar.
+      trust: as `results.check_trusted`.
+
     Raises:
-      ValueError: for a folder without one.
+      ValueError: for a folder without one, one that is not trusted, or one in use.
       Unfinished: as `training.train`.
     """
     config = results.read_config(folder)
@@ -44,6 +51,7 @@ def resume(folder: Path, progress: bool = True) -> list[results.Run]:
         raise ValueError(f"{folder} is part of an unfinished sweep; resume {folder.parent}")
     if all(results.is_finished(place) for place, _ in _places(folder, config)):
         raise ValueError(f"{folder} holds a finished run")
+    results.check_trusted(folder, config, trust)
     return _run_into(folder, config, progress)
 
 
@@ -119,6 +127,8 @@ def _train_all(
         training.build(config)
         if folder is not None:
             _check_folder(folder / name, config, finished=True)
+    if folder is not None and folder.is_dir():
+        run_lock.check_links(folder)
     folder = folder or results.new_folder(f"{kind}-{configs[0].agent}-{configs[0].env}")
     runs = [_run_into(folder / name, config, progress) for name, config in zip(names, configs, strict=True)]
     return folder, [one for cells in runs for one in cells]
@@ -149,20 +159,33 @@ def _check_folder(folder: Path, config: TrainConfig, finished: bool) -> None:
 
 def _run_into(folder: Path, config: TrainConfig, progress: bool, draw: bool = True) -> list[results.Run]:
     """Every cell of a population, trained if it has not been."""
-    missing = [k for k, (place, _) in enumerate(_places(folder, config)) if not results.is_finished(place)]
-    if missing:
-        if config.rates and checkpoint.exists(folder):
-            # What was stopped in the middle is ended first: its checkpoint is of all its rates.
-            rates = results.read_config(folder).rates
-        else:
-            rates = tuple(config.rates[k] for k in missing) if config.rates else ()
-        _train_into(folder, dataclasses.replace(config, rates=rates), progress, draw)
-        return _run_into(folder, config, progress, draw)
+    while _missing(folder, config):
+        with run_lock.held(folder):
+            missing = _missing(folder, config)  # again: another process may have come to its end
+            if config.rates and checkpoint.exists(folder):
+                # What was stopped in the middle is ended first: its checkpoint is of all its rates.
+                rates = results.read_config(folder).rates
+            else:
+                rates = tuple(config.rates[k] for k in missing) if config.rates else ()
+            if missing:
+                _train_into(folder, dataclasses.replace(config, rates=rates), progress, draw)
     return [results.read_run(place) for place, _ in _places(folder, config)]
+
+
+def _missing(folder: Path, config: TrainConfig) -> list[int]:
+    """The numbers of the cells that have not come to their end."""
+    return [k for k, (place, _) in enumerate(_places(folder, config)) if not results.is_finished(place)]
 
 
 def _train_into(folder: Path, config: TrainConfig, progress: bool, draw: bool) -> None:
     """Trains a population, and writes each of its cells into its run folder."""
+    with contextlib.ExitStack() as locks:
+        for place, _ in _places(folder, config) if config.rates else ():
+            locks.enter_context(run_lock.held(place))
+        _train_locked(folder, config, progress, draw)
+
+
+def _train_locked(folder: Path, config: TrainConfig, progress: bool, draw: bool) -> None:
     places = _places(folder, config)
     if config.rates:
         results.write_config(folder, config)
@@ -175,15 +198,27 @@ def _train_into(folder: Path, config: TrainConfig, progress: bool, draw: bool) -
         mine = slice(k * config.seeds, (k + 1) * config.seeds)
         return {name: value[mine] if isinstance(value, list) else value for name, value in row.items()}
 
+    waiting: list[tuple[Path, dict[str, Any]]] = []
+
     def append(row: dict[str, Any]) -> None:
-        for k, (place, _) in enumerate(places):
-            results.append_row(place, rows_of(k, row))
+        waiting.extend((place, rows_of(k, row)) for k, (place, _) in enumerate(places))
+        try:
+            write_waiting()
+        except OSError as error:
+            text = f"{folder}: nothing could be logged ({error}); it is tried again with the next line"
+            warnings.warn(text, RuntimeWarning, stacklevel=2)
+
+    def write_waiting() -> None:
+        while waiting:
+            results.append_row(*waiting[0])
+            waiting.pop(0)
 
     def rewrite(rows: list[dict[str, Any]]) -> None:
         for k, (place, _) in enumerate(places):
             results.write_rows(place, [rows_of(k, row) for row in rows])
 
     history = training.train(config, progress=progress, folder=folder, on_interval=append, on_continue=rewrite)
+    write_waiting()
     for (place, cell), part in zip(places, training.split(history, config), strict=True):
         results.write_history(place, cell, part)
         if draw:

@@ -34,12 +34,14 @@ class Resume:
 
     folder: tyro.conf.Positional[Path]
     """Run folder, as `rlopt train` leaves it."""
+    trust: bool = False
+    """Import the code that the folder names as `module:Class`: only for run folders of your own."""
 
     def run(self) -> None:
         """Trains to the end, prints the table."""
         from rlopt import experiment, results
 
-        finished = experiment.resume(self.folder)
+        finished = experiment.resume(self.folder, trust=self.trust)
         experiment.show(finished, finished[0].folder / results.PLOTS / "learning_curve.png")
 
 
@@ -171,6 +173,8 @@ class Evaluate:
     """Act as at the end of training, randomly in part, and not greedily."""
     seed: int = 0
     """Seed of the environments."""
+    trust: bool = False
+    """Import the code that the folder names as `module:Class`: only for run folders of your own."""
 
     def run(self) -> None:
         """Prints the table."""
@@ -178,7 +182,9 @@ class Evaluate:
 
         from rlopt import evaluation, results
 
-        returns = evaluation.evaluate(self.folder, episodes=self.episodes, greedy=not self.sampled, seed=self.seed)
+        returns = evaluation.evaluate(
+            self.folder, episodes=self.episodes, greedy=not self.sampled, seed=self.seed, trust=self.trust
+        )
         Console().print(evaluation.table(results.read_config(self.folder), returns, not self.sampled))
 
 
@@ -196,13 +202,20 @@ class Watch:
     """Act as at the end of training, randomly in part, and not greedily."""
     seed: int = 0
     """Seed of the episode."""
+    trust: bool = False
+    """Import the code that the folder names as `module:Class`: only for run folders of your own."""
 
     def run(self) -> None:
         """Writes the film."""
         from rlopt import watch
 
         film = watch.watch(
-            self.folder, member=self.member, max_steps=self.max_steps, greedy=not self.sampled, seed=self.seed
+            self.folder,
+            member=self.member,
+            max_steps=self.max_steps,
+            greedy=not self.sampled,
+            seed=self.seed,
+            trust=self.trust,
         )
         end = "" if film.over else " so far (the episode was not over)"
         print(f"return {film.total:g} in {film.steps:,} steps{end}")
