@@ -50,6 +50,7 @@ def resume(folder: Path, progress: bool = True, trust: bool = False) -> list[res
     if checkpoint.exists(folder.parent) and (folder.parent / results.CONFIG).is_file():
         raise ValueError(f"{folder} is part of an unfinished sweep; resume {folder.parent}")
     if all(results.is_finished(place) for place, _ in _places(folder, config)):
+        _remove_checkpoint(folder)
         raise ValueError(f"{folder} holds a finished run")
     results.check_trusted(folder, config, trust)
     return _run_into(folder, config, progress)
@@ -169,7 +170,16 @@ def _run_into(folder: Path, config: TrainConfig, progress: bool, draw: bool = Tr
                 rates = tuple(config.rates[k] for k in missing) if config.rates else ()
             if missing:
                 _train_into(folder, dataclasses.replace(config, rates=rates), progress, draw)
+    _remove_checkpoint(folder)
     return [results.read_run(place) for place, _ in _places(folder, config)]
+
+
+def _remove_checkpoint(folder: Path) -> None:
+    """Deletes what is left of a run that was killed between its summary and its end."""
+    # Of a sweep it may be that of other rates than were asked for.
+    if checkpoint.exists(folder) and not _missing(folder, results.read_config(folder)):
+        with run_lock.held(folder):
+            checkpoint.remove(folder)
 
 
 def _missing(folder: Path, config: TrainConfig) -> list[int]:
@@ -179,6 +189,8 @@ def _missing(folder: Path, config: TrainConfig) -> list[int]:
 
 def _train_into(folder: Path, config: TrainConfig, progress: bool, draw: bool) -> None:
     """Trains a population, and writes each of its cells into its run folder."""
+    if config.rates:
+        results.write_config(folder, config)  # before the folders of the rates, which nobody would know what to do with
     with contextlib.ExitStack() as locks:
         for place, _ in _places(folder, config) if config.rates else ():
             locks.enter_context(run_lock.held(place))
@@ -187,8 +199,6 @@ def _train_into(folder: Path, config: TrainConfig, progress: bool, draw: bool) -
 
 def _train_locked(folder: Path, config: TrainConfig, progress: bool, draw: bool) -> None:
     places = _places(folder, config)
-    if config.rates:
-        results.write_config(folder, config)
     for place, cell in places:
         results.write_config(place, cell)
         if not checkpoint.exists(folder):
@@ -220,9 +230,10 @@ def _train_locked(folder: Path, config: TrainConfig, progress: bool, draw: bool)
     history = training.train(config, progress=progress, folder=folder, on_interval=append, on_continue=rewrite)
     write_waiting()
     for (place, cell), part in zip(places, training.split(history, config), strict=True):
-        results.write_history(place, cell, part)
+        finished = results.write_history(place, cell, part)
         if draw:
-            plotting.learning_curves([results.read_run(place)], place / results.PLOTS / "learning_curve.png")
+            plotting.learning_curves([finished], place / results.PLOTS / "learning_curve.png")
+        results.write_summary(finished)
     checkpoint.remove(folder)
 
 

@@ -128,8 +128,8 @@ def write_rows(folder: Path, rows: Sequence[dict[str, Any]]) -> None:
     write_atomic(folder / METRICS, "".join(map(_line, rows)).encode())
 
 
-def write_history(folder: Path, config: TrainConfig, history: History) -> None:
-    """Writes returns.npz, params.msgpack and, last, summary.json."""
+def write_history(folder: Path, config: TrainConfig, history: History) -> Run:
+    """Writes returns.npz and params.msgpack; `write_summary` makes it a finished run."""
     buffer = io.BytesIO()
     np.savez_compressed(
         buffer,
@@ -159,7 +159,12 @@ def write_history(folder: Path, config: TrainConfig, history: History) -> None:
         "compile_seconds": round(history.compile_seconds, 2),
         "env_steps_per_second": round(steps * config.seeds / history.train_seconds, 1),
     }
-    _write_json(folder / SUMMARY, summary)
+    return Run(folder, history.steps, history.returns, history.final, history.stopped, _plain(summary))
+
+
+def write_summary(run: Run) -> None:
+    """Writes summary.json, the last file of a run: with it, the run counts as finished."""
+    _write_json(run.folder / SUMMARY, run.summary)
 
 
 def read_run(folder: Path) -> Run:
