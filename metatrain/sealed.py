@@ -1,4 +1,7 @@
-"""Files of one line of JSON and a payload, whose length and SHA-256 the line gives: damage is seen on reading."""
+"""Files of one line of JSON and a payload, whose length and SHA-256 the line gives: damage is seen on reading.
+
+The line has a SHA-256 of its own, unless it is of an early version.
+"""
 
 import hashlib
 import json
@@ -9,8 +12,9 @@ from celo2.files import JSON_LIMIT, parse_json, size_of, write_atomic
 
 
 def write(path: Path, header: dict[str, Any], payload: bytes) -> None:
-    """Writes a file atomically; header must have "format", and gets "bytes" and "sha256"."""
+    """Writes a file atomically; header must have "format", and gets "bytes", "sha256" and "header_sha256"."""
     sealed = header | {"bytes": len(payload), "sha256": hashlib.sha256(payload).hexdigest()}
+    sealed["header_sha256"] = _digest(sealed)
     write_atomic(path, json.dumps(sealed).encode() + b"\n" + payload)
 
 
@@ -26,8 +30,11 @@ def read(path: Path, expected_format: str) -> tuple[dict[str, Any], bytes]:
         try:
             header = parse_json(line)
             found = (header["format"], header["bytes"], header["sha256"])
-        except (ValueError, KeyError, TypeError) as error:
+            intact = header.get("header_sha256") in (None, _digest(header))
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ValueError("no readable header") from error
+        if not intact:
+            raise ValueError("the header does not match its SHA-256")
         if found[0] != expected_format:
             raise ValueError(f"format is {found[0]!r:.80}, not {expected_format!r}")
         if (length := size - len(line)) != found[1]:  # before it is read: what is not ours may be of any size
@@ -36,6 +43,11 @@ def read(path: Path, expected_format: str) -> tuple[dict[str, Any], bytes]:
     if hashlib.sha256(payload).hexdigest() != found[2]:
         raise ValueError("the state does not match its SHA-256")
     return header, payload
+
+
+def _digest(header: dict[str, Any]) -> str:
+    kept = {name: value for name, value in header.items() if name != "header_sha256"}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
 
 def check_settings(what: str, theirs: dict[str, Any], ours: dict[str, Any]) -> None:

@@ -97,6 +97,7 @@ def some_sealed(rng, real):
         return damaged(rng, real)
     line, _, payload = real.partition(b"\n")
     header = json.loads(line)
+    del header["header_sha256"]
     if rng.random() < 0.5:
         changed = replaced(rng, header)
         return json.dumps(changed).encode() + b"\n" + payload

@@ -1,7 +1,8 @@
 """Numbers that are none, and environments that do not keep to their own shapes."""
 
-import dataclasses
+import functools
 import sys
+import types
 
 import gymnax
 import jax
@@ -9,21 +10,20 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from gymnax.environments.classic_control import cartpole
 
 import envs
-from agents import DQNConfig, PPOConfig, PQNConfig
-from gymnax.environments.classic_control import cartpole
+from agents import DQNConfig, PPOConfig
 from metatrain import outer
 from metatrain.config import MetaTrainConfig
-from rlopt import experiment, optimizers, results, training
+from rlopt import optimizers, results, training
 from rlopt.config import TrainConfig
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 PPO = PPOConfig(total_steps=64 * 30, num_envs=4, rollout_length=16, epochs=1, minibatches=1, hidden=(8,))
 DQN = DQNConfig(2000, 4, learning_starts=64, replay_capacity=512, learning_batch=64, hidden=(8,))
-PQN = PQNConfig(total_steps=64 * 30, num_envs=4, rollout_length=16, epochs=1, minibatches=1, hidden=(8,))
-HYPER = {"ppo": PPO, "dqn": DQN, "pqn": PQN}
+HYPER = {"ppo": PPO, "dqn": DQN}
 
 
 class Poisoned(cartpole.CartPole):
@@ -51,13 +51,20 @@ class Blind(Poisoned):
     where = "obs"
 
 
-def train(env, agent, **changes):
+@functools.cache
+def train(env, agent):
     config = TrainConfig(agent=agent, env=env, optimizer="adam", learning_rate=1e-3, seeds=6, hyper=HYPER[agent])
-    return training.train(dataclasses.replace(config, **changes), progress=False)
+    return training.train(config, progress=False)
 
 
 @pytest.mark.parametrize(
-    ("name", "agent"), [("Poisoned", "ppo"), ("InfiniteReward", "ppo"), ("Blind", "ppo"), ("Poisoned", "dqn")]
+    ("name", "agent"),
+    [
+        ("Poisoned", "ppo"),
+        ("Blind", "ppo"),
+        pytest.param("InfiniteReward", "ppo", marks=pytest.mark.slow),
+        pytest.param("Poisoned", "dqn", marks=pytest.mark.slow),
+    ],
 )
 def test_a_seed_whose_environment_breaks_is_stopped_and_the_others_learn_as_if_alone(monkeypatch, name, agent):
     monkeypatch.setitem(sys.modules, "poisoned", sys.modules[__name__])
@@ -91,11 +98,13 @@ def test_infinite_gradients_stop_their_seed_and_are_counted(tmp_path, monkeypatc
     config = TrainConfig(optimizer="adam", learning_rate=1e-3, seeds=6, seed=10, hyper=PPO)
     monkeypatch.setattr(optimizers, "make", lambda *arguments: bad_gradients)
     with pytest.warns(RuntimeWarning, match=r"seed 1\d is not finite"):
-        run = experiment.run(config, tmp_path, progress=False)
-    stopped = np.flatnonzero(run.stopped >= 0)
+        history = training.train(config, progress=False)
+    stopped = np.flatnonzero(history.stopped >= 0)
     assert 0 < len(stopped) < 6
-    assert run.summary["stopped_seeds"] == [10 + i for i in stopped]
-    assert results.read_run(tmp_path).summary["final_return_iqm"] is not None
+    results.write_summary(results.write_history(tmp_path, config, history))
+    summary = results.read_run(tmp_path).summary
+    assert summary["stopped_seeds"] == [10 + i for i in stopped]
+    assert summary["final_return_iqm"] is not None
 
 
 def test_bad_meta_gradients_are_set_to_zero_and_counted(monkeypatch):
@@ -112,7 +121,8 @@ def test_bad_meta_gradients_are_set_to_zero_and_counted(monkeypatch):
             grad = jax.tree.map(lambda g: g.at[(0,) * g.ndim].set(jnp.nan), sums.grad)
             return state, sums._replace(grad=grad, loss=sums.loss + jnp.inf)
 
-        return population._replace(estimate=estimate)
+        kept = {name: getattr(population, name) for name in ("smallest_share", "inputs", "init", "rule")}
+        return types.SimpleNamespace(**kept, estimate=estimate)
 
     monkeypatch.setattr(outer.particles, "make", poisoned)
     program = outer.build(config)
@@ -159,11 +169,3 @@ def test_every_environment_of_gymnax_keeps_to_its_shapes():
     for name in envs.gymnax.ids():
         env, params = gymnax.make(name)
         envs.gymnax.from_env(env, params, name, 1)
-
-
-def test_the_same_command_gives_the_same_numbers():
-    for agent, hyper in HYPER.items():
-        short = dataclasses.replace(hyper, total_steps=640)
-        first, again = (train("CartPole-v1", agent, hyper=short, seeds=2) for _ in range(2))
-        np.testing.assert_array_equal(first.returns, again.returns)
-        jax.tree.map(np.testing.assert_array_equal, (first.metrics, first.params), (again.metrics, again.params))
