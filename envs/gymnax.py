@@ -189,7 +189,8 @@ def _check_step(env_id: str, first: tuple[Any, Any], step_one: Any, space: Discr
     except Exception as error:  # a user's own class may raise anything
         raise ValueError(f"{env_id}: a step fails: {error!r:.500}") from error
     wanted, found = ([(x.shape, x.dtype) for x in jax.tree.leaves(tree)] for tree in (first, (obs, state)))
-    if wanted != found or jax.tree.structure(first[1]) != jax.tree.structure(state):
+    kinds: list[Any] = [jax.tree.structure(tree) for tree in (first[1], state)]
+    if wanted != found or kinds[0] != kinds[1]:
         different = [f"{b[1]} {b[0]} after {a[1]} {a[0]}" for a, b in zip(wanted, found, strict=False) if a != b]
         raise ValueError(
             f"{env_id}: observation and state must be after a step as they were after a reset, "

@@ -115,12 +115,14 @@ def test_the_lock_vanishes_with_its_process(tmp_path, hold):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_lock_on_a_file_that_was_just_removed_is_none(tmp_path, monkeypatch):
+@pytest.mark.parametrize("made_anew", [False, True])
+def test_a_lock_on_a_file_that_was_just_removed_is_none(tmp_path, monkeypatch, made_anew):
     flock, removed = run_lock.fcntl.flock, []
 
     def remove_first(handle, how):
         if not removed:
-            removed.append((tmp_path / run_lock.NAME).unlink())
+            (tmp_path / run_lock.NAME).rename(tmp_path / "removed")  # its inode stays in use
+            removed.append(made_anew and (tmp_path / run_lock.NAME).touch())
         flock(handle, how)
 
     monkeypatch.setattr(run_lock.fcntl, "flock", remove_first)
