@@ -156,6 +156,11 @@ def fuzz(path, make, load):
     assert max(refused) < 20_000
 
 
+def assert_alike(tree, like):
+    for x, y in zip(*map(jax.tree.leaves, (tree, like)), strict=True):
+        assert (x.shape, x.dtype) == (y.shape, y.dtype)
+
+
 @pytest.mark.parametrize("name", ["celo2", "celo"])
 def test_weights(tmp_path, name):
     path = tmp_path / "a.theta"
@@ -227,8 +232,7 @@ def test_networks_of_runs(tmp_path, run):
     template = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree)
 
     def load():
-        for x, like in zip(*map(jax.tree.leaves, (results.read_params(tmp_path, template), template)), strict=True):
-            assert (x.shape, x.dtype) == (like.shape, like.dtype)
+        assert_alike(results.read_params(tmp_path, template), template)
 
     fuzz(tmp_path / results.PARAMS, lambda rng: some_packed(rng, real), load)
 
@@ -266,15 +270,23 @@ def test_checkpoints_of_training(tmp_path):
     progress = train_checkpoint.Progress(state, rows, numbers, numbers, np.full(2, -1, np.int64), 1.0, 1.0)
     train_checkpoint.save(tmp_path, CONFIG, progress)
     path = tmp_path / train_checkpoint.NAMES[0]
-    assert train_checkpoint.load(tmp_path, CONFIG, state) is not None
+
+    def load():
+        assert_alike(train_checkpoint.load(tmp_path, CONFIG, state).state, state)
+
+    load()
     real = path.read_bytes()
-    fuzz(path, lambda rng: some_sealed(rng, real), lambda: train_checkpoint.load(tmp_path, CONFIG, state))
+    fuzz(path, lambda rng: some_sealed(rng, real), load)
 
 
 def test_checkpoints_of_metatraining(tmp_path):
     state = outer.build(META).init()
     path = checkpoint.save(tmp_path, state, 5, META, 1.0, [(5, 1.0)])
     template = jax.eval_shape(lambda: state)
-    assert checkpoint.load_latest(tmp_path, template, META).iteration == 5
+
+    def load():
+        assert_alike(checkpoint.load_latest(tmp_path, template, META).state, state)
+
+    load()
     real = path.read_bytes()
-    fuzz(path, lambda rng: some_sealed(rng, real), lambda: checkpoint.load_latest(tmp_path, template, META))
+    fuzz(path, lambda rng: some_sealed(rng, real), load)
