@@ -2,7 +2,6 @@
 
 import os
 from importlib import resources
-from pathlib import Path
 from typing import Any
 
 import flax.serialization
@@ -10,11 +9,13 @@ import jax
 import numpy as np
 
 from celo2 import checks
-from celo2.files import write_atomic
+from celo2.files import read_limited, write_atomic
 from celo2.names import check_known
 
 _WEIGHTS = "celo2.weights"
 _SUFFIX = ".theta"
+# The largest published theta has 150 KB.
+MAX_BYTES = 16 << 20
 
 
 def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -25,9 +26,10 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
 
     Raises:
       FileNotFoundError: if there is no such file.
-      ValueError: if it is not such a file, is cut short, or holds another tree, shape or non-finite numbers.
+      ValueError: if it is not such a file, is cut short or too large, or holds another tree, shape or non-finite
+        numbers.
     """
-    data = Path(path).read_bytes()
+    data = read_limited(path, MAX_BYTES)
     return _parse(data, str(path))
 
 
@@ -38,9 +40,12 @@ def _parse(data: bytes, origin: str) -> dict[str, Any]:
         raise ValueError(f"{origin}: not a flax-msgpack theta file, or cut short ({error})") from error
     try:
         checks.check_theta(theta)
+        with np.errstate(over="ignore"):
+            theta = jax.tree.map(lambda x: np.asarray(x, np.float32), theta)
+        checks.check_theta(theta)  # again: float64 may hold what is infinite in float32
     except ValueError as error:
         raise ValueError(f"{origin}: {error}") from error
-    return jax.tree.map(lambda x: np.asarray(x, np.float32), theta)
+    return theta
 
 
 def save_checkpoint(path: str | os.PathLike[str], theta: Any) -> None:

@@ -54,7 +54,7 @@ def rule_of(theta: Any) -> str:
     if not (has_mlp or has_scheduler):
         raise ValueError(
             f"not a theta of {', '.join(RULES)}: expected 'ff_mod_stack' or 'rnn_params' at the top, "
-            f"found {sorted(map(str, theta))}"
+            f"found {_few(sorted(map(str, theta)))}"
         )
     return ("celo" if has_scheduler else "celo2") if has_mlp else "celo_adam"
 
@@ -76,15 +76,23 @@ def check_theta(theta: Any, rule: str | None = None) -> None:
         for paths in (expected.keys() - flat.keys(), flat.keys() - expected.keys())
     )
     if missing or extra:
-        raise ValueError(f"theta of {found!r}: missing arrays {missing}, unexpected arrays {extra}")
+        raise ValueError(f"theta of {found!r}: missing arrays {_few(missing)}, unexpected arrays {_few(extra)}")
     for path, shape in expected.items():
         value, name = flat[path], "/".join(path)
         if not hasattr(value, "shape") or tuple(value.shape) != shape:
-            raise ValueError(f"theta array {name!r} must have shape {shape}, got {getattr(value, 'shape', value)!r}")
+            raise ValueError(
+                f"theta array {name!r} must have shape {shape}, got {getattr(value, 'shape', value)!r:.200}"
+            )
         if not jnp.issubdtype(value.dtype, jnp.floating):
             raise ValueError(f"theta array {name!r} must be floating point, got {value.dtype}")
         if not isinstance(value, jax.core.Tracer) and not np.all(np.isfinite(np.asarray(value))):
             raise ValueError(f"theta array {name!r} holds NaN or infinite numbers")
+
+
+def _few(names: list[str], most: int = 20) -> str:
+    """Names for a message; a foreign file may hold millions, or long ones."""
+    shown = [name if len(name) <= 60 else f"{name[:60]}..." for name in names[:most]]
+    return f"{shown}" + (f" and {len(names) - most:,} more" if len(names) > most else "")
 
 
 def check_params(params: Any) -> None:

@@ -85,7 +85,8 @@ def from_env(env: Any, params: Any, env_id: str, num_envs: int, binary: bool = F
     out as bool.
 
     Raises:
-      ValueError: for observations that are not one array, or an unknown kind of action space.
+      ValueError: for observations that are not one array, an unknown kind of action space, or a step that fails or does
+        not return what it should.
     """
     raw = jax.eval_shape(lambda key: env.reset_env(key, params)[0], jax.random.key(0))
     if not isinstance(raw, jax.ShapeDtypeStruct):
@@ -124,6 +125,7 @@ def from_env(env: Any, params: Any, env_id: str, num_envs: int, binary: bool = F
         return GymnaxState(state, zeros, zeros.astype(jnp.int32)), obs
 
     one = jax.eval_shape(reset_one, jax.random.key(0))
+    _check_step(env_id, one, step_one, spec.action_space)
     bytes_each = num_envs * sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(one))
 
     def prepare(key: jax.Array, state: GymnaxState, num_steps: int) -> GymnaxState:
@@ -174,6 +176,29 @@ def from_env(env: Any, params: Any, env_id: str, num_envs: int, binary: bool = F
         return new_state, timestep
 
     return VectorEnv(spec, reset, step, prepare, release)
+
+
+def _check_step(env_id: str, first: tuple[Any, Any], step_one: Any, space: Discrete | Box) -> None:
+    """Refuses an environment whose step does not go with its reset; what broadcasts would go unnoticed."""
+    shape, kind = ((), jnp.int32) if isinstance(space, Discrete) else (space.shape, jnp.float32)
+    action = jax.ShapeDtypeStruct(shape, kind)
+    try:
+        obs, state, *rest = jax.eval_shape(step_one, jax.random.key(0), first[1], action)
+    except NotImplementedError:
+        raise
+    except Exception as error:  # a user's own class may raise anything
+        raise ValueError(f"{env_id}: a step fails: {error!r:.500}") from error
+    wanted, found = ([(x.shape, x.dtype) for x in jax.tree.leaves(tree)] for tree in (first, (obs, state)))
+    kinds: list[Any] = [jax.tree.structure(tree) for tree in (first[1], state)]
+    if wanted != found or kinds[0] != kinds[1]:
+        different = [f"{b[1]} {b[0]} after {a[1]} {a[0]}" for a, b in zip(wanted, found, strict=False) if a != b]
+        raise ValueError(
+            f"{env_id}: observation and state must be after a step as they were after a reset, "
+            f"got {'; '.join(different) or 'another kind of state'}"
+        )
+    for name, value in zip(("reward", "terminated", "truncated"), rest, strict=True):
+        if jnp.shape(value) != () or jnp.issubdtype(jnp.result_type(value), jnp.complexfloating):
+            raise ValueError(f"{env_id}: {name} must be one number, got {value}")
 
 
 def _action_space(space: Any, env_id: str) -> Discrete | Box:

@@ -13,7 +13,7 @@ from typing import Any
 import jax
 
 from celo2 import save_checkpoint
-from celo2.files import write_atomic
+from celo2.files import read_json, write_atomic
 from metatrain import checkpoint
 from metatrain.config import MetaTrainConfig
 from metatrain.validation import Score
@@ -42,11 +42,18 @@ def theta_path(folder: Path, config: MetaTrainConfig, best: bool = False) -> Pat
 
 
 def best_validation(folder: Path, config: MetaTrainConfig) -> float:
-    """The meta-validation loss of the best weights so far, from their card; infinite before the first."""
+    """The meta-validation loss of the best weights so far, from their card; infinite before the first.
+
+    Raises:
+      ValueError: for a damaged card.
+    """
     path = theta_path(folder, config, best=True).with_suffix(".json")
     if not path.exists():
         return math.inf
-    return float(json.loads(path.read_text(encoding="utf-8"))["validation"]["loss"])
+    try:
+        return float(read_json(path)["validation"]["loss"])
+    except (KeyError, TypeError, OverflowError) as error:
+        raise ValueError(f"{path} holds no meta-validation loss ({error!r})") from error
 
 
 def _origin(theta: Path | None) -> dict[str, Any] | None:
@@ -54,7 +61,7 @@ def _origin(theta: Path | None) -> dict[str, Any] | None:
     if theta is None:
         return None
     path = theta.with_suffix(".json")
-    card = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    card = read_json(path) if path.exists() else {}
     kept = ("rule", "command", "iterations", "validation", "wall_seconds")
     return {"sha256": hashlib.sha256(theta.read_bytes()).hexdigest()} | {k: card[k] for k in kept if k in card}
 
@@ -105,7 +112,7 @@ def write_theta(
     else:
         best = theta_path(folder, config, best=True).with_suffix(".json")
         if best.exists():  # which says how many iterations it was chosen from
-            found = json.loads(best.read_text(encoding="utf-8"))
+            found = read_json(best)
             found |= {"chosen_from_iterations": iteration, "init_theta": card["init_theta"]}
             write_atomic(best, json.dumps(found, indent=1).encode() + b"\n")
     write_atomic(path.with_suffix(".json"), json.dumps(card, indent=1).encode() + b"\n")

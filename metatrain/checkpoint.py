@@ -116,17 +116,32 @@ def load_latest(folder: Path, template: OuterState, config: MetaTrainConfig) -> 
         except ValueError as error:
             warnings.warn(f"passing over {path}: {error}", stacklevel=2)
             continue
+        if not isinstance(header.get("config"), dict):
+            raise ValueError(f"{path} says nothing of its configuration")
         # A setting that did not exist when the file was written stood at what is its default now.
         theirs, ours = resume_key(MetaTrainConfig(config.rule)) | header["config"], resume_key(config)
         sealed.check_settings(str(path), theirs, ours)
-        if header["iteration"] % config.refresh_every == 0:
-            template = template._replace(particles=None)  # type: ignore[arg-type]
-        state = flax.serialization.from_bytes(template, payload)
-        losses = [(int(iteration), float(loss)) for iteration, loss in header["losses"]]
-        return Loaded(state, header["iteration"], header["wall_seconds"], losses)
+        try:
+            return _contents(header, payload, template, config)
+        except Exception as error:  # intact, so somebody wrote it so: msgpack, flax and NumPy raise many types
+            raise ValueError(f"{path} is not of a run that this version understands: {error}") from error
     if files:
         raise ValueError(f"no intact checkpoint among {[str(path) for path in files]}")
     return None
+
+
+def _contents(header: dict[str, Any], payload: bytes, template: OuterState, config: MetaTrainConfig) -> Loaded:
+    iteration = header["iteration"]
+    if type(iteration) is not int or iteration < 0:
+        raise ValueError(f"iteration must be a whole number >= 0, got {iteration!r:.80}")
+    if iteration % config.refresh_every == 0:
+        template = template._replace(particles=None)  # type: ignore[arg-type]
+    state = flax.serialization.from_bytes(template, payload)
+    for x, like in zip(*map(jax.tree.leaves, (state, template)), strict=True):
+        if (x.shape, x.dtype) != (like.shape, like.dtype):
+            raise ValueError(f"it has an array {x.dtype} {x.shape} where this version has {like.dtype} {like.shape}")
+    losses = [(int(at), float(loss)) for at, loss in header["losses"]]
+    return Loaded(state, iteration, float(header["wall_seconds"]), losses)
 
 
 def _iteration(path: Path) -> int:

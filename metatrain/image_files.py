@@ -9,12 +9,13 @@ import hashlib
 import math
 import pickletools
 import struct
-import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+
+from metatrain import npz
 
 NUM_CLASSES = 10
 SIDE = 8
@@ -137,20 +138,25 @@ def _idx(files: list[Path]) -> Arrays:
 
 def read_idx(path: Path, dimensions: int) -> np.ndarray:
     """An IDX file of bytes, plain or gzipped: uint8 of the given number of dimensions."""
-    data = path.read_bytes()
-    if data[:2] == b"\x1f\x8b":
-        try:
-            data = gzip.decompress(data)
-        except (OSError, EOFError, zlib.error) as error:
-            raise ValueError(f"{path} is a damaged or truncated gzip file: {error}") from error
+    with path.open("rb") as file:
+        zipped = file.read(2) == b"\x1f\x8b"
     header = 4 + 4 * dimensions
-    if len(data) < header or data[:4] != bytes((0, 0, 8, dimensions)):
-        raise ValueError(f"{path} is not an IDX file of bytes with {dimensions} dimensions")
-    shape = struct.unpack(f">{dimensions}I", data[4:header])
-    expected = header + int(np.prod(shape, dtype=np.int64))
+    try:
+        with gzip.open(path) if zipped else path.open("rb") as file:
+            start = file.read(header)
+            if len(start) < header or start[:4] != bytes((0, 0, 8, dimensions)):
+                raise ValueError(f"{path} is not an IDX file of bytes with {dimensions} dimensions")
+            shape = struct.unpack(f">{dimensions}I", start[4:])
+            expected = math.prod(shape)
+            if expected > npz.LIMIT:
+                raise ValueError(f"{path} says that it has {expected:,} pixels; at most {npz.LIMIT:,} are read")
+            data = file.read(expected + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"{path} is a damaged or truncated gzip file: {error}") from error
     if len(data) != expected:
-        raise ValueError(f"{path} should have {expected} bytes for shape {shape}, but has {len(data)}")
-    return np.frombuffer(data, np.uint8, offset=header).reshape(shape)
+        found = "more" if len(data) > expected else len(data) + header
+        raise ValueError(f"{path} should have {expected + header} bytes for shape {shape}, but has {found}")
+    return np.frombuffer(data, np.uint8).reshape(shape)
 
 
 _CIFAR_PIXELS = 3 * 32 * 32
@@ -213,11 +219,7 @@ def _matlab(files: list[Path]) -> Arrays:
 
 
 def _npz(path: Path) -> Arrays:
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            images, labels = arrays["images"], arrays["labels"]
-    except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} should be an npz file with images and labels: {error}") from error
+    images, labels = npz.read(path, ("images", "labels")).values()
     if images.ndim == 2:
         side = math.isqrt(images.shape[1])
         if side * side != images.shape[1]:

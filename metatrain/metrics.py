@@ -8,11 +8,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from celo2.files import write_atomic
+from celo2.files import append_line, parse_json, read_limited, write_atomic
 from metatrain import outer
 from metatrain.config import MetaTrainConfig
 
 METRICS = "metrics.jsonl"
+MAX_BYTES = 1 << 30
 
 
 def row(iteration: int, window: list[outer.Metrics], config: MetaTrainConfig, begun: float) -> dict[str, Any]:
@@ -31,23 +32,35 @@ def row(iteration: int, window: list[outer.Metrics], config: MetaTrainConfig, be
 
 def append(folder: Path, added: dict[str, Any]) -> None:
     """Adds one row to the file."""
-    with open(folder / METRICS, "a", encoding="utf-8") as file:
-        file.write(json.dumps(added) + "\n")
+    append_line(folder / METRICS, json.dumps(added) + "\n")
 
 
 def read(folder: Path) -> list[dict[str, Any]]:
-    """The rows of a run folder; a half-written last line of a killed run is passed over."""
+    """The rows of a run folder; a half-written last line of a killed run is passed over.
+
+    Raises:
+      ValueError: for rows of something else.
+      FileNotFoundError: if there are none.
+    """
     path = folder / METRICS
     rows = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in read_limited(path, MAX_BYTES).splitlines():
         try:
-            found = json.loads(line)
+            found = parse_json(line)
         except ValueError:
             continue
-        if "iteration" not in found:
+        if not _is_row(found):
             raise ValueError(f"{path} is not of a meta-training run; choose another folder")
         rows.append(found)
     return rows
+
+
+def _is_row(found: Any) -> bool:
+    """Whether it has what plots and cards need."""
+    if not isinstance(found, dict) or not isinstance(found.get("family_loss"), dict):
+        return False
+    losses = [found.get("loss"), *found["family_loss"].values(), found.get("validation_loss", 0.0)]
+    return type(found.get("iteration")) is int and all(isinstance(loss, float | int) for loss in losses)
 
 
 def read_until(folder: Path, iteration: int) -> list[dict[str, Any]]:

@@ -1,16 +1,20 @@
-"""Files of one line of JSON and a payload, whose length and SHA-256 the line gives: damage is seen on reading."""
+"""Files of one line of JSON and a payload, whose length and SHA-256 the line gives: damage is seen on reading.
+
+The line has a SHA-256 of its own, unless it is of an early version.
+"""
 
 import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
-from celo2.files import write_atomic
+from celo2.files import JSON_LIMIT, parse_json, size_of, write_atomic
 
 
 def write(path: Path, header: dict[str, Any], payload: bytes) -> None:
-    """Writes a file atomically; header must have "format", and gets "bytes" and "sha256"."""
+    """Writes a file atomically; header must have "format", and gets "bytes", "sha256" and "header_sha256"."""
     sealed = header | {"bytes": len(payload), "sha256": hashlib.sha256(payload).hexdigest()}
+    sealed["header_sha256"] = _digest(sealed)
     write_atomic(path, json.dumps(sealed).encode() + b"\n" + payload)
 
 
@@ -20,19 +24,30 @@ def read(path: Path, expected_format: str) -> tuple[dict[str, Any], bytes]:
     Raises:
       ValueError: for a file of another format, or a damaged one.
     """
-    line, _, payload = path.read_bytes().partition(b"\n")
-    try:
-        header = json.loads(line)
-        found = (header["format"], header["bytes"], header["sha256"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError("no readable header") from error
-    if found[0] != expected_format:
-        raise ValueError(f"format is {found[0]!r}, not {expected_format!r}")
-    if len(payload) != found[1]:
-        raise ValueError(f"{len(payload)} bytes of state where {found[1]} were written")
+    size = size_of(path)
+    with path.open("rb") as file:
+        line = file.readline(JSON_LIMIT)
+        try:
+            header = parse_json(line)
+            found = (header["format"], header["bytes"], header["sha256"])
+            intact = header.get("header_sha256") in (None, _digest(header))
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise ValueError("no readable header") from error
+        if not intact:
+            raise ValueError("the header does not match its SHA-256")
+        if found[0] != expected_format:
+            raise ValueError(f"format is {found[0]!r:.80}, not {expected_format!r}")
+        if (length := size - len(line)) != found[1]:  # before it is read: what is not ours may be of any size
+            raise ValueError(f"{length} bytes of state where {found[1]!r:.80} were written")
+        payload = file.read()
     if hashlib.sha256(payload).hexdigest() != found[2]:
         raise ValueError("the state does not match its SHA-256")
     return header, payload
+
+
+def _digest(header: dict[str, Any]) -> str:
+    kept = {name: value for name, value in header.items() if name != "header_sha256"}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
 
 def check_settings(what: str, theirs: dict[str, Any], ours: dict[str, Any]) -> None:
@@ -51,7 +66,7 @@ def check_settings(what: str, theirs: dict[str, Any], ours: dict[str, Any]) -> N
 def differences(theirs: dict[str, Any], ours: dict[str, Any]) -> list[str]:
     """One line per setting that differs, for messages."""
     return [
-        f"{name}: {theirs.get(name)!r} there, {ours.get(name)!r} here"
+        f"{name}: {theirs.get(name)!r:.500} there, {ours.get(name)!r:.500} here"
         for name in sorted(theirs.keys() | ours.keys())
         if theirs.get(name) != ours.get(name)
     ]

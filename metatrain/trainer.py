@@ -1,7 +1,9 @@
 """The outer loop: progress, metrics, meta-validation, checkpoints, exact resume, graceful stop."""
 
+import contextlib
 import time
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +13,7 @@ import tqdm
 from jax.experimental import multihost_utils
 
 from celo2 import save_checkpoint
-from metatrain import card, checkpoint, metrics, outer, validation
+from metatrain import card, checkpoint, metrics, outer, run_lock, validation
 from metatrain.config import MetaTrainConfig
 from metatrain.stopping import stop_requested
 
@@ -67,7 +69,8 @@ def train(
       devices: devices that share the problems; default: all.
 
     Raises:
-      ValueError: for impossible settings, or an `out` that holds a run with other settings.
+      ValueError: for impossible settings, or an `out` that holds a run with other settings or is in use.
+      OSError: if the weights cannot be written at the end; before, what cannot be saved is tried again.
     """
     config.check()
     for name, every, least in (("checkpoint_every", checkpoint_every, 1), ("validate_every", validate_every, 0)):
@@ -76,9 +79,24 @@ def train(
             raise ValueError(f"{name} must be {allowed} (log_every), got {every}")
     out = Path(out)
     folder = out / CHECKPOINTS
-    if out.is_dir() and any(out.iterdir()) and not folder.is_dir():
+    if out.is_dir() and not run_lock.is_empty(out) and not folder.is_dir():
         raise ValueError(f"{out} is neither empty nor a meta-training run; choose another folder")
     program = outer.build(config, devices)
+    with run_lock.held(out, enabled=jax.process_index() == 0):
+        return _train(program, config, out, (checkpoint_every, validate_every, log_every), progress, report, score)
+
+
+def _train(
+    program: outer.Program,
+    config: MetaTrainConfig,
+    out: Path,
+    intervals: tuple[int, int, int],
+    progress: bool,
+    report: Callable[[dict[str, Any]], None] | None,
+    score: Callable[[Any], validation.Score] | None,
+) -> Result:
+    checkpoint_every, validate_every, log_every = intervals
+    folder = out / CHECKPOINTS
     template = jax.eval_shape(program.init)
     loaded = checkpoint.load_latest(folder, template, config) if folder.exists() else None
     if loaded is None:
@@ -111,6 +129,13 @@ def train(
             checkpoint.save(folder, whole, iteration, config, seconds, losses)
             card.write_theta(out, weights(), config, iteration, seconds, losses, devices=program.num_devices)
 
+    waiting: list[dict[str, Any]] = []
+
+    def write_waiting() -> None:
+        while waiting:
+            metrics.append(out, waiting[0])
+            waiting.pop(0)
+
     bar = tqdm.tqdm(
         total=config.iterations,
         initial=iteration,
@@ -135,24 +160,32 @@ def train(
             if iteration % config.refresh_every == 0:
                 state = program.refresh(state)
                 if lead:
-                    save_checkpoint(out / THETAS / f"theta_{iteration:08d}.theta", weights())
+                    with _tried(f"{out}: these weights could not be written"):
+                        save_checkpoint(out / THETAS / f"theta_{iteration:08d}.theta", weights())
             if lead and validate_every and iteration % validate_every == 0:
                 score = score or validation.make(config.rule)
                 found = score(weights())
                 row |= {"validation_loss": found.loss, "validation": found.family_loss}
                 if found.loss < best:
-                    best = found.loss
-                    card.write_theta(out, weights(), config, iteration, *history(), found, program.num_devices)
+                    with _tried(f"{out}: the best weights so far could not be written"):
+                        card.write_theta(out, weights(), config, iteration, *history(), found, program.num_devices)
+                        best = found.loss
             rows.append(row)
             if lead:
-                metrics.append(out, row)
+                waiting.append(row)
+                with _tried(f"{out}: nothing could be logged"):
+                    write_waiting()
                 if report is not None:
                     report(row)
             bar.set_postfix_str(shown, refresh=False)
             bar.update(len(window))
             if iteration % checkpoint_every == 0:
-                save()
-                saved_at = iteration
+                # All processes gather the state to be saved, so that one cannot try again alone.
+                with _tried(f"{out}: no checkpoint could be written", enabled=jax.process_count() == 1):
+                    save()
+                    saved_at = iteration
+    if lead:
+        write_waiting()
     if saved_at != iteration:
         save()
     best_path = card.theta_path(out, config, best=True)
@@ -163,6 +196,17 @@ def train(
         theta_path=card.theta_path(out, config),
         best_path=best_path if best_path.exists() else None,
     )
+
+
+@contextlib.contextmanager
+def _tried(what: str, *, enabled: bool = True) -> Iterator[None]:
+    """Lets a run go on that the disk has no room for: it may have some the next time."""
+    try:
+        yield
+    except OSError as error:
+        if not enabled:
+            raise
+        warnings.warn(f"{what} ({error}); the run goes on", RuntimeWarning, stacklevel=4)
 
 
 def _gathered(state: outer.OuterState) -> outer.OuterState:

@@ -82,6 +82,8 @@ def load(folder: Path, config: TrainConfig, template: Any) -> Progress | None:
         except ValueError as error:
             warnings.warn(f"passing over {path}: {error}", stacklevel=2)
             continue
+        if not isinstance(header.get("settings"), dict):
+            raise ValueError(f"{path} says nothing of its settings")
         # A setting that did not exist when the file was written stood at what is its default now.
         defaults = settings(TrainConfig(agent=config.agent, hyper=type(config.hyper)()))
         sealed.check_settings(str(path), _completed(header["settings"], defaults), settings(config))
@@ -93,12 +95,10 @@ def load(folder: Path, config: TrainConfig, template: Any) -> Progress | None:
                 RuntimeWarning,
                 stacklevel=2,
             )
-        found = flax.serialization.msgpack_restore(payload)
-        state = flax.serialization.from_state_dict(_plain_keys(template), found.pop("state"))
-        found["stopped"] = found["stopped"].copy()  # what is read cannot be written to
-        for name in ("train_seconds", "cpu_seconds"):
-            found[name] = float(found[name])
-        return Progress(jax.tree.map(_like, template, state), **found)
+        try:
+            return _progress(payload, config, template)
+        except Exception as error:  # intact, so somebody wrote it so: msgpack, flax and NumPy raise many types
+            raise ValueError(f"{path} is not of a run that this version understands: {error}") from error
     if files:
         raise ValueError(f"no intact checkpoint among {[str(path) for path in files]}")
     return None
@@ -108,6 +108,35 @@ def remove(folder: Path) -> None:
     """Deletes a folder's checkpoints."""
     for name in NAMES:
         (folder / name).unlink(missing_ok=True)
+
+
+def _progress(payload: bytes, config: TrainConfig, template: Any) -> Progress:
+    """What `save` wrote, every array checked against what the run needs."""
+    found = flax.serialization.msgpack_restore(payload)
+    like = jax.eval_shape(_plain_keys, template)
+    state = flax.serialization.from_state_dict(like, found.pop("state"))
+    rows, seconds = found.pop("rows"), [float(found.pop(name)) for name in ("train_seconds", "cpu_seconds")]
+    progress = Progress(state, _listed(rows), **found, train_seconds=seconds[0], cpu_seconds=seconds[1])
+    for x, wanted in zip(*map(jax.tree.leaves, (state, like)), strict=True):
+        if (x.shape, x.dtype) != (wanted.shape, wanted.dtype):
+            raise ValueError(
+                f"it has an array {x.dtype} {x.shape} where this version has {wanted.dtype} {wanted.shape}"
+            )
+    size = config.size
+    per_iteration = (len(progress.sums), size)
+    logged: list[tuple[tuple[int, ...], np.ndarray]] = [((size,), x) for row in progress.rows for x in row.values()]
+    logged += [(per_iteration, progress.sums), (per_iteration, progress.counts), ((size,), progress.stopped)]
+    if any(x.shape != shape or x.dtype.kind not in "if" for shape, x in logged):
+        raise ValueError("what was logged does not fit")
+    if progress.stopped.dtype != np.int64 or any(row.keys() != progress.rows[0].keys() for row in progress.rows):
+        raise ValueError("what was logged does not fit together")
+    # What is read cannot be written to.
+    return progress._replace(state=jax.tree.map(_placed, template, state), stopped=progress.stopped.copy())
+
+
+def _listed(rows: Any) -> list[dict[str, np.ndarray]]:
+    """A list, which flax reads back as a dict with its positions as names."""
+    return list(rows) if isinstance(rows, list | tuple) else [rows[str(i)] for i in range(len(rows))]
 
 
 def _completed(found: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
@@ -128,12 +157,10 @@ def _is_key(x: Any) -> bool:
     return jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)
 
 
-def _like(template: jax.Array, x: np.ndarray) -> jax.Array:
+def _placed(template: jax.Array, x: np.ndarray) -> jax.Array:
     value = (
         jax.random.wrap_key_data(jax.numpy.asarray(x), impl=jax.random.key_impl(template)) if _is_key(template) else x
     )
-    if value.shape != template.shape:
-        raise ValueError(f"the checkpoint has an array {value.shape} where this version has {template.shape}")
     return jax.device_put(value, template.sharding)
 
 

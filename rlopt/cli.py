@@ -74,10 +74,11 @@ def _num_devices(command: Any) -> int | None:
             if command.devices < 1:
                 raise ValueError(f"devices must be at least 1, got {command.devices}")
             return command.devices
+        path = command.folder / "config.json"
         try:
-            found = json.loads((command.folder / "config.json").read_text(encoding="utf-8"))
+            found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
             populations = (int(found["seeds"]) * max(1, len(found.get("rates", ()))),)
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             return None  # the command itself says what is wrong
     else:
         populations = getattr(command, "populations", None) or (getattr(command, "seeds", 0),)

@@ -17,7 +17,9 @@ from rlopt.statistics import iqm
 MAX_STEPS = 10_000
 
 
-def evaluate(folder: Path, *, episodes: int = 100, greedy: bool = True, seed: int = 0) -> np.ndarray:
+def evaluate(
+    folder: Path, *, episodes: int = 100, greedy: bool = True, seed: int = 0, trust: bool = False
+) -> np.ndarray:
     """Returns of the first episodes of fresh environments, float32 [S, episodes]; NaN: not over in time.
 
     Args:
@@ -25,13 +27,14 @@ def evaluate(folder: Path, *, episodes: int = 100, greedy: bool = True, seed: in
       episodes: per seed of the run.
       greedy: the best action each time; False: as at the end of training.
       seed: fixes the environments' first states and everything random; the same for every seed of the run.
+      trust: as `results.check_trusted`.
 
     Raises:
-      ValueError: for a folder without a finished run, or less than one episode.
+      ValueError: for a folder without a finished run, one that is not trusted, or less than one episode.
     """
     if episodes < 1:
         raise ValueError(f"episodes must be at least 1, got {episodes}")
-    config = results.read_config(folder)
+    config = results.check_trusted(folder, results.read_config(folder), trust)
     agent, policies = load_policies(folder, config)
     env = training.make_env(config, episodes, episodic_life=False, clip_rewards=False)
     max_steps = env.spec.time_limit or MAX_STEPS
@@ -55,9 +58,10 @@ def load_policies(folder: Path, config: TrainConfig) -> tuple[agents.Agent, Any]
     """
     # Nothing is trained, so neither the optimizer nor its weight file matters; the shapes of the networks do.
     agent = training.build(dataclasses.replace(config, optimizer="adam", learning_rate=1.0, theta=None, options={}))
-    keys = jax.vmap(jax.random.key)(np.arange(config.seeds, dtype=np.uint32))
+    seeds = jax.ShapeDtypeStruct((config.seeds,), np.uint32)
     template = jax.eval_shape(
-        jax.vmap(lambda key: agent.policy(agent.init(key, agents.hyperparams(config.hyper, 0.0)))), keys
+        jax.vmap(lambda seed: agent.policy(agent.init(jax.random.key(seed), agents.hyperparams(config.hyper, 0.0)))),
+        seeds,
     )
     return agent, results.read_params(folder, template)
 

@@ -1,6 +1,8 @@
 """Runs on disk: train one population, compare several, sweep learning rates, with tables and plots."""
 
+import contextlib
 import dataclasses
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from metatrain import sealed
+from metatrain import run_lock, sealed
 from rlopt import checkpoint, labels, plotting, protocol, results, tracking, training
 from rlopt.config import TrainConfig
 
@@ -41,18 +43,27 @@ def run(
     return finished
 
 
-def resume(folder: Path, progress: bool = True, tracker: tracking.Session | None = None) -> list[results.Run]:
+def resume(
+    folder: Path, progress: bool = True, trust: bool = False, tracker: tracking.Session | None = None
+) -> list[results.Run]:
     """Goes on with an unfinished run, or with one optimizer's part of a sweep, whose plot is drawn anew.
 
+    Args:
+      folder: of the run.
+      progress: show a progress bar.
+      trust: as `results.check_trusted`.
+
     Raises:
-      ValueError: for a folder without one.
+      ValueError: for a folder without one, one that is not trusted, or one in use.
       Unfinished: as `training.train`.
     """
     config = results.read_config(folder)
     if checkpoint.exists(folder.parent) and (folder.parent / results.CONFIG).is_file():
         raise ValueError(f"{folder} is part of an unfinished sweep; resume {folder.parent}")
     if is_finished(folder, config):
+        _remove_checkpoint(folder)
         raise ValueError(f"{folder} holds a finished run")
+    results.check_trusted(folder, config, trust)
     runs = _run_into(folder, config, progress, tracker=tracker)
     _redraw_sweep(folder.absolute().parent)
     return runs
@@ -178,6 +189,8 @@ def _train_all(
         training.build(config)
         if folder is not None:
             _check_folder(folder / name, config, finished=True)
+    if folder is not None and folder.is_dir():
+        run_lock.check_links(folder)
     folder = folder or results.new_folder(f"{kind}-{configs[0].agent}-{configs[0].env}")
     if launch is not None:
         launch(folder, {folder / name: config for name, config in zip(names, configs, strict=True)})
@@ -241,25 +254,49 @@ def _run_into(
     root: Path | None = None,
 ) -> list[results.Run]:
     """Every cell of a population, trained if it has not been."""
-    missing = [k for k, (place, _) in enumerate(_places(folder, config)) if not results.is_finished(place)]
-    if missing:
-        if config.rates and checkpoint.exists(folder):
-            # What was stopped in the middle is ended first: its checkpoint is of all its rates.
-            rates = results.read_config(folder).rates
-        else:
-            rates = tuple(config.rates[k] for k in missing) if config.rates else ()
-        _train_into(folder, dataclasses.replace(config, rates=rates), progress, draw, tracker, root or folder)
-        return _run_into(folder, config, progress, draw, tracker, root)
+    while _missing(folder, config):
+        with run_lock.held(folder):
+            missing = _missing(folder, config)  # again: another process may have come to its end
+            if config.rates and checkpoint.exists(folder):
+                # What was stopped in the middle is ended first: its checkpoint is of all its rates.
+                rates = results.read_config(folder).rates
+            else:
+                rates = tuple(config.rates[k] for k in missing) if config.rates else ()
+            if missing:
+                _train_into(folder, dataclasses.replace(config, rates=rates), progress, draw, tracker, root or folder)
+    _remove_checkpoint(folder)
     return [results.read_run(place) for place, _ in _places(folder, config)]
+
+
+def _remove_checkpoint(folder: Path) -> None:
+    """Deletes what is left of a run that was killed between its summary and its end."""
+    # Of a sweep it may be that of other rates than were asked for.
+    if checkpoint.exists(folder) and not _missing(folder, results.read_config(folder)):
+        with run_lock.held(folder):
+            checkpoint.remove(folder)
+
+
+def _missing(folder: Path, config: TrainConfig) -> list[int]:
+    """The numbers of the cells that have not come to their end."""
+    return [k for k, (place, _) in enumerate(_places(folder, config)) if not results.is_finished(place)]
 
 
 def _train_into(
     folder: Path, config: TrainConfig, progress: bool, draw: bool, tracker: tracking.Session | None, root: Path
 ) -> None:
     """Trains a population, and writes each of its cells into its run folder."""
-    places = _places(folder, config)
     if config.rates:
-        results.write_config(folder, config)
+        results.write_config(folder, config)  # before the folders of the rates, which nobody would know what to do with
+    with contextlib.ExitStack() as locks:
+        for place, _ in _places(folder, config) if config.rates else ():
+            locks.enter_context(run_lock.held(place))
+        _train_locked(folder, config, progress, draw, tracker, root)
+
+
+def _train_locked(
+    folder: Path, config: TrainConfig, progress: bool, draw: bool, tracker: tracking.Session | None, root: Path
+) -> None:
+    places = _places(folder, config)
     for place, cell in places:
         results.write_config(place, cell)
         if not checkpoint.exists(folder):
@@ -269,11 +306,22 @@ def _train_into(
         mine = slice(k * config.seeds, (k + 1) * config.seeds)
         return {name: value[mine] if isinstance(value, list) else value for name, value in row.items()}
 
+    waiting: list[tuple[Path, dict[str, Any]]] = []
+
     def append(row: dict[str, Any]) -> None:
         parts = [rows_of(k, row) for k in range(len(places))]
-        for (place, _), part in zip(places, parts, strict=True):
-            results.append_row(place, part)
+        waiting.extend((place, part) for (place, _), part in zip(places, parts, strict=True))
+        try:
+            write_waiting()
+        except OSError as error:
+            text = f"{folder}: nothing could be logged ({error}); it is tried again with the next line"
+            warnings.warn(text, RuntimeWarning, stacklevel=2)
         report(parts)
+
+    def write_waiting() -> None:
+        while waiting:
+            results.append_row(*waiting[0])
+            waiting.pop(0)
 
     def rewrite(rows: list[dict[str, Any]]) -> None:
         for k, (place, _) in enumerate(places):
@@ -281,10 +329,12 @@ def _train_into(
 
     with tracking.follow(tracker, [tracking.population(place, root, cell) for place, cell in places]) as report:
         history = training.train(config, progress=progress, folder=folder, on_interval=append, on_continue=rewrite)
+    write_waiting()
     for (place, cell), part in zip(places, training.split(history, config), strict=True):
-        results.write_history(place, cell, part)
+        finished = results.write_history(place, cell, part)
         if draw:
-            plotting.learning_curves([results.read_run(place)], place / results.PLOTS / "learning_curve.png")
+            plotting.learning_curves([finished], place / results.PLOTS / "learning_curve.png")
+        results.write_summary(finished)
     checkpoint.remove(folder)
 
 

@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from celo2.files import write_atomic
+from celo2.files import read_json, write_atomic
 from metatrain import sealed
-from rlopt import results
+from rlopt import results, typed
 from rlopt.config import TrainConfig
 from rlopt.plan import YARDSTICK, Plan
 from rlopt.statistics import lowest
@@ -117,10 +117,12 @@ def read_plan(folder: Path) -> Plan:
     if not path.is_file():
         raise ValueError(f"{folder} holds no benchmark ({PLAN} is needed)")
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json(path)
         settings: dict[str, Any] = {name: tuple(x) if isinstance(x, list) else x for name, x in found.items()}
-        return Plan(**settings)
-    except (TypeError, ValueError, AttributeError) as error:
+        plan = Plan(**settings)
+        typed.check(plan)
+        return plan
+    except (TypeError, ValueError) as error:
         raise ValueError(f"{path} is not of a benchmark that this version understands: {error!r}") from error
 
 
@@ -157,7 +159,7 @@ def choice(folder: Path, plan: Plan, optimizer: str) -> Choice:
 def random_returns(folder: Path) -> dict[str, list[float]]:
     """Returns of random policies per environment, as far as they have been played."""
     path = folder / RANDOM
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return read_json(path) if path.is_file() else {}
 
 
 def play_randomly(folder: Path, plan: Plan, play: Callable[[TrainConfig], np.ndarray]) -> None:

@@ -17,9 +17,10 @@ import flax.serialization
 import jax
 import numpy as np
 
-from celo2.files import write_atomic
+from celo2.files import JSON_LIMIT, append_line, read_json, read_limited, write_atomic
 from envs import AtariConfig
-from rlopt import optimizers, presets
+from metatrain import npz, run_lock
+from rlopt import optimizers, presets, typed
 from rlopt.config import TrainConfig
 from rlopt.statistics import bootstrap
 from rlopt.training import History
@@ -32,6 +33,8 @@ CONFIG, METRICS, RETURNS, SUMMARY, PARAMS, PLOTS = (
     "params.msgpack",
     "plots",
 )
+# Ten thousand seeds with hundreds of intervals.
+_RETURNS_LIMIT = 256 << 20
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "gymnax", "distrax", "numpy")
 
 
@@ -49,9 +52,27 @@ class Run(NamedTuple):
     summary: dict[str, Any]
 
 
+@dataclasses.dataclass(frozen=True)
+class _Summary:
+    """What tables and plots need of summary.json."""
+
+    agent: str
+    env_id: str
+    optimizer: str
+    learning_rate: float | None
+    seeds: int
+    env_steps: int
+    final_return_iqm: float | None
+    final_return_ci95: tuple[float, ...] | None
+    final_returns: tuple[float | None, ...]
+    stopped_seeds: tuple[int, ...]
+    wall_seconds: float
+
+
 def safe_name(name: str) -> str:
     """A name for a folder: other characters than letters, digits, dot, dash and underscore become dashes."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", name)
+    safe = re.sub(r"[^A-Za-z0-9._-]+", "-", name)
+    return safe if safe.strip(".") else "-" * max(1, len(safe))  # not the folder above
 
 
 def rate_name(rate: float | None) -> str:
@@ -79,7 +100,7 @@ def is_finished(folder: Path) -> bool:
 
 def check_free(folder: Path) -> None:
     """Refuses a folder that is not empty, or a path that is no folder."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and (not folder.is_dir() or not run_lock.is_empty(folder)):
         what = "holds a finished run" if is_finished(folder) else "is not an empty folder"
         raise ValueError(f"{folder} {what}; choose another or remove it")
 
@@ -99,8 +120,7 @@ def write_config(folder: Path, config: TrainConfig) -> None:
 
 def append_row(folder: Path, row: dict[str, Any]) -> None:
     """One line of metrics.jsonl; NaN becomes null."""
-    with open(folder / METRICS, "a", encoding="utf-8") as file:
-        file.write(_line(row))
+    append_line(folder / METRICS, _line(row))
 
 
 def write_rows(folder: Path, rows: Sequence[dict[str, Any]]) -> None:
@@ -108,8 +128,8 @@ def write_rows(folder: Path, rows: Sequence[dict[str, Any]]) -> None:
     write_atomic(folder / METRICS, "".join(map(_line, rows)).encode())
 
 
-def write_history(folder: Path, config: TrainConfig, history: History) -> None:
-    """Writes returns.npz, params.msgpack and, last, summary.json."""
+def write_history(folder: Path, config: TrainConfig, history: History) -> Run:
+    """Writes returns.npz and params.msgpack; `write_summary` makes it a finished run."""
     buffer = io.BytesIO()
     np.savez_compressed(
         buffer,
@@ -139,20 +159,32 @@ def write_history(folder: Path, config: TrainConfig, history: History) -> None:
         "compile_seconds": round(history.compile_seconds, 2),
         "env_steps_per_second": round(steps * config.seeds / history.train_seconds, 1),
     }
-    _write_json(folder / SUMMARY, summary)
+    return Run(folder, history.steps, history.returns, history.final, history.stopped, _plain(summary))
+
+
+def write_summary(run: Run) -> None:
+    """Writes summary.json, the last file of a run: with it, the run counts as finished."""
+    _write_json(run.folder / SUMMARY, run.summary)
 
 
 def read_run(folder: Path) -> Run:
     """Reads a finished run.
 
     Raises:
-      ValueError: if the folder holds no finished run.
+      ValueError: if the folder holds no finished run, or a damaged one.
     """
     if not (folder / SUMMARY).exists() or not (folder / RETURNS).exists():
         raise ValueError(f"{folder} holds no finished run ({SUMMARY} and {RETURNS} are needed)")
-    with np.load(folder / RETURNS, allow_pickle=False) as arrays:
-        steps, returns, final, stopped = (arrays[name] for name in ("steps", "returns", "final", "stopped"))
-    return Run(folder, steps, returns, final, stopped, json.loads((folder / SUMMARY).read_text(encoding="utf-8")))
+    arrays = npz.read(folder / RETURNS, ("steps", "returns", "final", "stopped"), limit=_RETURNS_LIMIT)
+    run = Run(folder, **arrays, summary=read_json(folder / SUMMARY))
+    seeds, intervals = run.returns.shape if run.returns.ndim == 2 else (0, 0)
+    shapes = {"steps": (intervals,), "returns": (seeds, intervals), "final": (seeds,), "stopped": (seeds,)}
+    for name, shape in shapes.items():
+        whole = name in ("steps", "stopped")
+        if arrays[name].shape != shape or not arrays[name].size or (arrays[name].dtype.kind in "iu") != whole:
+            raise ValueError(f"{folder / RETURNS}: {name} does not fit: {arrays[name].dtype} {arrays[name].shape}")
+    _check_summary(folder / SUMMARY, run.summary, seeds)
+    return run
 
 
 def find_runs(folders: Sequence[Path]) -> list[Run]:
@@ -201,7 +233,7 @@ def read_config(folder: Path) -> TrainConfig:
     if not path.is_file():
         raise ValueError(f"{folder} holds no run ({CONFIG} is needed)")
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json(path)
         kind = presets.CONFIGS[found["agent"]]
         hyper: dict[str, Any] = {n: tuple(x) if isinstance(x, list) else x for n, x in found.pop("hyper").items()}
         settings = {field.name: found[field.name] for field in dataclasses.fields(TrainConfig) if field.name in found}
@@ -209,9 +241,33 @@ def read_config(folder: Path) -> TrainConfig:
         settings["options"] = dict(found.get("options", {}))
         settings["rates"] = tuple(found.get("rates", ()))
         settings["theta"] = None if found["theta"] is None else Path(found["theta"])
-        return TrainConfig(**settings, hyper=kind(**hyper))
-    except (KeyError, TypeError, ValueError) as error:
+        config: TrainConfig = TrainConfig(**settings, hyper=kind(**hyper))
+        typed.check(config)
+        return config
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(f"{path} is not of a run that this version understands: {error!r}") from error
+
+
+def check_trusted(folder: Path, config: TrainConfig, trust: bool) -> TrainConfig:
+    """Refuses settings from a file that would import a module, unless told that the folder is the user's own.
+
+    A run folder is data; `module:Class` in it names code, perhaps a file within that very folder.
+
+    Args:
+      folder: of the run, for the message.
+      config: what was read there.
+      trust: import what it names.
+
+    Raises:
+      ValueError: naming what would be imported.
+    """
+    code = [name for name in (config.env, config.optimizer) if ":" in name]
+    if code and not trust:
+        raise ValueError(
+            f"{folder} names {' and '.join(map(repr, code))}, which is code to be imported; "
+            "say --trust if the folder is your own"
+        )
+    return config
 
 
 def read_params(folder: Path, template: Any) -> Any:
@@ -228,13 +284,30 @@ def read_params(folder: Path, template: Any) -> Any:
     if not path.is_file():
         raise ValueError(f"{folder} holds no finished run ({PARAMS} is needed)")
     try:
-        params = flax.serialization.from_bytes(template, path.read_bytes())
-        shapes = [(np.shape(a), b.shape) for a, b in zip(*map(jax.tree.leaves, (params, template)), strict=True)]
+        expected = [(x.shape, x.dtype) for x in jax.tree.leaves(template)]
+        limit = JSON_LIMIT + 2 * sum(math.prod(shape) * dtype.itemsize for shape, dtype in expected)
+        params = flax.serialization.from_bytes(template, read_limited(path, limit))
+        found = [(np.shape(x), np.asarray(x).dtype) for x in jax.tree.leaves(params)]
     except Exception as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
-    if any(a != b for a, b in shapes):
+    if found != expected:
         raise ValueError(f"{path} is of another network than {folder / CONFIG} says")
     return params
+
+
+def _check_summary(path: Path, summary: dict[str, Any], seeds: int) -> None:
+    """Refuses a summary that tables and plots cannot be made of."""
+    try:
+        found = {field.name: summary[field.name] for field in dataclasses.fields(_Summary)}
+        values: dict[str, Any] = {n: tuple(x) if isinstance(x, list) else x for n, x in found.items()}
+        told = _Summary(**values)
+        typed.check(told)
+    except (KeyError, ValueError) as error:
+        raise ValueError(f"{path} is not of a run that this version understands: {error}") from error
+    if told.seeds != seeds or len(told.final_returns) != seeds:
+        raise ValueError(f"{path} is of other runs than {RETURNS}, which has {seeds} seeds")
+    if told.final_return_iqm is not None and len(told.final_return_ci95 or ()) != 2:
+        raise ValueError(f"{path}: final_return_ci95 must be two numbers, got {told.final_return_ci95}")
 
 
 def _line(row: dict[str, Any]) -> str:

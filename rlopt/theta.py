@@ -1,7 +1,6 @@
 """What is in a theta file, and what the rule in it does."""
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +11,7 @@ import numpy as np
 
 import celo2
 from celo2 import checks, scheduler
+from celo2.files import read_json
 
 SIZE = 64
 STEPS = 100
@@ -42,7 +42,7 @@ def load(source: str) -> Loaded:
     """A theta file, or packaged weights by name, with the card beside it.
 
     Raises:
-      ValueError: if it is neither, or no theta of a known rule.
+      ValueError: if it is neither, or no theta of a known rule, or the card is damaged.
     """
     path = Path(source)
     if path.is_file():
@@ -53,8 +53,7 @@ def load(source: str) -> Loaded:
     else:
         packaged = ", ".join(celo2.packaged_weights())
         raise ValueError(f"{source!r} is neither a file nor the name of packaged weights ({packaged})")
-    card = json.loads(beside.read_text(encoding="utf-8")) if beside.is_file() else {}
-    return Loaded(theta, checks.rule_of(theta), source, card if isinstance(card, dict) else {})
+    return Loaded(theta, checks.rule_of(theta), source, read_json(beside) if beside.is_file() else {})
 
 
 def sha256(theta: Any) -> str:
@@ -79,13 +78,21 @@ def info(loaded: Loaded) -> str:
         "card:" if loaded.card else "no card beside it",
         *(f"  {key}: {_short(key, value)}" for key, value in loaded.card.items() if key != "config"),
     ]
-    return "\n".join(lines)
+    return "\n".join(map(_printable, lines))
+
+
+def _printable(line: str) -> str:
+    """A line in which a foreign card cannot steer the terminal."""
+    return "".join(x if x.isprintable() else x.encode("unicode_escape").decode() for x in line)
 
 
 def _short(key: str, value: Any) -> Any:
     """An entry of a card in one line; of a long curve its ends. The settings are those of the command."""
     if key == "loss_curve" and value:
-        ends = [f"{point['loss']:.4g} at iteration {point['iteration']:,}" for point in (value[0], value[-1])]
+        try:
+            ends = [f"{point['loss']:.4g} at iteration {point['iteration']:,}" for point in (value[0], value[-1])]
+        except (KeyError, TypeError, ValueError, OverflowError):  # a card of somebody else's
+            return value
         return " to ".join(ends)
     return value
 

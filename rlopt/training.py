@@ -24,6 +24,8 @@ from rlopt.statistics import lowest
 
 # A checkpoint is due after this many seconds, or this many times what the last one took if that is longer.
 SAVE_SECONDS, SAVE_SHARE = 30.0, 20.0
+# How long a signal, or the device's answer, may go unnoticed.
+POLL_SECONDS = 0.001
 # "Final" is the last tenth of training.
 FINAL_SHARE = 0.1
 
@@ -265,12 +267,19 @@ def _run_chunk(chunk: Callable[[Any], Any], state: Any, folder: Path | None, lab
     """The state after an interval, and its metrics: NumPy arrays [iterations, S]."""
     try:
         state, metrics = chunk(state)
-        return state, jax.tree.map(lambda x: np.asarray(x).T, metrics)  # waits for the device
+        _wait(metrics)
+        return state, jax.tree.map(lambda x: np.asarray(x).T, metrics)
     except jax.errors.JaxRuntimeError as error:
         how = f"`rlopt resume {folder}` goes on from its last checkpoint"
         if folder is None or not checkpoint.exists(folder):
             how = "there is no checkpoint yet, so it has to start anew"
         raise BrokeOff(f"{label}: the run broke off ({_reason(error)}); {how}") from error
+
+
+def _wait(arrays: Any) -> None:
+    """Waits for the device, in short sleeps: in one long wait no signal would be heard."""
+    while not all(x.is_ready() for x in jax.tree.leaves(arrays)):
+        time.sleep(POLL_SECONDS)
 
 
 def _reason(error: Exception) -> str:

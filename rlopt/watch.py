@@ -14,6 +14,7 @@ from PIL import Image
 
 import envs
 from celo2.files import write_atomic
+from metatrain import run_lock
 from rlopt import evaluation, results, training
 from rlopt.config import TrainConfig
 
@@ -35,7 +36,13 @@ class Film(NamedTuple):
 
 
 def watch(
-    folder: Path, *, member: int | None = None, max_steps: int = MAX_STEPS, greedy: bool = True, seed: int = 0
+    folder: Path,
+    *,
+    member: int | None = None,
+    max_steps: int = MAX_STEPS,
+    greedy: bool = True,
+    seed: int = 0,
+    trust: bool = False,
 ) -> Film:
     """Plays one episode with a trained network of a finished run and films it into the run's folder.
 
@@ -45,14 +52,17 @@ def watch(
       max_steps: steps after which the film ends.
       greedy: the best action each time; False: as at the end of training.
       seed: fixes the episode.
+      trust: as `results.check_trusted`.
 
     Raises:
-      ValueError: for a folder without a finished run, a seed that it does not have, or observations that are no
-        picture.
+      ValueError: for a folder without a finished run, one that is not trusted, a seed that it does not have, or
+        observations that are no picture.
     """
     if max_steps < 1:
         raise ValueError(f"max_steps must be at least 1, got {max_steps}")
-    config, run = results.read_config(folder), results.read_run(folder)
+    config = results.check_trusted(folder, results.read_config(folder), trust)
+    run = results.read_run(folder)
+    run_lock.check_links(folder)
     members = range(config.seed, config.seed + config.seeds)
     if member is None:
         final = np.where((run.stopped >= 0) | np.isnan(run.final), -np.inf, run.final)

@@ -73,7 +73,7 @@ class Benchmark:
         launch = launcher.make(self.launcher, self.launcher_options, self.tracking.flags)
         with self.tracking.open() as tracker:
             folder = benchmark.run(self.plan, self.out, tracker=tracker, launch=launch)
-        print(f"report: {write.write([folder])}")
+        print(f"report: {write.write([folder], trust=True)}")
 
 
 @dataclass(frozen=True)
@@ -86,13 +86,15 @@ class Report:
     """Folder for the report; default: "report" in the first folder."""
     timing: bool = True
     """Time the optimizers' updates for the table of costs (takes some seconds per optimizer)."""
+    trust: bool = False
+    """Import the code that runs name as `module:name`, to time it: only for run folders of your own."""
     populations: tyro.conf.Suppress[tuple[int, ...]] = (1,)
 
     def run(self) -> None:
         """Writes the report."""
         from rlopt.report import write
 
-        print(f"report: {write.write(self.folders, self.out, self.timing)}")
+        print(f"report: {write.write(self.folders, self.out, self.timing, self.trust)}")
 
 
 @dataclass(frozen=True)

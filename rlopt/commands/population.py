@@ -40,6 +40,8 @@ class Resume:
     """Run folder, as `rlopt train` leaves it; of a sweep, the folder of an optimizer."""
     devices: int | None = None
     """CPU devices to share the runs, with a core each; default: as many as keep every core busy."""
+    trust: bool = False
+    """Import the code that the folder names as `module:Class`: only for run folders of your own."""
     tracking: Annotated[PopulationTracking, tyro.conf.arg(name="")] = field(default_factory=PopulationTracking)
 
     def run(self) -> None:
@@ -48,7 +50,7 @@ class Resume:
 
         with self.tracking.open() as tracker:
             # In a file, as a job's log is one, a progress bar is a line per second.
-            finished = experiment.resume(self.folder, progress=sys.stderr.isatty(), tracker=tracker)
+            finished = experiment.resume(self.folder, sys.stderr.isatty(), trust=self.trust, tracker=tracker)
             experiment.show(finished, finished[0].folder / results.PLOTS / "learning_curve.png")
 
 
@@ -213,6 +215,8 @@ class Evaluate:
     """Act as at the end of training, randomly in part, and not greedily."""
     seed: int = 0
     """Seed of the environments."""
+    trust: bool = False
+    """Import the code that the folder names as `module:Class`: only for run folders of your own."""
 
     def run(self) -> None:
         """Prints the table."""
@@ -220,7 +224,9 @@ class Evaluate:
 
         from rlopt import evaluation, results
 
-        returns = evaluation.evaluate(self.folder, episodes=self.episodes, greedy=not self.sampled, seed=self.seed)
+        returns = evaluation.evaluate(
+            self.folder, episodes=self.episodes, greedy=not self.sampled, seed=self.seed, trust=self.trust
+        )
         Console().print(evaluation.table(results.read_config(self.folder), returns, not self.sampled))
 
 
@@ -238,13 +244,20 @@ class Watch:
     """Act as at the end of training, randomly in part, and not greedily."""
     seed: int = 0
     """Seed of the episode."""
+    trust: bool = False
+    """Import the code that the folder names as `module:Class`: only for run folders of your own."""
 
     def run(self) -> None:
         """Writes the film."""
         from rlopt import watch
 
         film = watch.watch(
-            self.folder, member=self.member, max_steps=self.max_steps, greedy=not self.sampled, seed=self.seed
+            self.folder,
+            member=self.member,
+            max_steps=self.max_steps,
+            greedy=not self.sampled,
+            seed=self.seed,
+            trust=self.trust,
         )
         end = "" if film.over else " so far (the episode was not over)"
         print(f"return {film.total:g} in {film.steps:,} steps{end}")

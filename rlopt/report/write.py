@@ -13,13 +13,14 @@ from rlopt.report.tables import Table
 PAGE = "report.html"
 
 
-def write(folders: Sequence[Path], out: Path | None = None, timing: bool = True) -> Path:
+def write(folders: Sequence[Path], out: Path | None = None, timing: bool = True, trust: bool = False) -> Path:
     """Makes the report of a benchmark, or of other runs together.
 
     Args:
       folders: a benchmark's, or any that hold runs.
       out: where it is written; default: FIRST_FOLDER/report. What an earlier report left there is replaced.
       timing: whether to time the optimizers' updates here and now, for the table of costs.
+      trust: import the code that runs name as `module:name`, to time it or to play at random; else that is left out.
 
     Returns:
       The page.
@@ -29,7 +30,7 @@ def write(folders: Sequence[Path], out: Path | None = None, timing: bool = True)
     """
     if not folders:
         raise ValueError("name at least one folder with runs")
-    found = _with_random(evidence.read(folders))
+    found = _with_random(evidence.read(folders), trust)
     out = out or folders[0] / "report"
     settings = scores.settings(found)
     matrices = {setting: scores.matrices(found, setting) for setting in settings}
@@ -49,7 +50,7 @@ def write(folders: Sequence[Path], out: Path | None = None, timing: bool = True)
         if "sensitivity" in pictures:
             sections.append(tables.sensitivity(found))
         if timing:
-            sections.append(cost.measure(found))
+            sections.append(cost.measure(found, trust))
         if (broken := tables.failures(found)).rows:
             sections.append(broken)
         sections.append(tables.settings(found))
@@ -75,14 +76,14 @@ def _these(pictures: dict[str, figures.Picture], *names: str) -> list[figures.Pi
     return [pictures[name] for name in names if name in pictures]
 
 
-def _with_random(found: Evidence) -> Evidence:
+def _with_random(found: Evidence, trust: bool) -> Evidence:
     """Random policies are played where several environments need a zero and there is none."""
     if found.plan is not None or not scores.normalised(found):
         return found
     returns = dict(found.random)
     for environment in found.environments:
         cell = found.chosen(environment, YARDSTICK, "tuned")
-        if cell is not None and environment not in returns:
+        if cell is not None and environment not in returns and (trust or ":" not in cell.document["env"]):
             returns[environment] = random_policy.play(results.read_config(cell.run.folder)).tolist()
     return found._replace(random=returns)
 

@@ -10,12 +10,14 @@ from typing import NamedTuple
 import numpy as np
 import tqdm
 
-from celo2.files import write_atomic
+from celo2.files import read_json, write_atomic
+from metatrain import npz
 from rlopt.supervised import optimizers, tasks, training
 from rlopt.supervised.config import SuiteConfig
 
 CELLS = "cells"
 SETTINGS = "suite.json"
+_CELL_LIMIT = 1 << 30
 # Rates that go from the first seed to all seeds, for the mean and for the final loss each.
 FINALISTS = 3
 Runner = Callable[[Sequence[tuple[float, int]]], training.Curves]
@@ -89,7 +91,7 @@ def run(config: SuiteConfig, folder: Path, progress: bool = True) -> dict[tuple[
     settings = {"steps": config.steps, "seeds": config.seeds, "version": tasks.VERSION, "finalists": FINALISTS}
     path = folder / SETTINGS
     if path.exists():
-        before = json.loads(path.read_text(encoding="utf-8"))
+        before = read_json(path)
         if any(before.get(name) != value for name, value in settings.items()):
             theirs = {name: before.get(name) for name in settings}
             raise ValueError(f"{folder} holds results of {theirs}, not of {settings}; choose another folder")
@@ -157,5 +159,4 @@ def _write(path: Path, cell: Cell) -> None:
 
 
 def _read(path: Path) -> Cell:
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-        return Cell(**{name: arrays[name] for name in Cell._fields})
+    return Cell(**npz.read(path, Cell._fields, limit=_CELL_LIMIT))

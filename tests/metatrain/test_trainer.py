@@ -278,7 +278,7 @@ def test_a_setting_that_is_new_since_a_checkpoint_counts_as_its_default(own_copy
     path = own_copy / "checkpoints" / "checkpoint_00000006.msgpack"
     header, _, payload = path.read_bytes().partition(b"\n")
     known = json.loads(header)
-    del known["config"]["estimator"]
+    del known["config"]["estimator"], known["header_sha256"]  # which early versions did not write either
     path.write_bytes(json.dumps(known).encode() + b"\n" + payload)
     template = jax.eval_shape(outer.build(SMALL).init)
     assert checkpoint.load_latest(path.parent, template, SMALL).iteration == 6

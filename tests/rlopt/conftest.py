@@ -30,7 +30,7 @@ def _write(folder, config, final, stopped=None, intervals=5):
     )
     config = dataclasses.replace(config, seeds=len(final))
     results.write_config(folder, config)
-    results.write_history(folder, config, history)
+    results.write_summary(results.write_history(folder, config, history))
     return folder
 
 

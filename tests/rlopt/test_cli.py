@@ -57,7 +57,7 @@ def test_help_needs_no_jax(command):
         (["compare", "ppo", "--optimizers", "adam", "--theta", "adam", "x.theta"], "'adam' has no weights to load"),
         (["compare", "ppo", "--optimizers", "celo", "--learning-rates", "1"], "celo takes no learning rate, got 1.0"),
         (["train", "ppo", "--seed", "5000000000"], "seed must lie in [0, 2**32 - seeds], got 5000000000"),
-        (["train", "ppo", "--theta", "."], "Is a directory"),
+        (["train", "ppo", "--theta", "."], "not a regular file"),
         (["train", "ppo", "--optimizer", "celo", "--learning-rate", "1"], "celo takes no learning rate, got 1.0"),
         (["train", "dqn", "--learning-starts", "5"], "learning_starts (5) must be at least learning_batch (128)"),
         (["train", "pqn", "--env", "Pendulum-v1"], "pqn needs discrete actions; Pendulum-v1 has Box"),
