@@ -167,7 +167,9 @@ def _curves(evidence: Evidence) -> Picture:
         "Return of training episodes over environment steps: IQM over seeds with 95 % bootstrap bands. Seeds that "
         "broke count as the lowest return of their run. Thick lines are learned rules, dashed ones hand-designed."
     )
-    return _grid(evidence, "curves", title, caption, "environment steps per seed", "return", fill)
+    return _grid(
+        evidence, "curves", title, caption, "environment steps per seed", "return", fill, set(evidence.optimizers)
+    )
 
 
 def _sensitivity(evidence: Evidence) -> Picture:
@@ -189,7 +191,9 @@ def _sensitivity(evidence: Evidence) -> Picture:
         f"Final return over the learning rate: mean over {stage} ({' or '.join(map(str, counts))}), dots are seeds. "
         "Seeds that broke count as the lowest return of their run."
     )
-    return _grid(evidence, "sensitivity", "Learning-rate sensitivity", caption, "learning rate", "final return", fill)
+    shown = {o for o in evidence.optimizers if any(_swept(evidence, e, o) for e in evidence.environments)}
+    title = "Learning-rate sensitivity"
+    return _grid(evidence, "sensitivity", title, caption, "learning rate", "final return", fill, shown)
 
 
 def _efficiency(evidence: Evidence, found: dict[str, Scores]) -> Picture:
@@ -245,8 +249,9 @@ def _grid(
     xlabel: str,
     ylabel: str,
     fill: Callable[[Axes, str, str], None],
+    shown: set[str],
 ) -> Picture:
-    """One panel per environment, one legend for all."""
+    """One panel per environment, one legend for all optimizers that are shown."""
     environments = evidence.environments
     columns = 1 if len(environments) == 1 else 2
     rows = -(-len(environments) // columns)
@@ -259,7 +264,9 @@ def _grid(
             axes.grid(alpha=0.5)
         for axes in panels[len(environments) :]:
             axes.set_visible(False)
-        handles = [panels[0].plot([], [], label=name, **_look(evidence, name, ink))[0] for name in evidence.optimizers]
+        handles = [
+            panels[0].plot([], [], label=o, **_look(evidence, o, ink))[0] for o in evidence.optimizers if o in shown
+        ]
         figure.legend(handles=handles, loc="outside lower center", ncols=5, frameon=False, fontsize="small")
         for i, axes in enumerate(panels[: len(environments)]):
             axes.set_ylabel(ylabel if i % columns == 0 else "")
