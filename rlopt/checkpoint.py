@@ -88,9 +88,12 @@ def load(folder: Path, config: TrainConfig, template: Any) -> Progress | None:
         defaults = settings(TrainConfig(agent=config.agent, hyper=type(config.hyper)()))
         sealed.check_settings(str(path), _completed(header["settings"], defaults), settings(config))
         here = _num_devices(template)
-        if header.get("devices", here) != here:
+        written = header.get("devices", here)
+        if type(written) is not int or written < 1:
+            raise ValueError(f"{path} is not of a run that this version understands: devices is {written!r}")
+        if written != here:
             warnings.warn(
-                f"{path} was written on {header['devices']} device(s), and the run goes on with {here}: its numbers "
+                f"{path} was written on {written} device(s), and the run goes on with {here}: its numbers "
                 "will differ from those of an undisturbed run in the last bits",
                 RuntimeWarning,
                 stacklevel=2,

@@ -261,6 +261,7 @@ def test_image_sets(tmp_path):
     fuzz(tmp_path / "own.npz", lambda rng: some_npz(rng, file.getvalue()), load)
 
 
+@pytest.mark.filterwarnings("ignore:.* was written on:RuntimeWarning")
 def test_checkpoints_of_training(tmp_path):
     agent = training.build(CONFIG)
     mesh = population.mesh_for(CONFIG.size)
