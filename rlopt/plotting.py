@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
 from celo2.files import write_atomic
-from rlopt.results import Run
-from rlopt.statistics import bootstrap, iqm, lowest, tolerance_window
+from rlopt.results import Run, with_stopped
+from rlopt.statistics import bootstrap, iqm, tolerance_window
 
 # Okabe and Ito's colours, told apart by colour-blind readers too.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -25,7 +25,7 @@ def learning_curves(runs: Sequence[Run], path: Path) -> None:
     axes = figure.add_subplot()
     for i, run in enumerate(runs):
         colour, dashes = _look(i)
-        returns = _with_stopped(run)
+        returns = with_stopped(run)
         # Early intervals may lack episodes in some seeds: a band over the rest would compare unlike seeds.
         full = np.all(np.isfinite(returns), axis=0)
         bands = [bootstrap(column, resamples=500) for column in returns[:, full].T]
@@ -52,7 +52,7 @@ def curve_grid(runs: Sequence[Run], path: Path) -> None:
     FigureCanvasAgg(figure)
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes, run in zip(panels, runs, strict=False):
-        returns = _with_stopped(run)
+        returns = with_stopped(run)
         axes.plot(run.steps, returns.T, color=COLOURS[0], linewidth=0.7, alpha=0.5)
         full = np.all(np.isfinite(returns), axis=0)
         axes.plot(run.steps[full], [iqm(column) for column in returns[:, full].T], color=COLOURS[0], linewidth=2)
@@ -137,12 +137,6 @@ def _finish(figure: Figure, axes: Axes, runs: Sequence[Run], path: Path) -> None
 def _look(i: int) -> tuple[str, str]:
     """Colour and line style of the i-th line."""
     return COLOURS[i % len(COLOURS)], ("-", ":", "-.")[i // len(COLOURS) % 3]
-
-
-def _with_stopped(run: Run) -> np.ndarray:
-    """Returns [S, T] in which stopped seeds count as the lowest return of all, as in their final returns."""
-    after = (run.stopped[:, None] >= 0) & (run.steps > run.stopped[:, None])
-    return np.where(after, lowest(run.returns), run.returns)
 
 
 def meta_loss(rows: Sequence[dict[str, float]], title: str, path: Path) -> None:

@@ -22,7 +22,7 @@ from envs import AtariConfig
 from metatrain import npz, run_lock
 from rlopt import optimizers, presets, typed
 from rlopt.config import TrainConfig
-from rlopt.statistics import bootstrap
+from rlopt.statistics import bootstrap, lowest
 from rlopt.training import History
 
 CONFIG, METRICS, RETURNS, SUMMARY, PARAMS, PLOTS = (
@@ -187,6 +187,12 @@ def read_run(folder: Path) -> Run:
     return run
 
 
+def with_stopped(run: Run) -> np.ndarray:
+    """Returns [S, T] in which stopped seeds count as the lowest return of all, as in their final returns."""
+    after = (run.stopped[:, None] >= 0) & (run.steps > run.stopped[:, None])
+    return np.where(after, lowest(run.returns), run.returns)
+
+
 def find_runs(folders: Sequence[Path]) -> list[Run]:
     """Every finished run in and below some folders, once, in the order of the folders.
 
@@ -201,7 +207,7 @@ def find_runs(folders: Sequence[Path]) -> list[Run]:
         below = sorted(path.parent for path in folder.rglob(CONFIG))
         # A sweep's own folder has settings, too; its runs lie below it, as soon as it has begun.
         begun = {parent for place in below for parent in place.parents}
-        places = [place for place in below if not (_is_sweep(place) and place in begun)]
+        places = [place for place in below if not (is_sweep(place) and place in begun)]
         if not places:
             raise ValueError(f"{folder} holds no run")
         for place in places:
@@ -215,11 +221,11 @@ def find_runs(folders: Sequence[Path]) -> list[Run]:
     return runs
 
 
-def _is_sweep(folder: Path) -> bool:
+def is_sweep(folder: Path) -> bool:
     """Whether a folder's settings are of several learning rates."""
     try:
-        return bool(json.loads((folder / CONFIG).read_text(encoding="utf-8")).get("rates"))
-    except (ValueError, AttributeError):
+        return bool(read_json(folder / CONFIG).get("rates"))
+    except ValueError:
         return False
 
 

@@ -1,12 +1,13 @@
 """Reads everything that a report is made from; whatever is missing or unreadable becomes a sentence, not an error."""
 
-import json
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from celo2.files import read_json
 from rlopt import protocol, results
 from rlopt.plan import YARDSTICK, Plan
 from rlopt.protocol import FINAL, TUNING, Choice
@@ -126,8 +127,10 @@ def _others(folders: Sequence[Path]) -> Evidence:
     problems: list[str] = []
     cells: list[Cell] = []
     for place in sorted({path.parent for folder in folders for path in folder.rglob(results.CONFIG)}):
-        if not _is_sweep(place):
-            _append(cells, place, f"run in {place}", problems)
+        with contextlib.suppress(OSError):  # a run that cannot be read gets its sentence
+            if results.is_sweep(place):
+                continue
+        _append(cells, place, f"run in {place}", problems)
     if not cells:
         problems.append("There is no finished run.")
     if len({cell.document["agent"] for cell in cells}) > 1:
@@ -165,14 +168,6 @@ def _others(folders: Sequence[Path]) -> Evidence:
     )
 
 
-def _is_sweep(place: Path) -> bool:
-    """Whether a folder's settings are those of a sweep, whose runs lie below it."""
-    try:
-        return bool(json.loads((place / results.CONFIG).read_text(encoding="utf-8")).get("rates"))
-    except (OSError, ValueError, AttributeError):
-        return False
-
-
 def _append(cells: list[Cell], place: Path, what: str, problems: list[str]) -> None:
     """Adds the finished run of a folder, or a sentence on why there is none."""
     if not (place / results.CONFIG).is_file():
@@ -184,7 +179,7 @@ def _append(cells: list[Cell], place: Path, what: str, problems: list[str]) -> N
     try:
         config = results.read_config(place)
         run = results.read_run(place)
-        document = json.loads((place / results.CONFIG).read_text(encoding="utf-8"))
+        document = read_json(place / results.CONFIG)
         seeds = tuple(range(config.seed, config.seed + config.seeds))
         final = protocol.finals(run)
         if not (len(seeds) == len(final) == len(run.returns) == len(run.stopped)) or not run.returns.size:

@@ -16,10 +16,15 @@ from rlopt.plan import YARDSTICK
 from rlopt.report import scores
 from rlopt.report.evidence import Cell, Evidence
 from rlopt.report.scores import GRID, Row, Scores
+from rlopt.statistics import Interval
 
 # Adam is black, or white on dark pages; these are told apart on both, and by most colour-blind readers.
 COLOURS = ("#0083C7", "#E0632A", "#00A37A", "#C667A0", "#DF9A00", "#7A5FC4", "#3FB3D8", "#A5772B", "#C8384B", "#7F8C3A")
 _LOOKS = {"light": ("#1b1f24", "#d7dbe0"), "dark": ("#e4e7ea", "#3a4149")}
+
+
+# Abscissa, estimate, low, high. Computed once: every picture is drawn four times.
+Band = tuple[np.ndarray, ...]
 
 
 class Picture(NamedTuple):
@@ -60,11 +65,8 @@ def render(picture: Picture, kind: str, dark: bool = False, opaque: bool = False
     return buffer.getvalue()
 
 
-def all_of(evidence: Evidence) -> list[Picture]:
-    """Every figure that the evidence is enough for."""
-    settings = scores.settings(evidence)
-    found = {setting: scores.matrices(evidence, setting) for setting in settings}
-    boards = {setting: scores.leaderboard(found[setting]) for setting in settings if found[setting]}
+def all_of(evidence: Evidence, found: dict[str, dict[str, Scores]], boards: dict[str, list[Row]]) -> list[Picture]:
+    """Every figure that the evidence is enough for; found, boards: scores and leaderboards per setting, if any."""
     pictures = []
     if boards:
         pictures.append(_intervals(evidence, boards))
@@ -101,65 +103,66 @@ def _unit(evidence: Evidence) -> str:
 
 
 def _intervals(evidence: Evidence, boards: dict[str, list[Row]]) -> Picture:
-    ranked = [row.optimizer for rows in boards.values() for row in rows]
-    names = list(dict.fromkeys(ranked))[::-1]
-
-    def draw(figure: Figure, ink: str) -> None:
-        panels = np.atleast_1d(figure.subplots(1, len(boards), sharey=True, sharex=True))
-        for axes, (setting, rows) in zip(panels, boards.items(), strict=True):
-            for row in rows:
-                look = _look(evidence, row.optimizer, ink)
-                y = names.index(row.optimizer)
-                axes.plot(row.iqm[1:], [y, y], color=look["color"], linewidth=7, alpha=0.35, solid_capstyle="butt")
-                axes.plot([row.iqm.estimate], [y], "o", color=look["color"], markersize=5)
-            if scores.normalised(evidence):
-                axes.axvline(1.0, color=ink, linewidth=0.8, linestyle=":")
-            axes.set_title(_setting_title(setting) if len(boards) > 1 else "", fontsize="medium")
-            axes.grid(axis="x", alpha=0.5)
-        panels[0].set_yticks(range(len(names)), names)
-        panels[0].set_ylim(-0.6, len(names) - 0.4)
-        figure.supxlabel(f"IQM of final returns, {_unit(evidence)}", fontsize="medium")
-
+    bars = {setting: {row.optimizer: row.iqm for row in rows} for setting, rows in boards.items()}
+    line = 1.0 if scores.normalised(evidence) else None
+    draw, height = _bars(evidence, bars, line, f"IQM of final returns, {_unit(evidence)}")
     caption = "Interquartile mean over seeds and environments, with 95 % bootstrap intervals."
-    return Picture("scores", "Scores", caption, (8.0, 1.2 + 0.32 * len(names)), draw)
+    return Picture("scores", "Scores", caption, (8.0, height), draw)
 
 
 def _improvement(evidence: Evidence, boards: dict[str, list[Row]]) -> Picture:
-    names = [row.optimizer for row in next(iter(boards.values())) if row.better][::-1]
+    bars = {setting: {row.optimizer: row.better for row in rows if row.better} for setting, rows in boards.items()}
+    xlabel = "probability that a run beats one of Adam's on the same environment"
+    draw, height = _bars(evidence, bars, 0.5, xlabel, limits=(-0.02, 1.02))
+    caption = "To the right of a half, more runs are better than Adam's than worse. 95 % bootstrap intervals."
+    return Picture("improvement", "Better than Adam", caption, (8.0, height), draw)
+
+
+def _bars(
+    evidence: Evidence,
+    bars: dict[str, dict[str, Interval]],
+    line: float | None,
+    xlabel: str,
+    limits: tuple[float, float] | None = None,
+) -> tuple[Callable[[Figure, str], None], float]:
+    """One panel per setting, an interval per optimizer, the first at the top; and the height that takes, in inches."""
+    names = list(dict.fromkeys(name for by_optimizer in bars.values() for name in by_optimizer))[::-1]
 
     def draw(figure: Figure, ink: str) -> None:
-        panels = np.atleast_1d(figure.subplots(1, len(boards), sharey=True, sharex=True))
-        for axes, (setting, rows) in zip(panels, boards.items(), strict=True):
-            for row in rows:
-                if row.better is not None and row.optimizer in names:
-                    colour, y = _look(evidence, row.optimizer, ink)["color"], names.index(row.optimizer)
-                    axes.plot(row.better[1:], [y, y], color=colour, linewidth=7, alpha=0.35, solid_capstyle="butt")
-                    axes.plot([row.better.estimate], [y], "o", color=colour, markersize=5)
-            axes.axvline(0.5, color=ink, linewidth=0.8, linestyle=":")
-            axes.set_xlim(-0.02, 1.02)
-            axes.set_title(_setting_title(setting) if len(boards) > 1 else "", fontsize="medium")
+        panels = np.atleast_1d(figure.subplots(1, len(bars), sharey=True, sharex=True))
+        for axes, (setting, by_optimizer) in zip(panels, bars.items(), strict=True):
+            for name, interval in by_optimizer.items():
+                colour, y = _look(evidence, name, ink)["color"], names.index(name)
+                axes.plot(interval[1:], [y, y], color=colour, linewidth=7, alpha=0.35, solid_capstyle="butt")
+                axes.plot([interval.estimate], [y], "o", color=colour, markersize=5)
+            if line is not None:
+                axes.axvline(line, color=ink, linewidth=0.8, linestyle=":")
+            if limits is not None:
+                axes.set_xlim(*limits)
+            axes.set_title(_setting_title(setting) if len(bars) > 1 else "", fontsize="medium")
             axes.grid(axis="x", alpha=0.5)
         panels[0].set_yticks(range(len(names)), names)
         panels[0].set_ylim(-0.6, len(names) - 0.4)
-        figure.supxlabel("probability that a run beats one of Adam's on the same environment", fontsize="medium")
+        figure.supxlabel(xlabel, fontsize="medium")
 
-    caption = "To the right of a half, more runs are better than Adam's than worse. 95 % bootstrap intervals."
-    return Picture("improvement", "Better than Adam", caption, (8.0, 1.2 + 0.32 * len(names)), draw)
+    return draw, 1.2 + 0.32 * len(names)
 
 
 def _curves(evidence: Evidence) -> Picture:
-    def fill(axes: Axes, environment: str, ink: str) -> None:
+    bands: dict[str, dict[str, Band]] = {environment: {} for environment in evidence.environments}
+    for environment in evidence.environments:
         for optimizer in evidence.optimizers:
             cell = evidence.chosen(environment, optimizer, "tuned")
             if cell is None:
                 continue
-            look = _look(evidence, optimizer, ink)
             steps, returns = scores.curve(cell, scores.last_step(evidence, environment))
             returns = returns[np.all(np.isfinite(returns), axis=1)]
             if len(returns):
-                bands = np.asarray([statistics.bootstrap(column, resamples=300) for column in returns.T]).T
-                axes.plot(steps, bands[0], **look)
-                axes.fill_between(steps, bands[1], bands[2], color=look["color"], alpha=0.12, linewidth=0)
+                intervals = [statistics.bootstrap(column, resamples=300) for column in returns.T]
+                bands[environment][optimizer] = (steps, *np.asarray(intervals).T)
+
+    def fill(axes: Axes, environment: str, ink: str) -> None:
+        _fill(axes, evidence, bands[environment], ink)
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
 
     title = "Learning curves" + (" (tuned)" if evidence.plan is not None else "")
@@ -197,48 +200,42 @@ def _sensitivity(evidence: Evidence) -> Picture:
 
 
 def _efficiency(evidence: Evidence, found: dict[str, Scores]) -> Picture:
-    def draw(figure: Figure, ink: str) -> None:
-        axes = figure.subplots()
-        for optimizer, mine in found.items():
-            look = _look(evidence, optimizer, ink)
-            estimate, low, high = np.asarray(scores.efficiency(mine)).T
-            axes.plot(100 * GRID, estimate, label=optimizer, **look)
-            axes.fill_between(100 * GRID, low, high, color=look["color"], alpha=0.12, linewidth=0)
-        axes.set_xlabel("share of training, %")
-        axes.set_ylabel(f"IQM, {_unit(evidence)}")
-        axes.grid(alpha=0.5)
-        figure.legend(loc="outside right upper", frameon=False, fontsize="small")
-
+    bands = {name: (100 * GRID, *np.asarray(scores.efficiency(mine)).T) for name, mine in found.items()}
     caption = "Interquartile mean over all runs during training, with 95 % bootstrap bands."
-    return Picture(
-        "efficiency", "Sample efficiency" + (" (tuned)" if evidence.plan is not None else ""), caption, (8.0, 4.2), draw
-    )
+    ylabel = f"IQM, {_unit(evidence)}"
+    return _bands(evidence, "efficiency", "Sample efficiency", caption, "share of training, %", ylabel, bands)
 
 
 def _profiles(evidence: Evidence, found: dict[str, Scores]) -> Picture:
     values = np.concatenate([mine.final.ravel() for mine in found.values()])
     thresholds = np.linspace(min(0.0, float(values.min())), float(values.max()), 60)
+    bands: dict[str, Band] = {name: (thresholds, *scores.profile(mine, thresholds)) for name, mine in found.items()}
+    caption = "Performance profiles: the higher, the more runs reach a score. 95 % bootstrap bands."
+    xlabel, ylabel = f"threshold, {_unit(evidence)}", "share of runs above it"
+    return _bands(evidence, "profiles", "Performance profiles", caption, xlabel, ylabel, bands)
+
+
+def _bands(
+    evidence: Evidence, name: str, title: str, caption: str, xlabel: str, ylabel: str, bands: dict[str, Band]
+) -> Picture:
+    """One panel, a line with its band per optimizer."""
 
     def draw(figure: Figure, ink: str) -> None:
         axes = figure.subplots()
-        for optimizer, mine in found.items():
-            look = _look(evidence, optimizer, ink)
-            estimate, low, high = scores.profile(mine, thresholds)
-            axes.plot(thresholds, estimate, label=optimizer, **look)
-            axes.fill_between(thresholds, low, high, color=look["color"], alpha=0.12, linewidth=0)
-        axes.set_xlabel(f"threshold, {_unit(evidence)}")
-        axes.set_ylabel("share of runs above it")
+        _fill(axes, evidence, bands, ink)
+        axes.set_xlabel(xlabel)
+        axes.set_ylabel(ylabel)
         axes.grid(alpha=0.5)
         figure.legend(loc="outside right upper", frameon=False, fontsize="small")
 
-    caption = "Performance profiles: the higher, the more runs reach a score. 95 % bootstrap bands."
-    return Picture(
-        "profiles",
-        "Performance profiles" + (" (tuned)" if evidence.plan is not None else ""),
-        caption,
-        (8.0, 4.2),
-        draw,
-    )
+    return Picture(name, title + (" (tuned)" if evidence.plan is not None else ""), caption, (8.0, 4.2), draw)
+
+
+def _fill(axes: Axes, evidence: Evidence, bands: dict[str, Band], ink: str) -> None:
+    for name, (x, estimate, low, high) in bands.items():
+        look = _look(evidence, name, ink)
+        axes.plot(x, estimate, label=name, **look)
+        axes.fill_between(x, low, high, color=look["color"], alpha=0.12, linewidth=0)
 
 
 def _grid(

@@ -8,6 +8,7 @@ from rlopt import statistics
 from rlopt.plan import YARDSTICK
 from rlopt.protocol import Scale
 from rlopt.report.evidence import Cell, Evidence
+from rlopt.results import with_stopped
 from rlopt.statistics import Interval
 
 GRID = np.linspace(0.02, 1.0, 50)
@@ -83,15 +84,14 @@ def matrices(evidence: Evidence, setting: str) -> dict[str, Scores]:
     return found
 
 
-def left_out(evidence: Evidence, setting: str) -> list[str]:
-    """Sentences on what has no part in the aggregate scores."""
+def left_out(evidence: Evidence, setting: str, complete: dict[str, Scores]) -> list[str]:
+    """Sentences on what has no part in the aggregate scores; complete: what has, as `matrices` gives it."""
     sentences = []
     by_environment = scales(evidence)
     if without := [name for name in evidence.environments if name not in by_environment]:
         sentences.append(
             f"Scores leave out {', '.join(without)}: tuned Adam is missing there, or is not above a random policy."
         )
-    complete = matrices(evidence, setting)
     for optimizer in evidence.optimizers:
         if by_environment and optimizer not in complete:
             cells = {name: evidence.chosen(name, optimizer, setting) for name in by_environment}
@@ -156,8 +156,7 @@ def curve(cell: Cell, end: int) -> tuple[np.ndarray, np.ndarray]:
     Stopped seeds count as the lowest return of all from there on, also where a run ended since all were stopped.
     """
     run = cell.run
-    after = (run.stopped[:, None] >= 0) & (run.steps > run.stopped[:, None])
-    returns = statistics.without_gaps(np.where(after, statistics.lowest(run.returns), run.returns))
+    returns = statistics.without_gaps(with_stopped(run))
     if run.steps[-1] >= end:
         return run.steps, returns
     rest = np.where(run.stopped >= 0, statistics.lowest(run.returns), returns[:, -1])

@@ -34,14 +34,12 @@ def write(folders: Sequence[Path], out: Path | None = None, timing: bool = True,
     out = out or folders[0] / "report"
     settings = scores.settings(found)
     matrices = {setting: scores.matrices(found, setting) for setting in settings}
-    problems = found.problems + [text for setting in settings for text in scores.left_out(found, setting)]
-    pictures = {picture.name: picture for picture in figures.all_of(found)}
+    boards = {setting: scores.leaderboard(matrices[setting]) for setting in settings if matrices[setting]}
+    left_out = [text for setting in settings for text in scores.left_out(found, setting, matrices[setting])]
+    pictures = {picture.name: picture for picture in figures.all_of(found, matrices, boards)}
     sections: list[Table | figures.Picture] = [
-        tables.leaderboard(
-            scores.leaderboard(matrices[setting]), setting if found.plan else "", scores.normalised(found)
-        )
-        for setting in settings
-        if matrices[setting]
+        tables.leaderboard(rows, setting if found.plan else "", scores.normalised(found))
+        for setting, rows in boards.items()
     ]
     sections = [*_these(pictures, "scores"), *sections, *_these(pictures, "improvement", "curves")]
     if found.reported:
@@ -62,8 +60,8 @@ def write(folders: Sequence[Path], out: Path | None = None, timing: bool = True,
             write_atomic(out / "tables" / f"{section.name}.tex", tables.to_latex(section).encode())
     document = page.page(
         found.title,
-        _summary(found, matrices),
-        problems,
+        _summary(found, boards.get("tuned", [])),
+        found.problems + left_out,
         sections,
         reproduce.commands(found, folders[0]),
         _versions(found),
@@ -88,7 +86,7 @@ def _with_random(found: Evidence, trust: bool) -> Evidence:
     return found._replace(random=returns)
 
 
-def _summary(found: Evidence, matrices: dict[str, dict[str, scores.Scores]]) -> list[str]:
+def _summary(found: Evidence, tuned: list[scores.Row]) -> list[str]:
     """What was done, and the answer in a sentence per optimizer that differs from Adam."""
     if not found.reported:
         return ["There is nothing to show yet."]
@@ -105,7 +103,7 @@ def _summary(found: Evidence, matrices: dict[str, dict[str, scores.Scores]]) -> 
             "environments (shared). Optimizers that take no learning rate had nothing to choose."
         )
     verdicts: dict[str, list[str]] = {"better": [], "worse": [], "not told apart": []}
-    for row in scores.leaderboard(matrices["tuned"]):
+    for row in tuned:
         if row.better is not None:
             low, high = row.better[1:]
             verdicts["better" if low > 0.5 else "worse" if high < 0.5 else "not told apart"].append(row.optimizer)
