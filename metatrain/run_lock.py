@@ -15,7 +15,7 @@ NAME = ".rlopt.lock"
 # What a file system without such locks answers (some network ones).
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 # Folders within a run folder that runs write into.
-_WRITTEN = ("checkpoints", "thetas", "plots", "films")
+_WRITTEN = ("checkpoints", "thetas", "plots", "films", "cells")
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ import numpy as np
 import tqdm
 
 from celo2.files import read_json, write_atomic
-from metatrain import npz
+from metatrain import npz, run_lock
 from rlopt.supervised import optimizers, tasks, training
 from rlopt.supervised.config import SuiteConfig
 
@@ -83,7 +83,7 @@ def run(config: SuiteConfig, folder: Path, progress: bool = True) -> dict[tuple[
 
     Raises:
       What `contestants` raises.
-      ValueError: for impossible numbers, or a folder with results of other settings.
+      ValueError: for impossible numbers, a folder with results of other settings, or one that another process holds.
     """
     config.check()
     entries = contestants(config)
@@ -95,12 +95,12 @@ def run(config: SuiteConfig, folder: Path, progress: bool = True) -> dict[tuple[
         if any(before.get(name) != value for name, value in settings.items()):
             theirs = {name: before.get(name) for name in settings}
             raise ValueError(f"{folder} holds results of {theirs}, not of {settings}; choose another folder")
-    elif folder.exists() and any(folder.iterdir()):
+    elif folder.exists() and not run_lock.is_empty(folder):
         raise ValueError(f"{folder} is neither empty nor of this suite; choose another folder")
-    write_atomic(path, json.dumps(dataclasses.asdict(config) | settings, indent=1).encode() + b"\n")
     cells = {}
     bar = tqdm.tqdm(total=len(chosen) * len(entries), unit="cell", disable=not progress)
-    with bar:
+    with run_lock.held(folder), bar:
+        write_atomic(path, json.dumps(dataclasses.asdict(config) | settings, indent=1).encode() + b"\n")
         for task_name, task in chosen.items():
             for name, entry in entries.items():
                 bar.set_postfix_str(f"{task_name}, {name}")

@@ -18,6 +18,8 @@ from metatrain.config import MetaTrainConfig
 from metatrain.stopping import Unfinished
 from rlopt import checkpoint, cli, experiment, results, training
 from rlopt.config import TrainConfig
+from rlopt.supervised import suite
+from rlopt.supervised.config import SuiteConfig
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
@@ -68,14 +70,15 @@ def hold():
 
 def test_the_second_process_is_told_who_holds_the_folder_and_changes_nothing(tmp_path, hold, monkeypatch, capsys):
     monkeypatch.setattr(cli.runtime, "configure", lambda **settings: None)
-    places = {name: tmp_path / name for name in ("run", "sweep", "meta")}
+    places = {name: tmp_path / name for name in ("run", "sweep", "meta", "suite")}
     # A sweep is held by its optimizer's folder.
-    holders = [hold(folder) for folder in (places["run"], places["sweep"] / "adam", places["meta"])]
+    holders = [hold(folder) for folder in (places["run"], places["sweep"] / "adam", places["meta"], places["suite"])]
     for use, holder in zip(
         (
             lambda: experiment.run(CONFIG, places["run"], progress=False),
             lambda: experiment.sweep([SWEEP], places["sweep"], progress=False),
             lambda: trainer.train(META, places["meta"], progress=False),
+            lambda: suite.run(SuiteConfig(steps=100), places["suite"], progress=False),
         ),
         holders,
         strict=True,
