@@ -3,7 +3,7 @@
 import dataclasses
 from pathlib import Path
 
-from rlopt import experiment, protocol, random_policy, results, tracking, training
+from rlopt import folders, protocol, random_policy, results, tracking, training
 from rlopt.protocol import FINAL, TUNING, Plan
 
 
@@ -12,7 +12,7 @@ def run(
     folder: Path | None = None,
     progress: bool = True,
     tracker: tracking.Session | None = None,
-    launch: experiment.Launch | None = None,
+    launch: folders.Launch | None = None,
 ) -> Path:
     """Trains everything that a plan asks for and that the folder does not hold.
 
@@ -41,7 +41,7 @@ def run(
             config = plan.tuning_config(optimizer, env_id)
             if config.rates:
                 place = protocol.place(folder, TUNING, env_id, optimizer)
-                experiment.train_population(place, config, progress, tracker, folder)
+                folders.train(place, config, progress, draw=False, tracker=tracker, root=folder)
         choice = protocol.choice(folder, plan, optimizer)
         for env_id in plan.environments:
             place = protocol.place(folder, FINAL, env_id, optimizer)
@@ -49,11 +49,11 @@ def run(
             one_by_one = [(rate,) for rate in choice.rates(env_id)]
             for rates in one_by_one or ((),):
                 config = plan.config(optimizer, env_id, rates=rates)
-                experiment.train_population(place, config, progress, tracker, folder)
+                folders.train(place, config, progress, draw=False, tracker=tracker, root=folder)
     return folder
 
 
-def _launch(launch: experiment.Launch, plan: Plan, folder: Path) -> None:
+def _launch(launch: folders.Launch, plan: Plan, folder: Path) -> None:
     """Trains everything in two batches, since the second one's learning rates are chosen from the first."""
     cells = [(optimizer, env_id) for optimizer in plan.all_optimizers for env_id in plan.environments]
     tuning = {

@@ -21,7 +21,7 @@ from typing import Any
 
 from celo2.files import write_atomic
 from metatrain.stopping import BrokeOff, Unfinished
-from rlopt import experiment, results, runtime
+from rlopt import folders, results, runtime
 from rlopt.config import TrainConfig
 
 KINDS = ("none", "local", "slurm")
@@ -90,11 +90,11 @@ class Launcher:
           Unfinished: on Ctrl-C; jobs under SLURM stay. BrokeOff, a kind of it: if jobs failed, after the others' end.
         """
         for folder, config in populations.items():
-            experiment.check_population(folder, config)
+            folders.check(folder, config)
         # Not of what is missing: a job that goes on should have as many devices as before.
         cores = self.options.get("cpus_per_task") or max(1, runtime.num_cores() // max(1, len(populations)))
         # What an earlier command left in the middle is ended first as it is; rates added since take another round.
-        while missing := {f: config for f, config in populations.items() if not experiment.is_finished(f, config)}:
+        while missing := {f: config for f, config in populations.items() if not folders.is_finished(f, config)}:
             self._train(root, missing, cores)
 
     def executor(self, folder: Path, label: str = "rlopt", cores: int = 1) -> Any:
@@ -150,7 +150,7 @@ class Launcher:
         if self.kind == "slurm":
             cores = self.options.get("cpus_per_task") or runtime.devices_for(config.size, CORES)
         label = f"{config.optimizer} on {config.env}"
-        experiment.prepare(folder, config)
+        folders.prepare(folder, config)
         executor = self.executor(root / LOGS, f"rlopt {label}", cores)
         arguments = [*command(folder, runtime.devices_for(config.size, cores=cores)), *self.flags]
         if ":" in config.env + config.optimizer:
@@ -231,7 +231,7 @@ def _resumable(arguments: list[str]) -> Any:
 
 def _all_there(folder: Path) -> bool:
     """Whether a folder holds all that its last job was to train."""
-    return experiment.is_finished(folder, results.read_config(folder))
+    return folders.is_finished(folder, results.read_config(folder))
 
 
 def _queued() -> set[str]:

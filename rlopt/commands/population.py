@@ -25,11 +25,11 @@ class Train(Generic[Hyper]):
 
     def run(self) -> None:
         """Trains, writes the run folder, prints the table."""
-        from rlopt import experiment, results
+        from rlopt import console, experiment, results
 
         with self.tracking.open() as tracker:
             finished = experiment.run(self.config, self.out, tracker=tracker)
-            experiment.show([finished], finished.folder / results.PLOTS / "learning_curve.png")
+            console.show([finished], finished.folder / results.PLOTS / "learning_curve.png")
 
 
 @dataclass(frozen=True)
@@ -46,12 +46,12 @@ class Resume:
 
     def run(self) -> None:
         """Trains to the end, prints the table."""
-        from rlopt import experiment, results
+        from rlopt import console, experiment, results
 
         with self.tracking.open() as tracker:
             # In a file, as a job's log is one, a progress bar is a line per second.
             finished = experiment.resume(self.folder, sys.stderr.isatty(), trust=self.trust, tracker=tracker)
-            experiment.show(finished, finished[0].folder / results.PLOTS / "learning_curve.png")
+            console.show(finished, finished[0].folder / results.PLOTS / "learning_curve.png")
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ class Compare(_Several[Hyper]):
                 f"{len(self.learning_rates)} learning rates were given for {len(self.optimizers)} optimizers; "
                 "give one for each, or none"
             )
-        from rlopt import experiment, launcher, results
+        from rlopt import console, experiment, launcher, results
 
         self.check()
         rates = [None if rate == "none" else rate for rate in self.learning_rates] or [None] * len(self.optimizers)
@@ -147,7 +147,7 @@ class Compare(_Several[Hyper]):
         launch = launcher.make(self.launcher, self.launcher_options, self.tracking.flags)
         with self.tracking.open() as tracker:
             runs = experiment.compare(configs, self.out, tracker=tracker, launch=launch)
-            experiment.show(runs, runs[0].folder.parent / results.PLOTS / "learning_curves.png")
+            console.show(runs, runs[0].folder.parent / results.PLOTS / "learning_curves.png")
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,7 @@ class Sweep(_Several[Hyper]):
     def run(self) -> None:
         """Trains what is missing, writes the run folders, prints the table."""
         from celo2.names import check_known
-        from rlopt import experiment, launcher, optimizers
+        from rlopt import console, experiment, launcher, optimizers
 
         check_known("agent", self.agent, presets.AGENTS)
         for name in self.optimizers:
@@ -184,7 +184,7 @@ class Sweep(_Several[Hyper]):
         configs = [self.config(optimizer, rates=self.rates(optimizer)) for optimizer in self.optimizers]
         launch = launcher.make(self.launcher, self.launcher_options, self.tracking.flags)
         with self.tracking.open() as tracker:
-            experiment.show(*experiment.sweep(configs, self.out, tracker=tracker, launch=launch))
+            console.show(*experiment.sweep(configs, self.out, tracker=tracker, launch=launch))
 
 
 @dataclass(frozen=True)
@@ -198,9 +198,9 @@ class Plot:
 
     def run(self) -> None:
         """Writes the picture, prints the table."""
-        from rlopt import experiment
+        from rlopt import console, experiment
 
-        experiment.show(experiment.draw(self.folders, self.out), self.out)
+        console.show(experiment.draw(self.folders, self.out), self.out)
 
 
 @dataclass(frozen=True)

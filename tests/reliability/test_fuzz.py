@@ -21,7 +21,7 @@ from agents import PPOConfig
 from metatrain import card, checkpoint, image_files, metrics, outer
 from metatrain.config import MetaTrainConfig
 from rlopt import checkpoint as train_checkpoint
-from rlopt import experiment, population, protocol, results, theta, training
+from rlopt import console, experiment, population, protocol, results, theta, training
 from rlopt.config import TrainConfig
 from rlopt.plan import Plan
 
@@ -223,7 +223,7 @@ def test_results_of_runs(tmp_path, run, name):
         (tmp_path / other).write_bytes((run / other).read_bytes())
     real = (run / name).read_bytes()
     make = some_npz if name == results.RETURNS else some_json
-    fuzz(tmp_path / name, lambda rng: make(rng, real), lambda: experiment.table([results.read_run(tmp_path)]))
+    fuzz(tmp_path / name, lambda rng: make(rng, real), lambda: console.table([results.read_run(tmp_path)]))
 
 
 def test_networks_of_runs(tmp_path, run):

@@ -22,7 +22,7 @@ from agents import PPOConfig
 from celo2 import files
 from metatrain import metrics, outer, run_lock, trainer, validation
 from metatrain.config import MetaTrainConfig
-from rlopt import checkpoint, experiment, plotting, population, results, training
+from rlopt import checkpoint, experiment, folders, plotting, population, results, training
 from rlopt.config import TrainConfig
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -161,7 +161,7 @@ def test_training_runs_killed_at_any_moment_end_as_if_nothing_had_happened(tmp_p
         if not results.is_finished(place):
             experiment.run(CONFIG, place, progress=False)
         else:
-            experiment.train_population(place, CONFIG, progress=False)
+            folders.train(place, CONFIG, progress=False, draw=False)
         assert_same_runs(place, folder)
 
 

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from rlopt import benchmark, cli, experiment, protocol, random_policy, results
+from rlopt import benchmark, cli, folders, protocol, random_policy, results
 from rlopt.plan import TUNING_SEEDS_FROM, Plan
 from rlopt.protocol import Choice, Scale
 from rlopt.suites import SUITES, candidate_rates
@@ -22,7 +22,7 @@ def trained(monkeypatch, write_run):
     """Stands in for training; the list of what was asked for: (optimizer, environment, rates, seeds)."""
     asked = []
 
-    def train(folder, config, *_):
+    def train(folder, config, *_, **__):
         missing = [rate for rate in config.rates if not results.is_finished(folder / results.rate_name(rate))]
         if (config.rates and not missing) or results.is_finished(folder):
             return
@@ -35,7 +35,7 @@ def trained(monkeypatch, write_run):
             cell = dataclasses.replace(config, rates=(), learning_rate=rate)
             write_run(folder / results.rate_name(rate) if rate else folder, cell, final)
 
-    monkeypatch.setattr(experiment, "train_population", train)
+    monkeypatch.setattr(folders, "train", train)
     monkeypatch.setattr(random_policy, "play", lambda config: np.asarray([1.0, 3.0]))
     return asked
 

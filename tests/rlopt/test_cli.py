@@ -13,7 +13,7 @@ import pytest
 
 import celo2
 from celo2 import scheduler
-from rlopt import cli, evaluation, experiment, presets, results, runtime
+from rlopt import cli, console, evaluation, experiment, presets, results, runtime
 
 TINY = ["--total-steps", "2048", "--num-envs", "4", "--rollout-length", "32", "--minibatches", "2", "--hidden", "8"]
 
@@ -156,7 +156,7 @@ def test_each_optimizer_of_a_comparison_gets_the_options_weights_and_rates_that_
     (tmp_path / "own_rule.py").write_text("import optax\ndef rule(rate, b1=0.5):\n    return optax.adam(rate, b1=b1)\n")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(runtime, "configure", lambda **settings: None)
-    monkeypatch.setattr(experiment, "show", lambda *arguments: None)
+    monkeypatch.setattr(console, "show", lambda *arguments: None)
     trained = []
 
     def keep(configs, *arguments, **options):

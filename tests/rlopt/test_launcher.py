@@ -20,6 +20,7 @@ from rlopt import (
     benchmark,
     cli,
     experiment,
+    folders,
     launcher,
     population,
     presets,
@@ -214,7 +215,7 @@ def test_a_benchmark_submits_what_it_chooses_from_before_what_it_chose(tmp_path,
     def train(root, populations):
         batches.append({str(place.relative_to(tmp_path)): config.rates for place, config in populations.items()})
         for place, config in populations.items():
-            assert not experiment.is_finished(place, config)
+            assert not folders.is_finished(place, config)
             pretend(place, config)
 
     monkeypatch.setattr(presets, "config", lambda *arguments: HYPER)

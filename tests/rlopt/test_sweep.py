@@ -14,7 +14,7 @@ from jax.experimental.compilation_cache import compilation_cache
 
 from agents import DQNConfig, PPOConfig
 from metatrain.stopping import Unfinished
-from rlopt import checkpoint, cli, experiment, labels, plotting, protocol, results, training
+from rlopt import checkpoint, cli, experiment, folders, labels, plotting, protocol, results, training
 from rlopt.config import TrainConfig
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -155,8 +155,8 @@ def test_one_optimizers_part_of_a_sweep_can_be_resumed(tmp_path, monkeypatch):
     assert [run.summary["learning_rate"] for run in runs] == [1e-3, 1e-1]
     first = plot.read_bytes()  # this was the last part
     sgd = dataclasses.replace(CONFIG, optimizer="sgd", rates=(1e-2,))
-    experiment.prepare(tmp_path / "sgd", sgd)
-    experiment.prepare(tmp_path / "lion", dataclasses.replace(CONFIG, optimizer="lion"))
+    folders.prepare(tmp_path / "sgd", sgd)
+    folders.prepare(tmp_path / "lion", dataclasses.replace(CONFIG, optimizer="lion"))
     with pytest.warns(RuntimeWarning, match="lion holds an unfinished run"):
         experiment.resume(tmp_path / "sgd", progress=False)
     assert plot.read_bytes() != first
@@ -164,10 +164,10 @@ def test_one_optimizers_part_of_a_sweep_can_be_resumed(tmp_path, monkeypatch):
 
 def test_resuming_a_run_of_some_folder_draws_no_sweep(tmp_path):
     single = dataclasses.replace(CONFIG, rates=(), learning_rate=1e-2)
-    experiment.prepare(tmp_path / "runs" / "mine", CONFIG)
+    folders.prepare(tmp_path / "runs" / "mine", CONFIG)
     experiment.resume(tmp_path / "runs" / "mine", progress=False)
     assert not (tmp_path / "runs" / results.PLOTS).exists()
-    experiment.prepare(tmp_path / "compared" / "adam", single)
+    folders.prepare(tmp_path / "compared" / "adam", single)
     experiment.resume(tmp_path / "compared" / "adam", progress=False)
     assert not (tmp_path / "compared" / results.PLOTS).exists()
     part = tmp_path / "bench" / "tuning" / "CartPole-v1" / "adam"
@@ -252,7 +252,7 @@ def test_a_run_with_another_run_below_it_is_found_and_a_sweep_that_has_not_begun
     shutil.move(tmp_path / "inner", tmp_path / "outer" / "inner")
     found = results.find_runs([tmp_path / "outer"])
     assert [one.folder for one in found] == [tmp_path / "outer", tmp_path / "outer" / "inner"]
-    experiment.prepare(tmp_path / "outer" / "sweep", CONFIG)
+    folders.prepare(tmp_path / "outer" / "sweep", CONFIG)
     with pytest.warns(RuntimeWarning, match="sweep holds an unfinished run; it is left out"):
         assert len(results.find_runs([tmp_path / "outer"])) == 2
 

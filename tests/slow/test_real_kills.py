@@ -25,7 +25,7 @@ from pathlib import Path
 from agents import PPOConfig
 from metatrain import metrics, trainer
 from metatrain.config import MetaTrainConfig
-from rlopt import experiment, results, training
+from rlopt import folders, results, training
 from rlopt.config import TrainConfig
 training.SAVE_SECONDS = training.SAVE_SHARE = 0.0
 kind, folder, pause = sys.argv[1], Path(sys.argv[2]), float(sys.argv[3])
@@ -36,7 +36,7 @@ for module, name in ((results, "append_row"), (metrics, "append")):
     setattr(module, name, slowly)
 hyper = PPOConfig(total_steps=64 * 50, num_envs=4, rollout_length=16, epochs=1, minibatches=1, hidden=(8,))
 if kind == "train":
-    experiment.train_population(folder, TrainConfig(optimizer="adam", learning_rate=1e-3, seeds=2, hyper=hyper), False)
+    folders.train(folder, TrainConfig(optimizer="adam", learning_rate=1e-3, seeds=2, hyper=hyper), False, draw=False)
 elif kind == "sweep":
     experiment.sweep([TrainConfig(optimizer="adam", rates=(1e-3, 1e-2), seeds=2, hyper=hyper)], folder, False)
 else:
