@@ -1,7 +1,7 @@
 """Known-good returns of the quick suite: what every agent reaches with some optimizers at their default rates.
 
     python benchmarks/known_good.py                # trains, and writes docs/results/known_good.csv
-    python -m pytest -m slow tests/slow/test_known_good.py    # trains other seeds, and compares
+    python -m pytest -m slow tests/slow/test_known_good.py     # trains other seeds, and compares
 
 Per agent, environment and optimizer: IQM over seeds of the final return, with its 95 % bootstrap interval.
 """
