@@ -2,7 +2,7 @@
 
 import importlib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +76,28 @@ def option_names(name: str) -> tuple[str, ...]:
     if name in catalog.OPTIMIZERS:
         return tuple(info.options)
     return tuple(inspect.signature(_import(info.factory)).parameters)[1:]
+
+
+def own_settings(name: str, options: Mapping[str, float], theta: Mapping[str, Path]) -> dict[str, Any]:
+    """An optimizer's part of what was given for several: `options` and `theta` of its configuration.
+
+    Raises:
+      ValueError: as `option_names`.
+    """
+    takes = option_names(name)
+    return {"options": {key: value for key, value in options.items() if key in takes}, "theta": theta.get(name)}
+
+
+def check_settings(names: Sequence[str], options: Mapping[str, float], theta: Mapping[str, Path]) -> None:
+    """Refuses options and weights that would be of none of several optimizers; ValueError."""
+    taken = list(dict.fromkeys(option for name in names for option in option_names(name)))
+    among = ", ".join(names)
+    for option in options:
+        if option not in taken:
+            raise ValueError(f"none of {among} has an option {option!r}; there are {', '.join(taken) or 'none'}")
+    for name in theta:
+        if name not in names:
+            raise ValueError(f"theta was given for {name!r}, which is not compared; there are {among}")
 
 
 def theta_sha256(name: str, theta: Path | None = None) -> str | None:

@@ -1,8 +1,11 @@
 """A benchmark's settings. Imports no jax."""
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+
+import tyro
 
 from rlopt import presets
 from rlopt.config import TrainConfig
@@ -15,23 +18,32 @@ YARDSTICK = "adam"
 
 @dataclass(frozen=True)
 class Plan:
-    """A benchmark: what decides its numbers.
+    """A benchmark: what decides its numbers."""
 
-    agent, suite: by name. envs: environment ids; (): the suite's. optimizers: by name; Adam, the yardstick, is trained
-    besides. seeds: reported, from `seed` on. tuning_seeds: per candidate. rates, factors: as
-    `suites.candidate_rates`. steps: environment steps per seed; None: the suite's, or the presets'.
-    """
-
-    agent: str = "ppo"
+    agent: tyro.conf.Positional[str] = "ppo"
+    """Agent to train: ppo, dqn, pqn."""
     suite: str = "quick"
+    """Suite by name; `rlopt suites` lists them."""
     envs: tuple[str, ...] = ()
+    """Environments in place of the suite's."""
     optimizers: tuple[str, ...] = ("adam", "celo2")
+    """Optimizers by name; `rlopt optimizers` lists them. Adam is the yardstick and trained in any case."""
+    options: dict[str, float] = field(default_factory=dict)
+    """What optimizers are told besides, such as `--options weight_decay 0.1`: those that have an option of the name."""
+    theta: dict[str, Path] = field(default_factory=dict)
+    """Weight files for learned optimizers, in place of the packaged ones: `--theta celo2 mine.theta`."""
     seeds: int = 10
+    """Reported runs per optimizer, environment and setting."""
     seed: int = 0
+    """Seed of the first one; the others follow on."""
     tuning_seeds: int = 2
-    rates: tuple[float, ...] = ()
+    """Runs per learning rate that is tried."""
+    learning_rates: tuple[float, ...] = ()
+    """Learning rates to try, the same for every optimizer; default: `factors` times each optimizer's own."""
     factors: tuple[float, ...] = FACTORS
+    """What each optimizer's own learning rate, that for the suite's first environment, is multiplied by."""
     steps: int | None = None
+    """Environment steps per seed; default: the suite's, or its presets'."""
 
     @property
     def environments(self) -> tuple[str, ...]:
@@ -46,10 +58,12 @@ class Plan:
     def candidates(self, optimizer: str) -> tuple[float, ...]:
         """The learning rates tried of an optimizer, the same on every environment; () for one that takes none."""
         suite = self._suite
-        return candidate_rates(self.agent, suite.envs[0], optimizer, suite.preset, self.rates, self.factors)
+        return candidate_rates(self.agent, suite.envs[0], optimizer, suite.preset, self.learning_rates, self.factors)
 
     def config(self, optimizer: str, env_id: str, **changes: Any) -> TrainConfig:
-        """The reported population of an optimizer on an environment."""
+        """The reported population of an optimizer on an environment; ValueError for an unknown one."""
+        from rlopt import optimizers
+
         suite = self._suite
         hyper = presets.config(self.agent, env_id, suite.preset)
         steps = self.steps or suite.steps
@@ -64,6 +78,7 @@ class Plan:
             preset=suite.preset,
             atari=presets.find(self.agent, env_id, suite.preset).atari,
             hyper=hyper,
+            **optimizers.own_settings(optimizer, self.options, self.theta),
             **changes,
         )
 
@@ -80,6 +95,7 @@ class Plan:
           ValueError: naming the setting, its value and what is allowed.
         """
         from celo2.names import check_known
+        from rlopt import optimizers
 
         check_known("agent", self.agent, presets.AGENTS)
         check_known("suite", self.suite, SUITES)
@@ -88,6 +104,7 @@ class Plan:
             raise ValueError(f"each optimizer may be named once, and at least one, got {', '.join(names) or 'none'}")
         if len(set(self.environments)) != len(self.environments):
             raise ValueError(f"each environment may be named once, got {', '.join(self.environments)}")
+        optimizers.check_settings(self.all_optimizers, self.options, self.theta)
         if self.tuning_seeds < 1:
             raise ValueError(f"tuning_seeds must be at least 1, got {self.tuning_seeds}")
         if not 1 <= self.seeds <= TUNING_SEEDS_FROM:

@@ -91,20 +91,29 @@ def write_plan(folder: Path, plan: Plan) -> None:
     """Notes what a benchmark is, beside its runs.
 
     Raises:
-      ValueError: for a folder with another benchmark; optimizers may be added.
+      ValueError: for a folder with another benchmark; optimizers may be added, with weights of their own.
     """
-    here = json.loads(json.dumps(dataclasses.asdict(plan)))
+    here = _as_json(plan)
     path = folder / PLAN
     if path.is_file():
-        found = read_plan(folder)
-        there = json.loads(json.dumps(dataclasses.asdict(found)))
-        before = there.pop("optimizers")
-        added = [name for name in here.pop("optimizers") if name not in before]
-        sealed.check_settings(f"the benchmark in {folder}", there, here)
-        here["optimizers"] = before + added
+        there = _as_json(read_plan(folder))
+        before, weights = there.pop("optimizers"), there.pop("theta")
+        named, given = here.pop("optimizers"), here.pop("theta")
+        both = [name for name in named if name in before]
+        sealed.check_settings(
+            f"the benchmark in {folder}",
+            there | {"theta": {name: weights.get(name) for name in both}},
+            here | {"theta": {name: given.get(name) for name in both}},
+        )
+        here["optimizers"] = before + [name for name in named if name not in before]
+        here["theta"] = weights | given
     else:
         results.check_free(folder)
     write_atomic(path, json.dumps(here, indent=2).encode() + b"\n")
+
+
+def _as_json(plan: Plan) -> dict[str, Any]:
+    return dict(json.loads(json.dumps(dataclasses.asdict(plan), default=str)))
 
 
 def read_plan(folder: Path) -> Plan:
@@ -119,6 +128,8 @@ def read_plan(folder: Path) -> Plan:
     try:
         found = read_json(path)
         settings: dict[str, Any] = {name: tuple(x) if isinstance(x, list) else x for name, x in found.items()}
+        if isinstance(settings.get("theta"), dict):
+            settings["theta"] = {n: Path(x) if isinstance(x, str) else x for n, x in settings["theta"].items()}
         plan = Plan(**settings)
         typed.check(plan)
         return plan

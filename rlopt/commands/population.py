@@ -89,7 +89,6 @@ class _Several(Generic[Hyper]):
         """The population of an optimizer; ValueError for an unknown one."""
         from rlopt import optimizers
 
-        takes = optimizers.option_names(optimizer)
         return TrainConfig(
             agent=self.agent,
             env=self.env,
@@ -99,23 +98,9 @@ class _Several(Generic[Hyper]):
             preset=self.preset,
             atari=self.atari,
             hyper=self.hyper,
-            options={name: value for name, value in self.options.items() if name in takes},
-            theta=self.theta.get(optimizer),
+            **optimizers.own_settings(optimizer, self.options, self.theta),
             **changes,
         )
-
-    def check(self) -> None:
-        """Refuses options and weights that would be of no optimizer; ValueError."""
-        from rlopt import optimizers
-
-        names = list(dict.fromkeys(name for one in self.optimizers for name in optimizers.option_names(one)))
-        among = ", ".join(self.optimizers)
-        for option in self.options:
-            if option not in names:
-                raise ValueError(f"none of {among} has an option {option!r}; there are {', '.join(names) or 'none'}")
-        for optimizer in self.theta:
-            if optimizer not in self.optimizers:
-                raise ValueError(f"theta was given for {optimizer!r}, which is not compared; there are {among}")
 
 
 @dataclass(frozen=True)
@@ -137,9 +122,9 @@ class Compare(_Several[Hyper]):
                 f"{len(self.learning_rates)} learning rates were given for {len(self.optimizers)} optimizers; "
                 "give one for each, or none"
             )
-        from rlopt import console, experiment, launcher, results
+        from rlopt import console, experiment, launcher, optimizers, results
 
-        self.check()
+        optimizers.check_settings(self.optimizers, self.options, self.theta)
         rates = [None if rate == "none" else rate for rate in self.learning_rates] or [None] * len(self.optimizers)
         configs = [
             self.config(optimizer, learning_rate=rate) for optimizer, rate in zip(self.optimizers, rates, strict=True)
@@ -180,7 +165,7 @@ class Sweep(_Several[Hyper]):
         check_known("agent", self.agent, presets.AGENTS)
         for name in self.optimizers:
             optimizers.look_up(name)
-        self.check()
+        optimizers.check_settings(self.optimizers, self.options, self.theta)
         configs = [self.config(optimizer, rates=self.rates(optimizer)) for optimizer in self.optimizers]
         launch = launcher.make(self.launcher, self.launcher_options, self.tracking.flags)
         with self.tracking.open() as tracker:

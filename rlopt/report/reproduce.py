@@ -23,7 +23,7 @@ def commands(evidence: Evidence, folder: Path) -> str:
 
 def benchmark(plan: Plan, folder: Path) -> str:
     """The command of a benchmark."""
-    flags = _flags(plan, Plan(agent=plan.agent), skip=("agent",), names={"rates": "learning_rates"})
+    flags = _flags(plan, Plan(agent=plan.agent), skip=("agent",))
     return " ".join(["rlopt", "benchmark", plan.agent, *flags, "--out", shlex.quote(str(folder))])
 
 
@@ -37,14 +37,14 @@ def train(config: TrainConfig, folder: Path) -> str:
     return " ".join(["rlopt", "train", config.agent, *flags, "--out", shlex.quote(str(folder))])
 
 
-def _flags(settings: Any, usual: Any, skip: tuple[str, ...] = (), names: dict[str, str] | None = None) -> list[str]:
+def _flags(settings: Any, usual: Any, skip: tuple[str, ...] = ()) -> list[str]:
     """Flags for what is not as usual, or is always said (the environment)."""
     flags: list[str] = []
     for field in dataclasses.fields(settings):
         value = getattr(settings, field.name)
         if field.name in skip or (value == getattr(usual, field.name) and field.name not in ("env", "suite")):
             continue
-        flag = (names or {}).get(field.name, field.name).replace("_", "-")
+        flag = field.name.replace("_", "-")
         if isinstance(value, bool):
             flags.append(f"--{flag}" if value else f"--no-{flag}")
         elif isinstance(value, tuple):

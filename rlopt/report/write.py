@@ -97,8 +97,9 @@ def _summary(found: Evidence, tuned: list[scores.Row]) -> list[str]:
         f"{' or '.join(map(str, seeds))} seeds each, {' or '.join(f'{n:,}' for n in steps)} environment steps per seed."
     ]
     if found.plan is not None:
+        candidates = len(found.plan.learning_rates or found.plan.factors)
         paragraphs.append(
-            f"Learning rates were chosen from {len(found.plan.rates or found.plan.factors)} candidates per optimizer "
+            f"Learning rates were chosen from {candidates} candidates per optimizer "
             f"with {found.plan.tuning_seeds} other seeds each, once per environment (tuned) and once for all "
             "environments (shared). Optimizers that take no learning rate had nothing to choose."
         )

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -67,6 +68,25 @@ def test_rates_are_chosen_on_the_tuning_seeds_and_the_others_reported(tmp_path, 
         benchmark.run(dataclasses.replace(PLAN, seeds=4), tmp_path)
 
 
+def test_own_weights_and_options_go_to_their_optimizers_and_come_back_from_the_folder(tmp_path):
+    mine = dataclasses.replace(
+        PLAN, optimizers=("sgd", "celo2"), options={"momentum": 0.5}, theta={"celo2": Path("mine.theta")}
+    )
+    assert mine.config("celo2", "CartPole-v1").theta == Path("mine.theta")
+    assert mine.config("adam", "CartPole-v1").theta is None
+    assert mine.config("sgd", "CartPole-v1").options == {"momentum": 0.5}
+    assert mine.tuning_config("adam", "CartPole-v1").options == {}
+    protocol.write_plan(tmp_path, mine)
+    assert protocol.read_plan(tmp_path) == mine
+    # Weights of an optimizer that is added; one without that optimizer changes nothing.
+    more = dataclasses.replace(mine, optimizers=("celo",), theta={"celo": Path("c.theta")})
+    protocol.write_plan(tmp_path, more)
+    protocol.write_plan(tmp_path, dataclasses.replace(more, optimizers=("sgd",), theta={}))
+    assert protocol.read_plan(tmp_path).theta == mine.theta | more.theta
+    with pytest.raises(ValueError, match=r"belongs to other settings \(theta"):
+        protocol.write_plan(tmp_path, dataclasses.replace(mine, theta={}))
+
+
 def test_a_choice_is_the_best_mean_and_its_middle_among_equals():
     scores = {
         "a": np.asarray([[0.0, 4.0], [3.0, 3.0], [1.0, 1.0]]),
@@ -120,6 +140,9 @@ def test_rates_to_try_are_the_same_on_every_environment_of_a_suite():
         ("--factors", "give at least one learning rate, or factor"),
         ("--optimizers optax:adam", "optax:adam has no default learning rate; give --learning-rates"),
         ("--optimizers adamm", "unknown optimizer 'adamm'; there are adam,"),
+        ("--options momentum 0.5", "none of adam, celo2 has an option 'momentum'; there are b1,"),
+        ("--theta celo x.theta", "theta was given for 'celo', which is not compared; there are adam, celo2"),
+        ("--theta celo2 nowhere.theta", "nowhere.theta"),
         ("--envs Cartpole", "unknown environment 'Cartpole'; there are CartPole-v1,"),
     ],
 )

@@ -234,7 +234,7 @@ def test_tables_survive_csv_and_latex():
 
 
 def test_commands_name_what_differs_from_the_preset():
-    plan = Plan("dqn", "classic", optimizers=("adam", "a:b"), rates=(0.1, 0.01), seed=3, steps=None)
+    plan = Plan("dqn", "classic", optimizers=("adam", "a:b"), learning_rates=(0.1, 0.01), seed=3, steps=None)
     assert reproduce.benchmark(plan, Path("runs/x y")) == (
         "rlopt benchmark dqn --suite classic --optimizers adam a:b --seed 3 --learning-rates 0.1 0.01 --out 'runs/x y'"
     )
