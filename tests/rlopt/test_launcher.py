@@ -221,7 +221,12 @@ def test_a_benchmark_submits_what_it_chooses_from_before_what_it_chose(tmp_path,
     monkeypatch.setattr(presets, "config", lambda *arguments: HYPER)
     monkeypatch.setattr(random_policy, "play", lambda config: np.zeros(2))
     plan = Plan(
-        optimizers=("adam", "celo_adam"), envs=("CartPole-v1",), seeds=2, tuning_seeds=1, rates=(1e-3, 1e-2), steps=256
+        optimizers=("adam", "celo_adam"),
+        envs=("CartPole-v1",),
+        seeds=2,
+        tuning_seeds=1,
+        learning_rates=(1e-3, 1e-2),
+        steps=256,
     )
     benchmark.run(plan, tmp_path, progress=False, launch=train)
     assert batches == [
