@@ -32,7 +32,7 @@ class DQNState(NamedTuple):
     """Everything an agent carries between iterations.
 
     iteration: int32, iterations done. params, target_params, opt_state: trees. replay: see `experience`.
-    recent: the last steps, not all of which have their n rewards yet.
+    recent: the last steps, not all of which have their n rewards yet; None if all do.
     env_state, obs: of the environments. key: PRNG key. hyperparams: DQNHyperparams.
     """
 
@@ -41,7 +41,7 @@ class DQNState(NamedTuple):
     target_params: Any
     opt_state: Any
     replay: Any
-    recent: experience.Step
+    recent: experience.Step | None
     env_state: Any
     obs: jax.Array
     key: jax.Array

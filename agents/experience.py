@@ -29,13 +29,13 @@ class Memory(NamedTuple):
     """A replay as functions.
 
     init(obs) -> (replay, waiting): empty, for observations like obs, [N, ...]. waiting: `Step`, the last steps, not all
-      of whose rewards are there yet.
+      of whose rewards are there yet; None if none ever wait.
     add(replay, waiting, steps, gamma) -> (replay, waiting): after an iteration's steps, [T, N, ...].
     sample(replay, key) -> `replay.Sample` of `Transition`s.
     """
 
-    init: Callable[[jax.Array], tuple[Any, Step]]
-    add: Callable[[Any, Step, Step, jax.Array], tuple[Any, Step]]
+    init: Callable[[jax.Array], tuple[Any, Step | None]]
+    add: Callable[[Any, Step | None, Step, jax.Array], tuple[Any, Step | None]]
     sample: Callable[[Any, jax.Array], replay.Sample]
 
 
@@ -46,16 +46,20 @@ def memory(spec: EnvSpec, config: DQNConfig) -> Memory:
 
 
 def _of_transitions(config: DQNConfig) -> Memory:
-    def init(obs: jax.Array) -> tuple[replay.Replay, Step]:
+    def init(obs: jax.Array) -> tuple[replay.Replay, Step | None]:
         # Stored as they come: bytes stay bytes.
         row, scalar = jnp.zeros(obs.shape[1:], obs.dtype), jnp.float32(0)
         example = Transition(row, jnp.int32(0), scalar, scalar, row)
+        empty = replay.init(example, config.replay_capacity, config.prioritized)
+        if config.n_step == 1:  # not arrays of no rows: several devices with one make the compiler of jax 0.11 crash
+            return empty, None
         shape = (config.n_step - 1, *obs.shape)
         nothing = _nothing(config.n_step - 1, config.num_envs)
-        nothing = nothing._replace(obs=jnp.zeros(shape, obs.dtype), final_obs=jnp.zeros(shape, obs.dtype))
-        return replay.init(example, config.replay_capacity, config.prioritized), nothing
+        return empty, nothing._replace(obs=jnp.zeros(shape, obs.dtype), final_obs=jnp.zeros(shape, obs.dtype))
 
-    def add(stored: replay.Replay, waiting: Step, steps: Step, gamma: jax.Array) -> tuple[replay.Replay, Step]:
+    def add(
+        stored: replay.Replay, waiting: Step | None, steps: Step, gamma: jax.Array
+    ) -> tuple[replay.Replay, Step | None]:
         window = _joined(waiting, steps)
         # A reset in disguise comes after an end, so within an episode no sum runs over one.
         total, factor, offset = n_step_targets(window.reward, window.terminated, window.truncated, gamma, config.n_step)
@@ -63,7 +67,8 @@ def _of_transitions(config: DQNConfig) -> Memory:
         final = window.final_obs[jnp.arange(count)[:, None] + offset, jnp.arange(config.num_envs)]
         transitions = Transition(window.obs[:count], window.action[:count], total, factor, final)
         flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), transitions)
-        return replay.add(stored, flat, window.valid[:count].reshape(-1)), _from(window, count)
+        still = None if waiting is None else _from(window, count)
+        return replay.add(stored, flat, window.valid[:count].reshape(-1)), still
 
     def sample(stored: replay.Replay, key: jax.Array) -> replay.Sample:
         return replay.sample(stored, key, config.learning_batch)
@@ -79,7 +84,7 @@ def _of_frames(spec: EnvSpec, config: DQNConfig) -> Memory:
         return empty, _nothing(config.n_step, config.num_envs)
 
     def add(
-        stored: frame_replay.FrameReplay, waiting: Step, steps: Step, gamma: jax.Array
+        stored: frame_replay.FrameReplay, waiting: Step | None, steps: Step, gamma: jax.Array
     ) -> tuple[frame_replay.FrameReplay, Step]:
         window = _joined(waiting, steps._replace(obs=None, final_obs=None))
         total, factor, offset = n_step_targets(window.reward, window.terminated, window.truncated, gamma, config.n_step)
@@ -103,7 +108,9 @@ def _nothing(count: int, num_envs: int) -> Step:
     return Step(None, zeros(jnp.int32), zeros(jnp.float32), zeros(bool), zeros(bool), None, zeros(bool))
 
 
-def _joined(waiting: Step, steps: Step) -> Step:
+def _joined(waiting: Step | None, steps: Step) -> Step:
+    if waiting is None:
+        return steps
     return jax.tree.map(lambda old, new: jnp.concatenate([old, new]), waiting, steps)
 
 

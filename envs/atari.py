@@ -84,7 +84,7 @@ class _Pools:
 
 
 def ids() -> tuple[str, ...]:
-    """Every game of envpool."""
+    """Every game of envpool; () where envpool cannot be imported."""
     return tuple(name for name, suite in _suites().items() if suite == SUITE)
 
 
@@ -194,7 +194,18 @@ class Screen:
         self.picture = self._pool.render()[0]
 
 
+def why_not() -> str | None:
+    """Why envpool cannot be imported, such as for want of a library of the system; None: it can."""
+    try:
+        import envpool.registration  # noqa: F401
+    except ImportError as error:
+        return str(error)
+    return None
+
+
 def _suites() -> dict[str, str]:
+    if why_not() is not None:
+        return {}
     import envpool.registration
 
     return {name: spec[0] for name, spec in envpool.registration.registry.specs.items()}

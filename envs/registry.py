@@ -30,7 +30,9 @@ def check_id(env_id: str) -> None:
             f"{env_id} is of envpool's {suite.removeprefix('envpool.')} suite; of envpool, only Atari is offered"
         )
     close = difflib.get_close_matches(env_id, ids(), n=len(ids()), cutoff=0.0)
-    raise ValueError(f"unknown environment {env_id!r}; there are {', '.join(close)}")
+    why = atari.why_not()
+    without = f" (without Atari games, since envpool cannot be imported: {why})" if why else ""
+    raise ValueError(f"unknown environment {env_id!r}; there are {', '.join(close)}{without}")
 
 
 def make(env_id: str, num_envs: int, atari_config: AtariConfig | None = None) -> VectorEnv:

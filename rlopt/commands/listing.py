@@ -1,5 +1,6 @@
 """Commands that say what there is."""
 
+import sys
 from dataclasses import dataclass
 
 from rlopt import presets
@@ -43,5 +44,8 @@ class ListEnvs:
     def run(self) -> None:
         """Prints one id per line."""
         import envs
+        from envs import atari
 
         print("\n".join(envs.ids()))
+        if why := atari.why_not():
+            print(f"without Atari games, since envpool cannot be imported: {why}", file=sys.stderr)

@@ -1,5 +1,7 @@
 """gymnax behind the vectorised interface."""
 
+import sys
+
 import gymnax
 import jax
 import jax.numpy as jnp
@@ -9,6 +11,7 @@ from gymnax.environments.classic_control.cartpole import CartPole
 
 import envs
 from envs import gymnax as gymnax_envs
+from rlopt.commands.listing import ListEnvs
 
 
 def rollout(env, steps, policy, seed=0):
@@ -79,6 +82,18 @@ def test_vmap_over_seeds_equals_single_seeds():
 def test_unknown_id_lists_close_matches_first():
     with pytest.raises(ValueError, match=r"unknown environment 'Cartpole'; there are CartPole-v1, "):
         envs.make("Cartpole", num_envs=1)
+
+
+def test_without_envpool_there_are_no_atari_games_and_the_reason_is_said(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "envpool", None)
+    with pytest.raises(ValueError, match=r"unknown environment 'Pong-v5'; .* \(without Atari games, since envpool"):
+        envs.make("Pong-v5", num_envs=1)
+    assert envs.make("Breakout-MinAtar", num_envs=2).spec.num_envs == 2
+    ListEnvs().run()
+    listed, said = capsys.readouterr()
+    assert "Breakout-MinAtar" in listed.splitlines()
+    assert "Pong-v5" not in listed
+    assert "envpool cannot be imported" in said
 
 
 def test_an_environment_that_downloads_says_so():

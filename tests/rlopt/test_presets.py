@@ -17,6 +17,8 @@ def test_an_iteration_of_every_preset_can_be_traced(agent, env_id):
     after, metrics = jax.eval_shape(built.step, state)
     assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(lambda x: (x.shape, x.dtype), state)
     assert metrics.loss.shape == ()
+    # Arrays of no rows, split over devices, make the compiler of jax 0.11 crash.
+    assert all(leaf.size for leaf in jax.tree.leaves(state))
     assert config.hyper.total_steps // config.hyper.batch_size >= 50
 
 
