@@ -11,8 +11,9 @@ from rlopt import runtime
 ROOT = Path(__file__).resolve().parents[1]
 GOLDEN = ROOT.parent / "shared" / "golden"
 
-# Child processes of the tests share what has been compiled already.
+# Tests and their child processes share what has been compiled already.
 os.environ["JAX_COMPILATION_CACHE_DIR"] = str(ROOT / ".pytest_cache" / "xla")
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 runtime.configure(num_devices=8)
 
 
@@ -48,3 +49,13 @@ def golden_folder():
     if not GOLDEN.is_dir():
         pytest.skip(f"golden numbers of the published code are not at {GOLDEN}")
     return GOLDEN
+
+
+@pytest.fixture
+def quick_to_compile():
+    """For tests whose time is compilation, and which compare results with each other or up to a tolerance."""
+    import jax
+
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)

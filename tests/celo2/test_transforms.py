@@ -11,6 +11,8 @@ import pytest
 import celo2
 from celo2 import rule_celo, scheduler, update_mlp
 
+pytestmark = pytest.mark.usefixtures("quick_to_compile")
+
 THETA = update_mlp.init(jax.random.key(0))
 CELO_THETA = rule_celo.init_theta(jax.random.key(0))
 CELO_ADAM_THETA = scheduler.init_theta(jax.random.key(0))
