@@ -106,6 +106,16 @@ def test_a_disk_that_is_full_for_a_while_costs_nothing(tmp_path, disk, monkeypat
     assert {path.name for path in folder.iterdir()} == {path.name for path in whole.iterdir()}
 
 
+def test_a_disk_that_is_full_at_the_last_line_costs_nothing(tmp_path, disk, monkeypatch):
+    whole, folder = tmp_path / "whole", tmp_path / "run"
+    experiment.run(CONFIG, whole, progress=False)
+    last = (whole / results.METRICS).read_bytes().count(b"\n")
+    fill_between(monkeypatch, disk, last, last)
+    with pytest.warns(RuntimeWarning, match="nothing could be logged"):
+        experiment.run(CONFIG, folder, progress=False)
+    assert (folder / results.METRICS).read_bytes() == (whole / results.METRICS).read_bytes()
+
+
 def test_a_disk_that_stays_full_ends_the_run_with_the_reason_and_what_was_saved_goes_on(
     tmp_path, disk, monkeypatch, capsys
 ):
