@@ -1,6 +1,6 @@
 """Known-good returns of the quick suite: what every agent reaches with some optimizers at their default rates.
 
-    python benchmarks/known_good.py                # trains, and writes docs/results/known_good.csv
+    python benchmarks/known_good.py                            # trains, and writes docs/results/known_good.csv
     python -m pytest -m slow tests/slow/test_known_good.py     # trains other seeds, and compares
 
 Per agent, environment and optimizer: IQM over seeds of the final return, with its 95 % bootstrap interval.
@@ -8,6 +8,8 @@ Per agent, environment and optimizer: IQM over seeds of the final return, with i
 
 import argparse
 import csv
+import io
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -21,23 +23,17 @@ SEEDS = 16
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--agents", nargs="+", default=AGENTS)
-    parser.add_argument("--optimizers", nargs="+", default=OPTIMIZERS)
-    parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args()
+    parser.parse_args()
     runtime.configure(num_devices=runtime.devices_for(SEEDS))
-    rows = [measure(*cell, seed=args.seed) for cell in cells(args.agents, args.optimizers)]
-    with open(TABLE, "w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def cells(agents: Any = AGENTS, optimizers: Any = OPTIMIZERS) -> list[tuple[str, str, str]]:
-    """Agent, environment, optimizer."""
+    from celo2.files import write_atomic
     from rlopt.suites import SUITES
 
-    return [(agent, env_id, name) for agent in agents for env_id in SUITES["quick"].envs for name in optimizers]
+    rows = [measure(*cell, seed=0) for cell in itertools.product(AGENTS, SUITES["quick"].envs, OPTIMIZERS)]
+    table = io.StringIO(newline="")
+    writer = csv.DictWriter(table, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomic(TABLE, table.getvalue().encode())
 
 
 def measure(agent: str, env_id: str, optimizer: str, seed: int) -> dict[str, Any]:

@@ -1,7 +1,5 @@
 """Checkpoints of a training run: all seeds' states and everything logged so far, verified on reading. No pickle."""
 
-import dataclasses
-import json
 import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +9,7 @@ import jax
 import numpy as np
 
 from metatrain import sealed
-from rlopt import optimizers
+from rlopt import optimizers, typed
 from rlopt.config import TrainConfig
 
 FORMAT = "rlopt-train-1"
@@ -37,10 +35,10 @@ class Progress(NamedTuple):
 
 def settings(config: TrainConfig) -> dict[str, Any]:
     """What must not change between a run and its continuation; of a weight file, the contents count."""
-    found = dataclasses.asdict(config) | {"theta": optimizers.theta_sha256(config.optimizer, config.theta)}
+    found = typed.plain(config) | {"theta": optimizers.theta_sha256(config.optimizer, config.theta)}
     if not config.rates:
         found["learning_rate"] = config.resolved_learning_rate
-    return json.loads(json.dumps(found, default=str))
+    return found
 
 
 def exists(folder: Path) -> bool:

@@ -8,7 +8,6 @@
 Scores are normalised per environment: a random policy is 0, tuned Adam is 1.
 """
 
-import dataclasses
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -93,10 +92,10 @@ def write_plan(folder: Path, plan: Plan) -> None:
     Raises:
       ValueError: for a folder with another benchmark; optimizers may be added, with weights of their own.
     """
-    here = _as_json(plan)
+    here = typed.plain(plan)
     path = folder / PLAN
     if path.is_file():
-        there = _as_json(read_plan(folder))
+        there = typed.plain(read_plan(folder))
         before, weights = there.pop("optimizers"), there.pop("theta")
         named, given = here.pop("optimizers"), here.pop("theta")
         both = [name for name in named if name in before]
@@ -110,10 +109,6 @@ def write_plan(folder: Path, plan: Plan) -> None:
     else:
         results.check_free(folder)
     write_atomic(path, json.dumps(here, indent=2).encode() + b"\n")
-
-
-def _as_json(plan: Plan) -> dict[str, Any]:
-    return dict(json.loads(json.dumps(dataclasses.asdict(plan), default=str)))
 
 
 def read_plan(folder: Path) -> Plan:

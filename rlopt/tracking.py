@@ -5,7 +5,6 @@ stops a run nor holds it up, but for a bounded time at the end.
 """
 
 import dataclasses
-import json
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from rlopt import typed
 from rlopt.background import CAPACITY, Worker
 from rlopt.config import TrainConfig
 
@@ -212,15 +212,10 @@ def population(folder: Path, root: Path, config: TrainConfig) -> Subject:
         folder=folder,
         name="-".join((root.name, *folder.relative_to(root).parts)),
         group=root.name,
-        settings=plain(config),
+        settings=typed.plain(config),
         step="step",
-        members={f"seed-{seed}": plain(dataclasses.replace(config, seed=seed, seeds=1)) for seed in seeds},
+        members={f"seed-{seed}": typed.plain(dataclasses.replace(config, seed=seed, seeds=1)) for seed in seeds},
     )
-
-
-def plain(settings: Any) -> dict[str, Any]:
-    """A dataclass as JSON has it."""
-    return json.loads(json.dumps(dataclasses.asdict(settings), default=str))
 
 
 def _reason(worker: Worker) -> str:

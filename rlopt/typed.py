@@ -1,6 +1,7 @@
-"""Whether the settings in a file have the types that their dataclass declares. Nothing here imports jax."""
+"""Dataclasses of settings in files: as JSON has them, and of the types that they declare. Nothing here imports jax."""
 
 import dataclasses
+import json
 import types
 import typing
 from pathlib import Path
@@ -8,6 +9,11 @@ from typing import Any
 
 # Beyond, a whole number is no float and no NumPy integer.
 LARGEST = 2**63
+
+
+def plain(settings: Any) -> dict[str, Any]:
+    """A dataclass as JSON has it; paths as text."""
+    return dict(json.loads(json.dumps(dataclasses.asdict(settings), default=str)))
 
 
 def check(settings: Any, prefix: str = "") -> None:

@@ -49,11 +49,11 @@ class MetaTrain:
             # waiting for a first connection has a time limit.
             multihost_utils.sync_global_devices("rlopt")
         from metatrain import metrics, trainer
-        from rlopt import plotting, results, tracking
+        from rlopt import plotting, results, tracking, typed
 
         folder = self.out or Path("runs") / f"metatrain-{self.config.rule}"
         lead = jax.process_index() == 0
-        subject = tracking.Subject(folder, folder.resolve().name, "", tracking.plain(self.config), "iteration")
+        subject = tracking.Subject(folder, folder.resolve().name, "", typed.plain(self.config), "iteration")
         tracked = self.tracking if lead else tracking.Tracking()
         with tracked.open() as session, tracking.follow(session, [subject]) as report:
             result = trainer.train(
