@@ -25,7 +25,7 @@ from pathlib import Path
 from agents import PPOConfig
 from metatrain import metrics, trainer
 from metatrain.config import MetaTrainConfig
-from rlopt import folders, results, training
+from rlopt import experiment, folders, results, training
 from rlopt.config import TrainConfig
 training.SAVE_SECONDS = training.SAVE_SHARE = 0.0
 kind, folder, pause = sys.argv[1], Path(sys.argv[2]), float(sys.argv[3])
