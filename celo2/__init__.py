@@ -6,26 +6,35 @@ Example:
 
 """
 
-from celo2.checkpoint import load_checkpoint, load_theta, packaged_weights, save_checkpoint
+from celo2.checkpoint import Weights, load_checkpoint, load_theta, load_weights, packaged_weights, save_checkpoint
+from celo2.form import Form
 from celo2.labels import Routing, hidden_matrix_labels, labels_by_pattern, matrix_labels, routing_table
-from celo2.optimizers import celo, celo2, celo2_base, celo_adam
+from celo2.optimizers import RL, celo, celo2, celo2_base, celo_adam
 from celo2.rule_celo import ScaleByCeloState, scale_by_celo
-from celo2.rule_celo2 import ScaleByCelo2State, scale_by_celo2
+from celo2.rule_celo2 import ScaleByCelo2State, ScaleByGraftedCelo2State, scale_by_celo2
 from celo2.rule_celo_adam import ScaleByCeloAdamState, scale_by_celo_adam
+from celo2.size import GraftState, graft
 
 __all__ = [
+    "RL",
+    "Form",
+    "GraftState",
     "Routing",
     "ScaleByCelo2State",
     "ScaleByCeloAdamState",
     "ScaleByCeloState",
+    "ScaleByGraftedCelo2State",
+    "Weights",
     "celo",
     "celo2",
     "celo2_base",
     "celo_adam",
+    "graft",
     "hidden_matrix_labels",
     "labels_by_pattern",
     "load_checkpoint",
     "load_theta",
+    "load_weights",
     "matrix_labels",
     "packaged_weights",
     "routing_table",

@@ -23,6 +23,7 @@ class Accumulators(NamedTuple):
     row: mean of squares over axis d0, [n_decays, *S with d0 -> 1]; None below rank 2.
     col: mean of squares over axis d1, [n_decays, *S with d1 -> 1]; None below rank 2.
     diag: unfactored squares, [n_decays, *S]; None from rank 2 on.
+    nu: second moment of Adam, S; None where the rule's step takes its size from elsewhere.
     """
 
     m: jax.Array
@@ -30,6 +31,7 @@ class Accumulators(NamedTuple):
     row: jax.Array | None
     col: jax.Array | None
     diag: jax.Array | None
+    nu: jax.Array | None = None
 
 
 class Factors(NamedTuple):
@@ -54,8 +56,8 @@ def _with_axis_one(shape: Sequence[int], axis: int) -> tuple[int, ...]:
     return tuple(1 if i == axis else n for i, n in enumerate(shape))
 
 
-def init(shape: Sequence[int], num_momenta: int, num_factored: int) -> Accumulators:
-    """Zero statistics for a tensor of the given shape."""
+def init(shape: Sequence[int], num_momenta: int, num_factored: int, with_nu: bool = False) -> Accumulators:
+    """Zero statistics for a tensor of the given shape; with_nu: Adam's second moment among them."""
     shape = tuple(shape)
     axes = factored_axes(shape)
     zeros = jnp.zeros
@@ -67,7 +69,12 @@ def init(shape: Sequence[int], num_momenta: int, num_factored: int) -> Accumulat
         row = zeros((num_factored, *_with_axis_one(shape, d0)), jnp.float32)
         col = zeros((num_factored, *_with_axis_one(shape, d1)), jnp.float32)
     return Accumulators(
-        m=zeros((num_momenta, *shape), jnp.float32), v=zeros(shape, jnp.float32), row=row, col=col, diag=diag
+        m=zeros((num_momenta, *shape), jnp.float32),
+        v=zeros(shape, jnp.float32),
+        row=row,
+        col=col,
+        diag=diag,
+        nu=zeros(shape, jnp.float32) if with_nu else None,
     )
 
 
@@ -83,10 +90,11 @@ def update(
     momentum_decays: Sequence[float],
     rms_decay: float,
     factored_decays: Sequence[float],
+    nu_decay: float = 0.999,
 ) -> Accumulators:
     """Folds one gradient g (float32, already clipped) into the statistics.
 
-    m <- b m + (1-b) g;  v <- b v + (1-b) g^2;  row, col <- b . + (1-b) mean(g^2 + 1e-30) over d0, d1.
+    m <- b m + (1-b) g;  v, nu <- b . + (1-b) g^2;  row, col <- b . + (1-b) mean(g^2 + 1e-30) over d0, d1.
     """
     squares = jnp.square(g)
     axes = factored_axes(g.shape)
@@ -104,6 +112,7 @@ def update(
         row=row,
         col=col,
         diag=diag,
+        nu=None if acc.nu is None else nu_decay * acc.nu + (1 - nu_decay) * squares,
     )
 
 
@@ -150,4 +159,5 @@ def bias_corrected(
         row=correct(acc.row, factored_decays),
         col=correct(acc.col, factored_decays),
         diag=correct(acc.diag, factored_decays),
+        nu=acc.nu,  # what reads it corrects it
     )

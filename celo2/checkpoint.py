@@ -2,20 +2,39 @@
 
 import os
 from importlib import resources
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import flax.serialization
 import jax
 import numpy as np
 
 from celo2 import checks
-from celo2.files import read_limited, write_atomic
+from celo2.files import parse_json, read_json, read_limited, write_atomic
+from celo2.form import PUBLISHED, Form, from_card
 from celo2.names import check_known
 
 _WEIGHTS = "celo2.weights"
-_SUFFIX = ".theta"
+_SUFFIX, _CARD = ".theta", ".json"
 # The largest published theta has 150 KB.
 MAX_BYTES = 16 << 20
+
+
+class Weights(NamedTuple):
+    """Weights with the form that they were trained in.
+
+    theta: the tree. form: see `form.Form`. card: how they were made, {} where nothing is known. name: as it was asked
+    for them.
+    """
+
+    theta: Any
+    form: Form = PUBLISHED
+    card: dict[str, Any] = {}  # noqa: RUF012  # never changed
+    name: str = "given as a tree"
+
+
+# What an optimizer takes as its weights: a tree (in the published form), a name or a path (in that of the card).
+ThetaLike = Any
 
 
 def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -68,10 +87,50 @@ def packaged_weights() -> list[str]:
 
 
 def load_theta(name: str) -> dict[str, Any]:
-    """The weights that ship with this package, by name ("celo2", "celo2_base").
+    """The weights that ship with this package, by name ("celo2", "celo2_base"), as a bare tree.
+
+    A bare tree is taken to be in the published form: give an optimizer the name itself, or what `load_weights` returns,
+    and it uses them in the form that they were trained in.
 
     Raises:
       ValueError: for an unknown name; the message lists the known ones, closest first.
     """
     check_known("packaged weights", name, packaged_weights())
     return _parse((resources.files(_WEIGHTS) / f"{name}{_SUFFIX}").read_bytes(), name)
+
+
+def load_weights(source: ThetaLike) -> Weights:
+    """Weights in the form that they were trained in.
+
+    Args:
+      source: the name of packaged weights, or else the path of a theta file: the card beside it (`NAME.json`) says the
+        form. Or a tree, which is in the published form. Or `Weights`, which stay as they are.
+
+    Raises:
+      ValueError: for what is neither a name nor a file nor a theta, or for a card that is damaged or records a form
+        that this version does not know.
+    """
+    if isinstance(source, Weights):
+        return source
+    if not isinstance(source, str | os.PathLike):
+        checks.rule_of(source)
+        return Weights(source)
+    name = os.fspath(source)
+    card: dict[str, Any] = {}
+    if name in packaged_weights():
+        theta = load_theta(name)
+        beside = resources.files(_WEIGHTS) / f"{name}{_CARD}"
+        if beside.is_file():
+            card = parse_json(beside.read_bytes())
+    elif Path(name).is_file():
+        theta = load_checkpoint(name)
+        path = Path(name).with_suffix(_CARD)
+        if path.is_file() and path != Path(name):
+            card = read_json(path)
+    else:
+        known = ", ".join(packaged_weights())
+        raise ValueError(f"{name!r} is neither the name of packaged weights ({known}) nor a file")
+    try:
+        return Weights(theta, from_card(card), card, name)
+    except ValueError as error:
+        raise ValueError(f"the card of {name}: {error}") from error

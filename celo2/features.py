@@ -23,6 +23,8 @@ FEATURE_CLIP = 0.1
 ROW_COL_EPS = 1e-8
 ROW_GROUPS = (9, 11)
 COL_GROUPS = (10, 12)
+# Groups that change their sign with gradient and parameters; the others, made of squares, do not.
+ODD_GROUPS = (0, 1, 2, 3, 5, 7, 8, 13)
 
 # The elementwise loops over a tensor are vectorised along its last axis. XLA's CPU backend gives up on short axes that
 # are no multiple of the vector width (ten classes, six actions); such tensors are flattened first.
@@ -48,6 +50,16 @@ class Inputs(NamedTuple):
     diag: jax.Array | None
     gradient_factor: Factor
     momentum_factor: Factor | None
+
+
+class FirstLayer(NamedTuple):
+    """The first layer in two parts, one array of the tensor's size per hidden unit each.
+
+    even: bias, and what stays when gradient and parameters change their sign. odd: what changes its sign with them.
+    """
+
+    even: list[jax.Array]
+    odd: list[jax.Array]
 
 
 def elementwise(x: Inputs, rsqrt_eps: float) -> tuple[list[int], list[jax.Array]]:
@@ -92,7 +104,8 @@ def first_layer(
     num_axes: int,
     eps: float,
     rsqrt_eps: float,
-) -> list[jax.Array]:
+    odd: bool = False,
+) -> list[jax.Array] | FirstLayer:
     """`b0 + sum_k normalise(group_k) @ w0__k` for one tensor.
 
     Args:
@@ -102,10 +115,11 @@ def first_layer(
       num_axes: over how many trailing axes a channel is normalised.
       eps: added to the mean square.
       rsqrt_eps: see `elementwise`.
+      odd: give the odd and the even part apart.
 
     Returns:
-      One array of the tensor's size per hidden unit. Narrow tensors come back with the normalised axes flattened into
-      one; the caller reshapes what it makes of them.
+      One array of the tensor's size per hidden unit, or `FirstLayer`. Narrow tensors come back with the normalised axes
+      flattened into one; the caller reshapes what it makes of them.
     """
     shape = x.g.shape
     lead = shape[: len(shape) - num_axes]
@@ -139,8 +153,19 @@ def first_layer(
     scaled = scaled[: len(channels)].reshape(len(channels), -1, *lead, *(1,) * (x.g.ndim - len(lead)))
     # Without the barrier XLA would keep the channels of the first pass in memory for the second.
     x, scaled, added = jax.lax.optimization_barrier((x, scaled, added))
-    contributions = update_mlp.first_layer(scaled, elementwise(x, rsqrt_eps)[1])
-    return [sum((part[j] for part in added), h) for j, h in enumerate(contributions)]
+    channels = elementwise(x, rsqrt_eps)[1]
+
+    def with_added(contributions: list[jax.Array]) -> list[jax.Array]:
+        return [sum((part[j] for part in added), h) for j, h in enumerate(contributions)]
+
+    if not odd:
+        return with_added(update_mlp.first_layer(scaled, channels))
+    is_odd = [k in ODD_GROUPS for k in groups for _ in range(update_mlp.GROUP_WIDTHS[k])][: len(channels)]
+
+    def part(which: bool) -> list[jax.Array]:
+        return update_mlp.first_layer(scaled, channels, [i for i, value in enumerate(is_odd) if value is which])
+
+    return FirstLayer(even=with_added(part(False)), odd=part(True))
 
 
 def _vector_channels(statistic: jax.Array) -> jax.Array:

@@ -1,14 +1,15 @@
 """Ready-made learned optimizers, in the manner of `optax.adamw`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import jax
 import optax
 
-from celo2 import checks, update_mlp
-from celo2.checkpoint import load_theta
-from celo2.labels import ADAM, RULE, LabelFn, matrix_labels
+from celo2 import checks
+from celo2.checkpoint import ThetaLike
+from celo2.labels import ADAM, RULE, LabelFn, hidden_matrix_labels, matrix_labels
 from celo2.rule_celo import scale_by_celo
 from celo2.rule_celo2 import scale_by_celo2
 from celo2.rule_celo_adam import scale_by_celo_adam
@@ -16,29 +17,48 @@ from celo2.rule_celo_adam import scale_by_celo_adam
 ScalarOrSchedule = float | jax.Array | Callable[[Any], Any]
 
 
+# For RL: hidden matrices only, by name (input layers, output heads and tensors below rank 2 take Adam), all at one
+# rate. With weights that were trained in a form whose steps have Adam's size, as the packaged ones, that rate is
+# Adam's.
+RL: Mapping[str, Any] = MappingProxyType(
+    {"label_fn": hidden_matrix_labels, "mult_1d": 1.0, "b1": 0.9, "b2": 0.999, "eps": 1e-5}
+)
+
+
 def celo2(
     learning_rate: ScalarOrSchedule,
-    theta: update_mlp.Theta | None = None,
+    theta: ThetaLike | None = None,
     *,
     weight_decay: float | jax.Array = 0.0,
     mult_1d: float | jax.Array = 20.0,
     label_fn: LabelFn | None = None,
+    b1: float = 0.9,
+    b2: float = 0.95,
+    eps: float = 1e-8,
+    odd: bool | None = None,
+    size: str | None = None,
+    momentum_decays: Sequence[float] | None = None,
+    newton_schulz_steps: int | None = None,
     matrix_axes: str = "last_two",
     bias_correction: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
-    """Celo2: the learned rule with Newton-Schulz on matrices, AdamW (b1 0.9, b2 0.95) on everything else.
+    """Celo2: the learned rule with Newton-Schulz on matrices, AdamW on everything else.
 
     A matrix stays where it is until it has had a gradient other than zero.
 
     Args:
-      learning_rate: step size of the matrices, a float, traced scalar or schedule. The rule's steps have a
-        root mean square of 1, so this is the change per parameter and update.
-      theta: weights of the rule; default: the packaged "celo2".
+      learning_rate: step size of the matrices, a float, traced scalar or schedule. In the published form the rule's
+        steps have a root mean square of 1, so this is the change per parameter and update; with size "adam" it is what
+        Adam's learning rate is.
+      theta: weights of the rule, see `scale_by_celo2`; default: the packaged "celo2".
       weight_decay: decoupled decay, multiplied by the learning rate of the branch.
       mult_1d: learning rate of the AdamW branch relative to `learning_rate`.
       label_fn: maps the parameter tree to a tree of "rule" and "adam", such as a `Routing`; default: rank >= 2 and
         neither an embedding nor an output head, by name. `routing_table` shows what goes where. (With
         `optax.inject_hyperparams`, which takes callables for schedules, pass `static_args="label_fn"`.)
+      b1, b2, eps: of the AdamW branch.
+      odd, size, momentum_decays, newton_schulz_steps: the form of the rule, see `scale_by_celo2`; default: what the
+        card of the weights records.
       matrix_axes: see `scale_by_celo2`.
       bias_correction: see `scale_by_celo2`; AdamW always corrects.
 
@@ -46,29 +66,33 @@ def celo2(
       An `optax.GradientTransformationExtraArgs` whose updates are added to the parameters.
 
     Raises:
-      ValueError: for a negative learning rate, decay or multiplier, or what `scale_by_celo2` refuses.
+      ValueError: for a negative learning rate, decay, multiplier or eps, or what `scale_by_celo2` refuses.
 
     Example:
       >>> import celo2, jax.numpy as jnp, optax
       >>> params = {"hidden": {"kernel": jnp.ones((4, 3)), "bias": jnp.zeros(3)}}
-      >>> tx = celo2.celo2(1e-3)
+      >>> tx = celo2.celo2(2.5e-3, **celo2.RL)  # for RL: Adam's learning rate
       >>> updates, state = tx.update(params, tx.init(params), params)
 
     Reference: Moudgil, Knyazev and Belilovsky, "Celo2: Towards Learned Optimization Free Lunch",
       arXiv 2602.19142, and its usage note (AdamW at 20 times the rate).
     """
-    checks.check_not_negative(learning_rate=learning_rate, weight_decay=weight_decay, mult_1d=mult_1d)
+    checks.check_not_negative(learning_rate=learning_rate, weight_decay=weight_decay, mult_1d=mult_1d, eps=eps)
     rule = scale_by_celo2(
         theta,
         orthogonalize=True,
         bias_correction=bias_correction,
+        odd=odd,
+        size=size,
+        momentum_decays=momentum_decays,
+        newton_schulz_steps=newton_schulz_steps,
         matrix_axes=matrix_axes,
         still_without_gradient=True,
     )
     return optax.partition(
         {
             RULE: _decay_and_scale(rule, learning_rate, weight_decay),
-            ADAM: optax.adamw(_scaled(learning_rate, mult_1d), b1=0.9, b2=0.95, weight_decay=weight_decay),
+            ADAM: optax.adamw(_scaled(learning_rate, mult_1d), b1=b1, b2=b2, eps=eps, weight_decay=weight_decay),
         },
         matrix_labels if label_fn is None else label_fn,
     )
@@ -76,56 +100,75 @@ def celo2(
 
 def celo2_base(
     learning_rate: ScalarOrSchedule,
-    theta: update_mlp.Theta | None = None,
+    theta: ThetaLike | None = None,
     *,
     weight_decay: float | jax.Array = 0.0,
+    mult_1d: float | jax.Array = 20.0,
+    label_fn: LabelFn | None = None,
+    b1: float = 0.9,
+    b2: float = 0.95,
+    eps: float = 1e-8,
+    odd: bool | None = None,
+    size: str | None = None,
+    momentum_decays: Sequence[float] | None = None,
     matrix_axes: str = "last_two",
     bias_correction: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
-    """Celo2-base: the learned rule on every tensor, without Newton-Schulz.
+    """Celo2-base: the learned rule without Newton-Schulz, on every tensor unless a label function says otherwise.
 
-    Scalars and other tensors of one element move by the full rate at every update, as the rule's steps have unit size;
-    where that is too coarse (a policy's log standard deviation), use `optax.partition` with a `Routing`. A tensor stays
-    where it is until it has had a gradient other than zero.
+    With steps of unit size, scalars and other tensors of one element move by the full rate at every update; where that
+    is too coarse (a policy's log standard deviation), give a `Routing` as label_fn. A tensor stays where it is until it
+    has had a gradient other than zero.
 
     Args:
-      learning_rate: a float, traced scalar or schedule; the change per parameter and update.
-      theta: weights of the rule; default: the packaged "celo2_base".
+      learning_rate: a float, traced scalar or schedule, see `celo2`.
+      theta: weights of the rule, see `scale_by_celo2`; default: the packaged "celo2_base".
       weight_decay: decoupled decay, multiplied by the learning rate.
-      matrix_axes: see `scale_by_celo2`.
-      bias_correction: see `scale_by_celo2`.
+      label_fn: see `celo2`; default: the rule for every tensor, as published.
+      mult_1d, b1, b2, eps: of the AdamW branch, if label_fn sends anything there; see `celo2`.
+      odd, size, momentum_decays: see `celo2`. matrix_axes, bias_correction: see `scale_by_celo2`.
 
     Returns:
       An `optax.GradientTransformationExtraArgs` whose updates are added to the parameters.
 
     Raises:
-      ValueError: for a negative learning rate or decay, or what `scale_by_celo2` refuses.
+      ValueError: for a negative learning rate, decay, multiplier or eps, or what `scale_by_celo2` refuses.
 
     Reference: as `celo2`.
     """
-    checks.check_not_negative(learning_rate=learning_rate, weight_decay=weight_decay)
-    rule = scale_by_celo2(
-        theta,
-        orthogonalize=False,
-        bias_correction=bias_correction,
-        matrix_axes=matrix_axes,
-        still_without_gradient=True,
+    checks.check_not_negative(learning_rate=learning_rate, weight_decay=weight_decay, mult_1d=mult_1d, eps=eps)
+    rule = _decay_and_scale(
+        scale_by_celo2(
+            theta,
+            orthogonalize=False,
+            bias_correction=bias_correction,
+            odd=odd,
+            size=size,
+            momentum_decays=momentum_decays,
+            matrix_axes=matrix_axes,
+            still_without_gradient=True,
+        ),
+        learning_rate,
+        weight_decay,
     )
-    return _decay_and_scale(rule, learning_rate, weight_decay)
+    if label_fn is None:
+        return rule
+    adam = optax.adamw(_scaled(learning_rate, mult_1d), b1=b1, b2=b2, eps=eps, weight_decay=weight_decay)
+    return optax.partition({RULE: rule, ADAM: adam}, label_fn)
 
 
-def celo(num_steps: int | jax.Array, theta: update_mlp.Theta | None = None) -> optax.GradientTransformationExtraArgs:
+def celo(num_steps: int | jax.Array, theta: ThetaLike | None = None) -> optax.GradientTransformationExtraArgs:
     """Celo: learned rule and learned schedule; no learning rate. `update` needs the training loss as `value=`.
 
     Args:
       num_steps: number of updates of the whole training, at least 1.
-      theta: weights; default: the packaged "celo". `load_checkpoint` reads the published file.
+      theta: weights, see `scale_by_celo`; default: the packaged "celo". The published file is read as any other.
 
     Returns:
       `scale_by_celo(theta, num_steps=num_steps)`: its updates are added to the parameters.
 
     Raises:
-      ValueError: what `load_theta` and `scale_by_celo` refuse.
+      ValueError: what `scale_by_celo` refuses.
 
     Example:
       >>> import celo2, jax.numpy as jnp, optax
@@ -134,27 +177,25 @@ def celo(num_steps: int | jax.Array, theta: update_mlp.Theta | None = None) -> o
 
     Reference: Moudgil et al., "Celo: Training Versatile Learned Optimizers on a Compute Diet", arXiv 2501.12670.
     """
-    return scale_by_celo(load_theta("celo") if theta is None else theta, num_steps=num_steps)
+    return scale_by_celo("celo" if theta is None else theta, num_steps=num_steps)
 
 
-def celo_adam(
-    num_steps: int | jax.Array, theta: update_mlp.Theta | None = None
-) -> optax.GradientTransformationExtraArgs:
+def celo_adam(num_steps: int | jax.Array, theta: ThetaLike | None = None) -> optax.GradientTransformationExtraArgs:
     """Celo-Adam: Celo's learned schedule over Adam; no learning rate. `update` needs the training loss as `value=`.
 
     Args:
       num_steps: number of updates of the whole training, at least 1.
-      theta: weights; default: the packaged "celo_adam". `load_checkpoint` reads the published file.
+      theta: weights, a name, path or tree; default: the packaged "celo_adam". The published file is read as any other.
 
     Returns:
       `scale_by_celo_adam(theta, num_steps=num_steps)`: its updates are added to the parameters.
 
     Raises:
-      ValueError: what `load_theta` and `scale_by_celo_adam` refuse.
+      ValueError: what `scale_by_celo_adam` refuses.
 
     Reference: as `celo`.
     """
-    return scale_by_celo_adam(load_theta("celo_adam") if theta is None else theta, num_steps=num_steps)
+    return scale_by_celo_adam("celo_adam" if theta is None else theta, num_steps=num_steps)
 
 
 def _decay_and_scale(

@@ -1,6 +1,7 @@
 """The Celo rule: a learned update and a learned step-size schedule (Moudgil et al., arXiv 2501.12670)."""
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -8,9 +9,10 @@ import jax.numpy as jnp
 import optax
 
 from celo2 import accumulators, checks, features, scheduler, trees, update_mlp
+from celo2.checkpoint import ThetaLike, load_weights
+from celo2.form import Form
 from celo2.reductions import sums
 
-MOMENTUM_DECAYS = (0.9, 0.99, 0.999)
 RMS_DECAY = 0.999
 FACTORED_DECAYS = (0.9, 0.99, 0.999)
 RSQRT_EPS = 1e-6
@@ -52,7 +54,12 @@ def init_theta(key: jax.Array) -> dict[str, Any]:
 
 
 def scale_by_celo(
-    theta: update_mlp.Theta, *, num_steps: int | jax.Array, use_scheduler: bool = True
+    theta: ThetaLike,
+    *,
+    num_steps: int | jax.Array,
+    use_scheduler: bool = True,
+    odd: bool | None = None,
+    momentum_decays: Sequence[float] | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Celo: a full update, to be added to the parameters as it is; there is no learning rate.
 
@@ -61,10 +68,14 @@ def scale_by_celo(
     therefore starts to move slowly.
 
     Args:
-      theta: weights of Celo, as `load_checkpoint` returns them; may be traced.
+      theta: weights of Celo: the name of packaged ones, the path of a file, `Weights`, or a tree as `load_checkpoint`
+        returns it, which may be traced.
       num_steps: number of updates of the whole training, at least 1. Later updates are allowed; the schedule then
         reads a progress beyond 1.
       use_scheduler: False gives eta = 1 and needs no loss: phase 1 of Celo's meta-training.
+      odd: take half the difference of the updates for (gradient, parameters) and (-gradient, -parameters), which then
+        is the negative one for the other sign. Default: what the weights' card records; published: False.
+      momentum_decays: three decays. Default: what the weights' card records; published: (0.9, 0.99, 0.999).
 
     Returns:
       An `optax.GradientTransformationExtraArgs`. `update` needs `params` and, with the scheduler, the training loss
@@ -77,14 +88,17 @@ def scale_by_celo(
 
     Reference: Algorithm 1 of arXiv 2501.12670; the parameter scale is a root mean square, as in the released code.
     """
+    given = load_weights(theta)
+    theta = given.theta
     checks.check_theta(theta, "celo")
+    form = given.form.changed(odd=odd, momentum_decays=momentum_decays)
     checks.check_num_steps(num_steps)
 
     def init_fn(params: Any) -> ScaleByCeloState:
         checks.check_params(params)
-        statistics = trees.init_statistics(params, len(MOMENTUM_DECAYS), len(FACTORED_DECAYS))
+        statistics = trees.init_statistics(params, len(form.momentum_decays), len(FACTORED_DECAYS))
         schedule = scheduler.init(theta) if use_scheduler else None
-        return ScaleByCeloState(jnp.zeros([], jnp.int32), *statistics, schedule)
+        return ScaleByCeloState(jnp.zeros([], jnp.int32), *statistics[:5], schedule)
 
     def update_fn(
         updates: Any, state: ScaleByCeloState, params: Any = None, **extra_args: Any
@@ -97,18 +111,23 @@ def scale_by_celo(
             eta, schedule = scheduler.update(theta, schedule, state.count, loss, num_steps)
         weights = update_mlp.layers(theta)
         steps, statistics = trees.map_tensors(
-            lambda g, p, acc: tensor_step(weights, g, p, acc, eta), updates, params, state[1:6]
+            lambda g, p, acc: tensor_step(weights, g, p, acc, eta, form), updates, params, state[1:6]
         )
-        return steps, ScaleByCeloState(optax.safe_increment(state.count), *statistics, schedule)
+        return steps, ScaleByCeloState(optax.safe_increment(state.count), *statistics[:5], schedule)
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
 
 
 def tensor_step(
-    weights: update_mlp.LayerWeights, g: jax.Array, p: jax.Array, acc: accumulators.Accumulators, eta: jax.Array
+    weights: update_mlp.LayerWeights,
+    g: jax.Array,
+    p: jax.Array,
+    acc: accumulators.Accumulators,
+    eta: jax.Array,
+    form: Form,
 ) -> tuple[jax.Array, accumulators.Accumulators]:
     """One tensor's update (to be added; float32, g's shape) and its new statistics; g is clipped, both float32."""
-    acc = accumulators.update(acc, g, MOMENTUM_DECAYS, RMS_DECAY, FACTORED_DECAYS)
+    acc = accumulators.update(acc, g, form.momentum_decays, RMS_DECAY, FACTORED_DECAYS)
     gradient_factor: features.Factor
     momentum_factor: features.Factor
     if acc.diag is None:
@@ -116,9 +135,17 @@ def tensor_step(
     else:
         gradient_factor, momentum_factor = accumulators.diagonal_factor(acc), jax.lax.rsqrt(acc.diag)
     inputs = features.Inputs(g, p, acc.m, acc.v, acc.diag, gradient_factor, momentum_factor)
-    hidden = features.first_layer(weights, inputs, acc.row, acc.col, g.ndim, NORM_EPS, RSQRT_EPS)
-    direction, magnitude = update_mlp.remaining_layers(weights, hidden, outputs=(0, 1))
     (total,) = sums([jnp.square(p)], p.ndim)
     scale = jnp.sqrt(total / math.prod(p.shape) + SCALE_EPS)
-    step = (-STEP_MULT * eta * scale) * direction * jnp.exp(EXP_MULT * magnitude)
+    factor = -STEP_MULT * eta * scale
+    hidden = features.first_layer(weights, inputs, acc.row, acc.col, g.ndim, NORM_EPS, RSQRT_EPS, form.odd)
+    if isinstance(hidden, features.FirstLayer):
+        plus, minus = update_mlp.odd_parts(weights, hidden.even, hidden.odd, outputs=(0, 1))
+        step = 0.5 * (_step(factor, *plus) - _step(factor, *minus))
+    else:
+        step = _step(factor, *update_mlp.remaining_layers(weights, hidden, outputs=(0, 1)))
     return step.reshape(g.shape), acc
+
+
+def _step(factor: jax.Array, direction: jax.Array, magnitude: jax.Array) -> jax.Array:
+    return factor * direction * jnp.exp(EXP_MULT * magnitude)

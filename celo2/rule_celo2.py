@@ -4,6 +4,7 @@ A 347-number MLP turns the gradient statistics of each parameter into its step.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -11,12 +12,13 @@ import jax.numpy as jnp
 import optax
 
 from celo2 import accumulators, checks, features, trees, update_mlp
-from celo2.checkpoint import load_theta
+from celo2 import size as sizes
+from celo2.checkpoint import ThetaLike, load_weights
+from celo2.form import Form
 from celo2.names import check_known
 from celo2.orthogonalize import newton_schulz
 from celo2.reductions import sums
 
-MOMENTUM_DECAYS = (0.9, 0.99, 0.999)
 RMS_DECAY = 0.95
 FACTORED_DECAYS = (0.9, 0.99, 0.999)
 RSQRT_EPS = 1e-8
@@ -41,11 +43,27 @@ class ScaleByCelo2State(NamedTuple):
     diag: Any
 
 
+class ScaleByGraftedCelo2State(NamedTuple):
+    """`ScaleByCelo2State` and, where steps have Adam's size or a learned power of it, nu: Adam's second moment, S."""
+
+    count: jax.Array  # type: ignore[assignment]
+    m: Any
+    v: Any
+    row: Any
+    col: Any
+    diag: Any
+    nu: Any
+
+
 def scale_by_celo2(
-    theta: update_mlp.Theta | None = None,
+    theta: ThetaLike | None = None,
     orthogonalize: bool = True,
     bias_correction: bool = False,
     *,
+    odd: bool | None = None,
+    size: str | None = None,
+    momentum_decays: Sequence[float] | None = None,
+    newton_schulz_steps: int | None = None,
     matrix_axes: str = "last_two",
     still_without_gradient: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
@@ -53,23 +71,37 @@ def scale_by_celo2(
 
     Per tensor: clip the gradient to +-1000, update momenta (decays 0.9, 0.99, 0.999), second moment (0.95)
     and factored second moment (0.9, 0.99, 0.999), build 30 features per parameter (15 below rank 2),
-    normalise each over the last two axes, apply the MLP, orthogonalise (rank >= 2, if asked for), and scale
-    the step to a root mean square of 1 per matrix.
+    normalise each over the last two axes, apply the MLP, orthogonalise (rank >= 2, if asked for), scale
+    the step to a root mean square of 1 per matrix, and multiply it with its size.
 
-    The step has unit size whatever the gradient: a scalar moves by +-1 and a tensor whose gradient is zero
-    still moves. Send scalars (such as a policy's log standard deviation) to another optimizer, and see
+    With size "unit" the step has unit size whatever the gradient: a scalar moves by +-1 and a tensor whose gradient is
+    zero still moves. Send scalars (such as a policy's log standard deviation) to another optimizer, and see
     `still_without_gradient`.
 
+    The arguments odd, size, momentum_decays and newton_schulz_steps are the form that weights are trained in
+    (`form.Form`). None takes what the weights' card records; for a bare tree, or without a card, the published form.
+
     Args:
-      theta: weights of the rule, as `load_theta` or `load_checkpoint` return them; may be traced. Default:
-        the packaged weights "celo2", or "celo2_base" where orthogonalize is False.
+      theta: weights of the rule: the name of packaged ones, the path of a file, `Weights`, or a tree as `load_theta`
+        and `load_checkpoint` return it, which may be traced. Default: "celo2", or "celo2_base" where orthogonalize is
+        False.
       orthogonalize: apply Newton-Schulz to the matrices of tensors of rank >= 2.
-      bias_correction: divide the statistics by 1 - decay^count; off in the published training and usage.
+      bias_correction: divide the statistics by 1 - decay^count; off in the published training and usage. (That of
+        the size is always corrected.)
+      odd: take (f(g, p) - f(-g, -p)) / 2 for the MLP f, so that the step for (-gradient, -parameters) is the negative
+        one and noise alone does not move weights anywhere. Published: False.
+      size: of the step's root mean square. "unit" (published): 1. "adam": that of the step that Adam (decays 0.9,
+        0.999, eps 1e-5) takes for the tensor, so that Adam's learning rate fits; its first moment is the momentum with
+        decay 0.9, or the first one where there is none. "snr": the signal-to-noise ratio of that momentum, 0 to 1
+        (`celo2.size.snr_size`). "learned": Adam's to the power 2 sigmoid(10 b), b being the bias of the MLP's third
+        output, which is read by nothing else.
+      momentum_decays: three decays. Published: (0.9, 0.99, 0.999).
+      newton_schulz_steps: iterations of the orthogonalisation. Published: 5.
       matrix_axes: what counts as a matrix above rank 2. "last_two": the last two axes, as published; a convolution
         kernel [height, width, in, out] is one matrix per tap. "fan_in_fan_out": all axes but the last against the
         last, one matrix [height * width * in, out].
       still_without_gradient: leave a matrix where it is until it has had a gradient other than zero; off, as published,
-        such a matrix moves at the full rate.
+        such a matrix moves at the full rate (not so with another size than "unit").
 
     Returns:
       An `optax.GradientTransformationExtraArgs`. `update` needs `params` and ignores extra arguments. Statistics are
@@ -77,8 +109,9 @@ def scale_by_celo2(
       +-1000, so that they do not stay in the statistics (`optax.apply_if_finite` skips such updates altogether).
 
     Raises:
-      ValueError: for a theta of another rule, shape or with non-finite numbers; for unknown matrix_axes; for parameters
-        that are not real floating point or hold no element (at `init`); for a missing `params` (at `update`).
+      ValueError: for a theta of another rule, shape or with non-finite numbers; for an unknown form or matrix_axes;
+        for parameters that are not real floating point or hold no element (at `init`); for a missing `params` (at
+        `update`).
 
     Example:
       >>> import celo2, jax.numpy as jnp, optax
@@ -87,40 +120,55 @@ def scale_by_celo2(
       >>> updates, state = tx.update(params, tx.init(params), params)
     """
     if theta is None:
-        theta = load_theta("celo2" if orthogonalize else "celo2_base")
+        theta = "celo2" if orthogonalize else "celo2_base"
+    weights_as_given = load_weights(theta)
+    theta = weights_as_given.theta
     checks.check_theta(theta, "celo2")
+    form = weights_as_given.form.changed(
+        odd=odd, size=size, momentum_decays=momentum_decays, newton_schulz_steps=newton_schulz_steps
+    )
     check_known("matrix_axes", matrix_axes, MATRIX_AXES)
     shape_of = MATRIX_AXES[matrix_axes]
+    grafted = form.size in ("adam", "learned")
+    state_type = ScaleByGraftedCelo2State if grafted else ScaleByCelo2State
+
+    def state(count: jax.Array, statistics: accumulators.Accumulators) -> Any:
+        return state_type(count, *statistics[: len(state_type._fields) - 1])
 
     def init_fn(params: Any) -> ScaleByCelo2State:
         checks.check_params(params)
-        statistics = trees.init_statistics(params, len(MOMENTUM_DECAYS), len(FACTORED_DECAYS), shape_of)
-        return ScaleByCelo2State(jnp.zeros([], jnp.int32), *statistics)
+        statistics = trees.init_statistics(
+            params, len(form.momentum_decays), len(FACTORED_DECAYS), shape_of, with_nu=grafted
+        )
+        return state(jnp.zeros([], jnp.int32), statistics)
 
     def update_fn(
-        updates: Any, state: ScaleByCelo2State, params: Any = None, **extra_args: Any
+        updates: Any, state_before: ScaleByCelo2State, params: Any = None, **extra_args: Any
     ) -> tuple[Any, ScaleByCelo2State]:
         del extra_args
         if params is None:
             raise ValueError("scale_by_celo2 reads the parameters: call update(grads, state, params)")
         weights = update_mlp.layers(theta)
-        count = optax.safe_increment(state.count)
+        count = optax.safe_increment(state_before.count)
 
         def step(
             g: jax.Array, p: jax.Array, acc: accumulators.Accumulators
         ) -> tuple[jax.Array, accumulators.Accumulators]:
             # fac_g is never bias-corrected: its factors come from the raw statistics.
-            acc = accumulators.update(acc, g, MOMENTUM_DECAYS, RMS_DECAY, FACTORED_DECAYS)
+            acc = accumulators.update(acc, g, form.momentum_decays, RMS_DECAY, FACTORED_DECAYS)
             seen = acc
             if bias_correction:
-                seen = accumulators.bias_corrected(acc, count, MOMENTUM_DECAYS, RMS_DECAY, FACTORED_DECAYS)
-            value = _direction(weights, g, p, acc, seen)
+                seen = accumulators.bias_corrected(acc, count, form.momentum_decays, RMS_DECAY, FACTORED_DECAYS)
+            value = _direction(weights, g, p, acc, seen, form.odd)
             if orthogonalize and value.ndim >= 2:
-                value = newton_schulz(value)
-            return _unit_rms(value, acc if still_without_gradient else None), acc
+                value = newton_schulz(value, form.newton_schulz_steps)
+            value = _unit_rms(value, acc if still_without_gradient else None)
+            if form.size != "unit":
+                value = value * _size(form, weights, acc, count)
+            return value, acc
 
-        steps, statistics = trees.map_tensors(step, updates, params, state[1:], shape_of)
-        return steps, ScaleByCelo2State(count, *statistics)
+        steps, statistics = trees.map_tensors(step, updates, params, state_before[1:], shape_of)
+        return steps, state(count, statistics)
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
 
@@ -131,6 +179,7 @@ def _direction(
     p: jax.Array,
     acc: accumulators.Accumulators,
     seen: accumulators.Accumulators,
+    odd: bool,
 ) -> jax.Array:
     if acc.diag is None:
         raw_factor: features.Factor = accumulators.factors(acc)
@@ -138,10 +187,28 @@ def _direction(
     else:
         raw_factor, seen_factor = accumulators.diagonal_factor(acc), None
     inputs = features.Inputs(g, p, seen.m, seen.v, None, raw_factor, seen_factor)
-    hidden = features.first_layer(weights, inputs, seen.row, seen.col, min(g.ndim, 2), NORM_EPS, RSQRT_EPS)
+    hidden = features.first_layer(weights, inputs, seen.row, seen.col, min(g.ndim, 2), NORM_EPS, RSQRT_EPS, odd)
     # Output 1 is a log-magnitude whose factor is exp(0 * output) and output 2 is unused: only the direction is needed.
-    (direction,) = update_mlp.remaining_layers(weights, hidden, outputs=(0,))
+    if isinstance(hidden, features.FirstLayer):
+        (plus,), (minus,) = update_mlp.odd_parts(weights, hidden.even, hidden.odd, outputs=(0,))
+        direction = 0.5 * (plus - minus)
+    else:
+        (direction,) = update_mlp.remaining_layers(weights, hidden, outputs=(0,))
     return direction.reshape(g.shape)
+
+
+def _size(form: Form, weights: update_mlp.LayerWeights, acc: accumulators.Accumulators, count: jax.Array) -> jax.Array:
+    """The size of a tensor's step, float32 scalar."""
+    index = form.momentum_decays.index(sizes.B1) if sizes.B1 in form.momentum_decays else 0
+    momentum, decay = acc.m[index], form.momentum_decays[index]
+    if acc.nu is None:
+        squares: Any = acc.row if acc.diag is None else acc.diag
+        return sizes.snr_size(momentum, jnp.mean(squares[-1]), count, decay, FACTORED_DECAYS[-1])
+    adam = sizes.adam_size(momentum, acc.nu, count, decay, sizes.B2, sizes.EPS)
+    if form.size == "adam":
+        return adam
+    exponent = 2 * jax.nn.sigmoid(10 * weights.b2[2])
+    return jnp.where(adam > 0, jnp.maximum(adam, 1e-30) ** exponent, 0.0)
 
 
 def _unit_rms(step: jax.Array, unless_still: accumulators.Accumulators | None) -> jax.Array:

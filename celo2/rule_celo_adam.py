@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from celo2 import checks, scheduler, trees
-from celo2.update_mlp import Theta
+from celo2.checkpoint import ThetaLike, load_weights
 
 B1 = 0.9
 B2 = 0.999
@@ -25,14 +25,15 @@ class ScaleByCeloAdamState(NamedTuple):
     schedule: scheduler.SchedulerState
 
 
-def scale_by_celo_adam(theta: Theta, *, num_steps: int | jax.Array) -> optax.GradientTransformationExtraArgs:
+def scale_by_celo_adam(theta: ThetaLike, *, num_steps: int | jax.Array) -> optax.GradientTransformationExtraArgs:
     """Celo-Adam: a full update, to be added to the parameters as it is; there is no learning rate.
 
     update = -eta 0.001 m^ / (1e-8 + sqrt(v^ + 1e-10)), with Adam's bias-corrected moments (b1 0.9, b2 0.999) of the
     gradient clipped to +-1000, and eta the scheduler's output.
 
     Args:
-      theta: weights of Celo-Adam, as `load_checkpoint` returns them; may be traced.
+      theta: weights of Celo-Adam: the name of packaged ones, the path of a file, or a tree as `load_checkpoint` returns
+        it, which may be traced.
       num_steps: number of updates of the whole training, at least 1.
 
     Returns:
@@ -46,6 +47,7 @@ def scale_by_celo_adam(theta: Theta, *, num_steps: int | jax.Array) -> optax.Gra
 
     Reference: arXiv 2501.12670, section on Celo-Adam, and its released weights.
     """
+    theta = load_weights(theta).theta
     checks.check_theta(theta, "celo_adam")
     checks.check_num_steps(num_steps)
 

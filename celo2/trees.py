@@ -32,7 +32,11 @@ def clipped(g: jax.Array) -> jax.Array:
 
 
 def init_statistics(
-    params: Any, num_momenta: int, num_factored: int, shape_of: Callable[[Shape], Shape] = as_is
+    params: Any,
+    num_momenta: int,
+    num_factored: int,
+    shape_of: Callable[[Shape], Shape] = as_is,
+    with_nu: bool = False,
 ) -> accumulators.Accumulators:
     """Zero statistics of every parameter: an `accumulators.Accumulators` whose fields are trees like params.
 
@@ -42,7 +46,7 @@ def init_statistics(
     leaves, treedef = jax.tree.flatten(params)
     accs = []
     for p in leaves:
-        acc = accumulators.init(shape_of(jnp.shape(p)), num_momenta, num_factored)
+        acc = accumulators.init(shape_of(jnp.shape(p)), num_momenta, num_factored, with_nu)
         accs.append(_stored(acc, jnp.shape(p)))
     return _columns(treedef, accs)
 
@@ -77,7 +81,7 @@ def map_tensors(
             raise ValueError(f"a gradient of shape {jnp.shape(g)} was given for a parameter of shape {shape}")
         work = shape_of(shape)
         acc = accumulators.Accumulators(*fields)
-        acc = acc._replace(m=acc.m.reshape(-1, *work), v=acc.v.reshape(work))
+        acc = _reshaped(acc, work)
         value, acc = step(clipped(g).reshape(work), jnp.asarray(p, jnp.float32).reshape(work), acc)
         steps.append(value.reshape(shape).astype(dtype))
         accs.append(_stored(acc, shape))
@@ -85,7 +89,13 @@ def map_tensors(
 
 
 def _stored(acc: accumulators.Accumulators, shape: Shape) -> accumulators.Accumulators:
-    return acc._replace(m=acc.m.reshape(-1, *as_is(shape)), v=acc.v.reshape(as_is(shape)))
+    return _reshaped(acc, as_is(shape))
+
+
+def _reshaped(acc: accumulators.Accumulators, shape: Shape) -> accumulators.Accumulators:
+    """The statistics of the parameter's own shape in another one."""
+    nu = None if acc.nu is None else acc.nu.reshape(shape)
+    return acc._replace(m=acc.m.reshape(-1, *shape), v=acc.v.reshape(shape), nu=nu)
 
 
 def _columns(treedef: Any, accs: list[accumulators.Accumulators]) -> accumulators.Accumulators:

@@ -94,19 +94,24 @@ def _weighted_sum(weights: Sequence[jax.Array], inputs: Sequence[jax.Array], bia
     return total
 
 
-def first_layer(weights: jax.Array, channels: Sequence[jax.Array]) -> list[jax.Array]:
+def first_layer(
+    weights: jax.Array, channels: Sequence[jax.Array], chosen: Sequence[int] | None = None
+) -> list[jax.Array]:
     """Contribution of some channels to every hidden unit, before bias and ReLU.
 
     Args:
       weights: [len(channels), hidden, ...]; trailing axes broadcast against the channels, which lets
         a caller fold a normalising scale (one number per channel and matrix slice) into the weights.
       channels: arrays of one shape.
+      chosen: numbers of the channels to add up; default: all.
 
     Returns:
       `hidden` arrays of the channels' shape.
     """
     num_channels, hidden = weights.shape[:2]
-    return [_weighted_sum([weights[c, j] for c in range(num_channels)], channels, None) for j in range(hidden)]
+    chosen = range(num_channels) if chosen is None else chosen
+    inputs = [channels[c] for c in chosen]
+    return [_weighted_sum([weights[c, j] for c in chosen], inputs, None) for j in range(hidden)]
 
 
 def remaining_layers(weights: LayerWeights, hidden: Sequence[jax.Array], outputs: Sequence[int]) -> list[jax.Array]:
@@ -122,3 +127,18 @@ def remaining_layers(weights: LayerWeights, hidden: Sequence[jax.Array], outputs
         for j in range(width)
     ]
     return [_weighted_sum([weights.w2[i, k] for i in range(width)], hidden, weights.b2[k]) for k in outputs]
+
+
+def odd_parts(
+    weights: LayerWeights, even: Sequence[jax.Array], odd: Sequence[jax.Array], outputs: Sequence[int]
+) -> tuple[list[jax.Array], list[jax.Array]]:
+    """The chosen outputs for (gradient, parameters) and for (-gradient, -parameters).
+
+    Only these two small layers run twice: the first layer's sums serve both, with the other sign of its odd part.
+
+    Args:
+      weights: the MLP. even, odd: its first layer, see `features.FirstLayer`. outputs: see `remaining_layers`.
+    """
+    plus = [e + o for e, o in zip(even, odd, strict=True)]
+    minus = [e - o for e, o in zip(even, odd, strict=True)]
+    return remaining_layers(weights, plus, outputs), remaining_layers(weights, minus, outputs)

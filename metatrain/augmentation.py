@@ -11,8 +11,9 @@ import jax
 import jax.numpy as jnp
 
 from celo2.names import check_known
-from metatrain.tasks import Batch, Params, Task
+from metatrain.tasks import Params
 
+SIGNS = ("none", "tensor", "parameter", "mixed")
 LEVELS = ("none", "global", "tensor", "parameter", "mixed")
 # How often "mixed" draws each level (of seven), and which shares of the range, in logarithms, it draws from.
 MIXED_LEVELS = ("none", "none", "global", "global", "tensor", "tensor", "parameter")
@@ -40,6 +41,32 @@ def draw_scale(key: jax.Array, params: Params, level: str, scale_range: tuple[fl
         return jax.tree.map(lambda _: jnp.ones([], jnp.float32), params)
     logs = _log_scales(key, params, level, *map(math.log, scale_range))
     return jax.tree.map(jnp.exp, logs)
+
+
+def check_signs(signs: str) -> None:
+    """Refuses an unknown kind of random signs."""
+    check_known("kind of signs", signs, SIGNS)
+
+
+def with_signs(key: jax.Array, params: Params, scale: Any, signs: str) -> Any:
+    """Scales with random signs: "tensor", one for each tensor; "parameter", one for each parameter; "mixed", either.
+
+    A network whose weights are shown with the other sign is the same network. A rule that is not odd by its form can
+    learn from this to move only when the gradient says so.
+    """
+    check_signs(signs)
+    treedef: Any
+    leaves, treedef = jax.tree.flatten(params)
+    kind_key, *keys = list(jax.random.split(key, len(leaves) + 1))
+    each = jax.random.bernoulli(kind_key) if signs == "mixed" else jnp.asarray(signs == "parameter")
+
+    def sign(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+        one, all_of_them = jax.random.rademacher(key, (), jnp.float32), jax.random.rademacher(key, shape, jnp.float32)
+        return one if signs == "tensor" else jnp.where(each, all_of_them, one)
+
+    return jax.tree.map(
+        lambda s, x: s * x, scale, treedef.unflatten([sign(k, x.shape) for k, x in zip(keys, leaves, strict=True)])
+    )
 
 
 def _log_scales(key: jax.Array, params: Params, level: str, low: float, high: float) -> Any:
@@ -76,6 +103,6 @@ def to_rule(params: Params, scale: Any) -> Params:
     return jax.tree.map(lambda p, s: p / s, params, scale)
 
 
-def loss(task: Task, scaled: Params, scale: Any, batch: Batch) -> jax.Array:
-    """The task's loss as a function of the scaled parameters; its gradient carries the factor `scale`."""
-    return task.loss(jax.tree.map(lambda p, s: p * s, scaled, scale), batch)
+def to_task(scaled: Params, scale: Any) -> Params:
+    """The rule's parameters as the task has them. A loss of these has a gradient with the factor `scale`."""
+    return jax.tree.map(lambda p, s: p * s, scaled, scale)

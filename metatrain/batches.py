@@ -4,6 +4,8 @@ The order is computed, not stored, so that any batch of any epoch can be found f
 carries no reading position and can be resumed and sharded at will.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 
@@ -28,3 +30,18 @@ def rows(position: jax.Array, size: jax.Array, key: jax.Array, batch_size: int) 
     # The key of an epoch is hashed once more so that neighbouring epochs share no round keys.
     epoch_key = jnp.broadcast_to(mix(mix(epoch) ^ key), position.shape)
     return permuted(index, jnp.broadcast_to(size, position.shape)[..., None], epoch_key[..., None]).astype(jnp.int32)
+
+
+def step_key(key: jax.Array, step: jax.Array) -> jax.Array:
+    """The key of one step's random numbers, from the key of a run; uint32."""
+    return mix(key ^ mix(jnp.asarray(step).astype(jnp.uint32) + jnp.uint32(1)))
+
+
+def uniform(key: jax.Array, stream: int, shape: tuple[int, ...]) -> jax.Array:
+    """Numbers in [0, 1), float32 of the given shape, hashed from a uint32 key: each stream has its own.
+
+    The inner tasks draw some hundreds of numbers at every step; `jax.random` would take longer for that than the step.
+    """
+    index = jnp.arange(math.prod(shape), dtype=jnp.uint32).reshape(shape)
+    hashed = mix(index ^ mix(key + jnp.uint32(0x9E3779B9) * jnp.uint32(stream + 1)))
+    return (mix(hashed + key) >> 8).astype(jnp.float32) * jnp.float32(2**-24)

@@ -14,6 +14,7 @@ import jax
 
 from celo2 import save_checkpoint
 from celo2.files import read_json, write_atomic
+from celo2.form import to_card
 from metatrain import checkpoint
 from metatrain.config import MetaTrainConfig
 from metatrain.validation import Score
@@ -92,6 +93,7 @@ def write_theta(
     save_checkpoint(path, theta)
     card = {
         "rule": config.rule,
+        "form": to_card(config.form),
         "command": command(config),
         "iterations": iteration,
         "inner_steps": iteration * config.inner_steps_per_iteration,

@@ -60,7 +60,7 @@ def resume_key(config: MetaTrainConfig) -> dict[str, Any]:
 def _fingerprints(config: MetaTrainConfig) -> dict[str, str] | None:
     if config.data_dir is None:
         return None
-    sets = {spec.partition("/")[0] for spec in config.families}
+    sets = {spec.partition("@")[0].partition("/")[0] for spec in config.families}
     bases = {datasets.base_name(name, config.data_dir) for name in sets} & {*image_files.available(config.data_dir)}
     return {base: image_files.fingerprint(config.data_dir, base) for base in sorted(bases)}
 

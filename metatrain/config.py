@@ -3,10 +3,14 @@
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import tyro
 
+if TYPE_CHECKING:
+    from celo2.form import Form
+
+SIZED = ("celo2", "celo2_base")
 # Rules that train a part of theta only and take the rest from an earlier run.
 NEEDS_INIT_THETA = ("celo",)
 AT_LEAST_ONE = (
@@ -36,11 +40,21 @@ class MetaTrainConfig:
         "fashion_inverted/deep",
         "mnist/regression",
     )
-    """Task families, SET/NETWORK:HIDDEN: an image set and what is trained on it (default: relu, --hidden units)."""
+    """Task families, SET[/NETWORK[:HIDDEN]][@PROBLEM]: an image set, what is trained on it (default: relu, --hidden
+    units), and to what end: bandit, bandit_ppo, value, drift (default: to classify)."""
     tasks_per_family: int = 4
     """Inner problems per family; each is run twice, with theta + e and theta - e."""
     data_dir: Path | None = None
     """Folder with image files of your own: sets named after a file in it (see docs/metatrain.md)."""
+    odd: bool = False
+    """Train the rule in the odd form: the step for the negative gradient and parameters is the negative step."""
+    size: Literal["unit", "adam", "snr", "learned"] = "unit"
+    """Size of the steps of celo2 and celo2_base, see `celo2.scale_by_celo2`; published: unit. With any other, biases
+    take Adam (0.9, 0.999, eps 1e-5) at the rule's own rate, as in RL."""
+    momentum_decays: tuple[float, float, float] = (0.9, 0.99, 0.999)
+    """The three momenta that the rule reads."""
+    newton_schulz_steps: int = 5
+    """Iterations of the orthogonalisation (celo2 only)."""
     hidden: int = 32
     """Hidden units of the inner networks."""
     batch_size: int = 64
@@ -57,6 +71,9 @@ class MetaTrainConfig:
     """Standard deviation of the perturbations of theta."""
     augmentation: Literal["none", "global", "tensor", "parameter", "mixed"] = "global"
     """Random re-parametrisation of the inner networks: one scale per network, per tensor, per parameter, or a draw."""
+    signs: Literal["none", "tensor", "parameter", "mixed"] = "none"
+    """Random signs in the re-parametrisation, one per tensor, per parameter, or either: for rules that are not
+    --odd."""
     scale_range: tuple[float, float] = (1e-3, 1e3)
     """Range of its log-uniform scale."""
     outer_learning_rate: float = 1e-3
@@ -78,6 +95,13 @@ class MetaTrainConfig:
     """Seed of everything random."""
 
     @property
+    def form(self) -> "Form":
+        """The form that the weights are trained in, and that their card records."""
+        from celo2.form import Form
+
+        return Form(self.odd, self.size, self.momentum_decays, self.newton_schulz_steps)
+
+    @property
     def num_tasks(self) -> int:
         """Inner problems over all families (each is a pair of trajectories)."""
         return len(self.families) * self.tasks_per_family
@@ -96,6 +120,14 @@ class MetaTrainConfig:
         for name in AT_LEAST_ONE:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        from celo2.form import PUBLISHED
+        from celo2.form import check as check_form
+
+        check_form(self.form)
+        if self.rule not in SIZED and (self.size, self.newton_schulz_steps) != ("unit", 5):
+            raise ValueError(f"size and newton_schulz_steps are for {' and '.join(SIZED)}, not for {self.rule}")
+        if self.rule == "celo_adam" and self.form != PUBLISHED:
+            raise ValueError(f"celo_adam has no update rule of its own, and so no form, got {self.form}")
         if not self.families:
             raise ValueError("families must name at least one task family, such as fashion or mnist/deep")
         if self.min_unroll < self.truncation:

@@ -108,7 +108,9 @@ class Particles(NamedTuple):
         inputs: Inputs,
     ) -> tuple[UnrollState, pes.Estimate, jax.Array]:
         config, unroll = self.config, self.unrolls[group]
-        keys = jax.vmap(lambda n: jax.random.split(jax.random.fold_in(key, n)))(inputs.number)
+        own_keys = jax.vmap(lambda n: jax.random.fold_in(key, n))(inputs.number)
+        keys = jax.vmap(jax.random.split)(own_keys)
+        noise_keys = jax.vmap(lambda k: jax.random.bits(jax.random.fold_in(k, 2), dtype=jnp.uint32))(own_keys)
         perturbation = jax.vmap(lambda k: pes.sample_perturbation(k, trained, config.std))(keys[:, 0])
         thetas = jax.vmap(lambda e: pes.antithetic(trained, e))(perturbation)
         restart = jax.vmap(unroll.draw_restart)(keys[:, 1])
@@ -121,17 +123,19 @@ class Particles(NamedTuple):
         all_steps = jax.vmap(jax.vmap(train, in_axes=(0, 0, None, None)))
 
         def truncation(
-            block: tuple[Theta, UnrollState, Restart, jax.Array, jax.Array],
+            block: tuple[Theta, UnrollState, Restart, jax.Array, jax.Array, jax.Array],
         ) -> tuple[UnrollState, StepRecord]:
-            thetas, state, restart, number, place = block
+            thetas, state, restart, number, place, noise_keys = block
             rows = self._rows(data_key, iteration, number, jnp.asarray(inputs.data.sizes)[place])
 
-            def body(state: UnrollState, rows_t: jax.Array) -> tuple[UnrollState, StepRecord]:
-                where = place[:, None]
+            def body(state: UnrollState, xs: tuple[jax.Array, jax.Array]) -> tuple[UnrollState, StepRecord]:
+                (rows_t, t), where = xs, place[:, None]
                 batch = tasks.Batch(images[where, rows_t].astype(jnp.float32) / 255, labels[where, rows_t])
+                if unroll.task.start is not None:
+                    batch = batch._replace(key=batches.step_key(noise_keys, t))
                 return all_steps(thetas, state, restart, batch)
 
-            state, record = jax.lax.scan(body, state, jnp.moveaxis(rows, 1, 0))
+            state, record = jax.lax.scan(body, state, (jnp.moveaxis(rows, 1, 0), jnp.arange(config.truncation)))
             return state, jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), record)
 
         # Block by block, order of images included, so that all stays in the cache however many particles there are.
@@ -143,7 +147,7 @@ class Particles(NamedTuple):
         def join(x: jax.Array) -> jax.Array:
             return x.reshape(-1, *x.shape[2:])
 
-        blocks = jax.tree.map(split, (thetas, unrolls, restart, inputs.number, inputs.place))
+        blocks = jax.tree.map(split, (thetas, unrolls, restart, inputs.number, inputs.place, noise_keys))
         unrolls, record = jax.tree.map(join, jax.lax.map(truncation, blocks))
         record = jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), record)  # [T, n, 2]
         estimate = pes.estimate(
@@ -177,13 +181,20 @@ def make(config: MetaTrainConfig) -> Particles:
     """Reads the data of a configuration and numbers its particles: family by family, `tasks_per_family` each."""
     config.check()
     augmentation.check(config.augmentation, config.scale_range)
-    rule = rules.get(config.rule)
+    augmentation.check_signs(config.signs)
+    rule = rules.get(config.rule, config.form)
     unrolls, inputs = [], []
     each = np.arange(config.tasks_per_family, dtype=np.int32)
     for group in families.load(config.families, config.hidden, config.batch_size, data_dir=config.data_dir):
         unrolls.append(
             TruncatedUnroll(
-                group.task, rule, config.min_unroll, config.max_unroll, config.augmentation, config.scale_range
+                group.task,
+                rule,
+                config.min_unroll,
+                config.max_unroll,
+                config.augmentation,
+                config.scale_range,
+                config.signs,
             )
         )
         number = np.concatenate([member * config.tasks_per_family + each for member in group.members])

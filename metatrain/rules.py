@@ -13,16 +13,20 @@ import jax.numpy as jnp
 import optax
 
 from celo2 import rule_celo, rule_celo_adam, scale_by_celo2, scheduler, update_mlp
+from celo2.form import PUBLISHED, Form
 from celo2.labels import ADAM, RULE, path_name
 from celo2.names import check_known
 
 Theta = Any
 STEP_MULT = 0.001
+# Of steps that have Adam's size or a signal-to-noise ratio for theirs, which are smaller than 1.
+SIZED_STEP_MULT = 0.003
 MULT_1D = 20.0
 REGEX_1D = "/b$"
 ADAM_B1 = 0.9
 ADAM_B2 = 0.95
 ADAM_EPS = 1e-8
+SIZED_ADAM_EPS = 1e-5
 
 
 class Rule(NamedTuple):
@@ -67,23 +71,34 @@ def _scale_by_uncorrected_adam() -> optax.GradientTransformation:
 
 
 def inner_celo2(
-    theta: Theta, orthogonalize: bool, step_mult: float = STEP_MULT, weight_decay: float = 0.0
+    theta: Theta,
+    orthogonalize: bool,
+    step_mult: float | None = None,
+    weight_decay: float = 0.0,
+    form: Form = PUBLISHED,
 ) -> optax.GradientTransformationExtraArgs:
     """Params <- params - step_mult * (step + weight_decay * params).
 
     With orthogonalize (celo2), tensors whose slash-joined name matches "/b$" take the Adam branch at 20 times
-    the step; without (celo2_base) every tensor takes the learned rule.
+    the step; without (celo2_base) every tensor takes the learned rule. With another size than "unit", the biases of
+    both take a textbook Adam at the same rate, as in RL. step_mult: default 0.001, with another size than "unit" 0.003.
     """
+    sized = form.size != "unit"
+    if step_mult is None:
+        step_mult = SIZED_STEP_MULT if sized else STEP_MULT
 
     def scaled(rule: optax.GradientTransformation, step: float) -> optax.GradientTransformationExtraArgs:
         # An empty decay would still add a pass over the parameters to every inner step.
         decay = [optax.add_decayed_weights(weight_decay)] if weight_decay else []
         return optax.chain(rule, *decay, optax.scale(-step))
 
-    learned = scaled(scale_by_celo2(theta, orthogonalize=orthogonalize), step_mult)
-    if not orthogonalize:
+    learned = scaled(scale_by_celo2(theta, orthogonalize, **form._asdict()), step_mult)
+    if not (orthogonalize or sized):
         return learned
-    adam = scaled(_scale_by_uncorrected_adam(), MULT_1D * step_mult)
+    if sized:
+        adam = scaled(optax.scale_by_adam(eps=SIZED_ADAM_EPS), step_mult)
+    else:
+        adam = scaled(_scale_by_uncorrected_adam(), MULT_1D * step_mult)
 
     def labels(params: Any) -> Any:
         return jax.tree.map_with_path(
@@ -93,38 +108,55 @@ def inner_celo2(
     return optax.partition({RULE: learned, ADAM: adam}, labels)
 
 
-def _celo2_rule(orthogonalize: bool) -> Rule:
-    return Rule(update_mlp.init, lambda theta, num_steps: inner_celo2(theta, orthogonalize), UPDATE, TUNABLE)
-
-
 UPDATE = ("ff_mod_stack",)
-TUNABLE = (1.0, 3.0, 10.0, 30.0)
 SCHEDULE = ("lstm_init_state", "rnn_params")
-RULES: dict[str, Rule] = {
-    "celo2": _celo2_rule(orthogonalize=True),
-    "celo2_base": _celo2_rule(orthogonalize=False),
-    "celo_phase1": Rule(
-        rule_celo.init_theta,
-        lambda theta, num_steps: rule_celo.scale_by_celo(theta, num_steps=num_steps, use_scheduler=False),
-        UPDATE,
-        TUNABLE,
-    ),
-    "celo": Rule(
-        rule_celo.init_theta, lambda theta, num_steps: rule_celo.scale_by_celo(theta, num_steps=num_steps), SCHEDULE
-    ),
-    "celo_adam": Rule(
-        scheduler.init_theta,
-        lambda theta, num_steps: rule_celo_adam.scale_by_celo_adam(theta, num_steps=num_steps),
-        SCHEDULE,
-    ),
+TUNABLE = (1.0, 3.0, 10.0, 30.0)
+SIZED_TUNABLE = (0.3, 1.0, 3.0, 10.0)
+
+
+def _celo2_rule(form: Form, orthogonalize: bool) -> Rule:
+    def optimizer(theta: Theta, num_steps: Any) -> optax.GradientTransformationExtraArgs:
+        return inner_celo2(theta, orthogonalize, form=form)
+
+    return Rule(update_mlp.init, optimizer, UPDATE, TUNABLE if form.size == "unit" else SIZED_TUNABLE)
+
+
+def _celo_rule(form: Form, use_scheduler: bool) -> Rule:
+    def optimizer(theta: Theta, num_steps: Any) -> optax.GradientTransformationExtraArgs:
+        return rule_celo.scale_by_celo(
+            theta,
+            num_steps=num_steps,
+            use_scheduler=use_scheduler,
+            odd=form.odd,
+            momentum_decays=form.momentum_decays,
+        )
+
+    if use_scheduler:
+        return Rule(rule_celo.init_theta, optimizer, SCHEDULE)
+    return Rule(rule_celo.init_theta, optimizer, UPDATE, TUNABLE)
+
+
+def _celo_adam_rule(form: Form) -> Rule:
+    def optimizer(theta: Theta, num_steps: Any) -> optax.GradientTransformationExtraArgs:
+        return rule_celo_adam.scale_by_celo_adam(theta, num_steps=num_steps)
+
+    return Rule(scheduler.init_theta, optimizer, SCHEDULE)
+
+
+RULES: dict[str, Callable[[Form], Rule]] = {
+    "celo2": lambda form: _celo2_rule(form, orthogonalize=True),
+    "celo2_base": lambda form: _celo2_rule(form, orthogonalize=False),
+    "celo_phase1": lambda form: _celo_rule(form, use_scheduler=False),
+    "celo": lambda form: _celo_rule(form, use_scheduler=True),
+    "celo_adam": _celo_adam_rule,
 }
 
 
-def get(name: str) -> Rule:
-    """A rule by name.
+def get(name: str, form: Form = PUBLISHED) -> Rule:
+    """A rule by name, in a form.
 
     Raises:
       ValueError: for an unknown name; the message lists what there is, closest first.
     """
     check_known("rule", name, RULES)
-    return RULES[name]
+    return RULES[name](form)

@@ -12,26 +12,47 @@ from celo2.update_mlp import truncated_normal
 from metatrain.datasets import NUM_CLASSES, NUM_PIXELS
 
 Params = Any
+Memory = Any
 # Losses enter the meta-objective cut at this multiple of what a network has before training.
 CAP = 1.5
 
 
 class Batch(NamedTuple):
-    """images: float32 [B, 64] in [0, 1]; labels: int32 [B]."""
+    """images: float32 [B, 64] in [0, 1]; labels: int32 [B].
+
+    step: int32, steps done in this unroll. key: uint32, for the random numbers of this step, the same for both signs of
+    a perturbation. None where no task needs them.
+    """
 
     images: jax.Array
     labels: jax.Array
+    step: Any = None
+    key: Any = None
 
 
 class Task(NamedTuple):
-    """One inner problem as pure functions: init(key) -> params; loss(params, batch) -> float32 scalar.
+    """One inner problem as pure functions.
 
-    loss_cap: where the meta-objective cuts the loss.
+    init(key) -> params. loss(params, memory, batch) -> float32 scalar, the training loss: the rule gets its gradient
+    and is told its value. objective(params, memory, batch) -> float32 scalar, what the meta-objective counts; None:
+    the training loss. loss_cap: where the meta-objective cuts it. start(key, params) -> memory, what the task
+    carries from step to step besides (a target network, the batch in use); remember(params, memory, batch) ->
+    memory, called before the loss of every step. None: it carries nothing.
     """
 
     init: Callable[[jax.Array], Params]
-    loss: Callable[[Params, Batch], jax.Array]
+    loss: Callable[[Params, Memory, Batch], jax.Array]
     loss_cap: float
+    objective: Callable[[Params, Memory, Batch], jax.Array] | None = None
+    start: Callable[[jax.Array, Params], Memory] | None = None
+    remember: Callable[[Params, Memory, Batch], Memory] | None = None
+
+
+class Network(NamedTuple):
+    """init(key) -> params. apply(params, images [B, 64]) -> outputs [B, n]."""
+
+    init: Callable[[jax.Array], Params]
+    apply: Callable[[Params, jax.Array], jax.Array]
 
 
 def _cross_entropy(logits: jax.Array, batch: Batch) -> jax.Array:
@@ -48,13 +69,8 @@ def _reconstruction(logits: jax.Array, batch: Batch) -> jax.Array:
     return jnp.mean(jnp.logaddexp(0.0, logits) - batch.images * logits)
 
 
-def _network(
-    widths: Sequence[int],
-    activation: Callable[[jax.Array], jax.Array],
-    objective: Callable[[jax.Array, Batch], jax.Array],
-    guess: float,
-) -> Task:
-    """Dense layers of the given widths; `guess` is about the loss of the network as it starts.
+def dense(widths: Sequence[int], activation: Callable[[jax.Array], jax.Array]) -> Network:
+    """Dense layers of the given widths.
 
     Weights are stored as [outputs, inputs]. The learned rules treat a matrix and its transpose alike, square ones
     aside, which therefore are [inputs, outputs] as in flax. The gradient comes out of the backward pass in that order,
@@ -71,39 +87,68 @@ def _network(
             params[f"linear_{i}"] = {"w": truncated_normal(layer_key, shape, ins), "b": jnp.zeros(outs)}
         return params
 
-    def loss(params: Params, batch: Batch) -> jax.Array:
-        x = batch.images
+    def apply(params: Params, images: jax.Array) -> jax.Array:
+        x = images
         for i in range(last + 1):
             layer = params[f"linear_{i}"]
             w = layer["w"] if widths[i] == widths[i + 1] else layer["w"].T
             x = x @ w + layer["b"]
             x = activation(x) if i < last else x
-        return objective(x, batch)
+        return x
 
-    return Task(init, loss, CAP * guess)
+    return Network(init, apply)
+
+
+class _Kind(NamedTuple):
+    """hidden layers, their activation, outputs; objective(outputs, batch); guess: its value as the network starts."""
+
+    layers: int
+    activation: Callable[[jax.Array], jax.Array]
+    outputs: int
+    objective: Callable[[jax.Array, Batch], jax.Array]
+    guess: float
 
 
 # The first is the published "fast_velo" task: 64-32-10, ReLU, cross-entropy; 2,410 parameters at 32 hidden units.
-_NETWORKS: dict[str, Callable[[int], Task]] = {
-    "relu": lambda n: _network((NUM_PIXELS, n, NUM_CLASSES), jax.nn.relu, _cross_entropy, math.log(10)),
-    "tanh": lambda n: _network((NUM_PIXELS, n, NUM_CLASSES), jnp.tanh, _cross_entropy, math.log(10)),
-    "deep": lambda n: _network((NUM_PIXELS, n, n, NUM_CLASSES), jnp.tanh, _cross_entropy, math.log(10)),
-    "regression": lambda n: _network((NUM_PIXELS, n, NUM_CLASSES), jax.nn.relu, _squared_error, 1.9),
-    "autoencoder": lambda n: _network((NUM_PIXELS, n, NUM_PIXELS), jax.nn.relu, _reconstruction, math.log(2)),
+_KINDS = {
+    "relu": _Kind(1, jax.nn.relu, NUM_CLASSES, _cross_entropy, math.log(10)),
+    "tanh": _Kind(1, jnp.tanh, NUM_CLASSES, _cross_entropy, math.log(10)),
+    "deep": _Kind(2, jnp.tanh, NUM_CLASSES, _cross_entropy, math.log(10)),
+    "regression": _Kind(1, jax.nn.relu, NUM_CLASSES, _squared_error, 1.9),
+    "autoencoder": _Kind(1, jax.nn.relu, NUM_PIXELS, _reconstruction, math.log(2)),
 }
-NETWORKS = tuple(_NETWORKS)
+NETWORKS = tuple(_KINDS)
+# Networks of ten classes, which other problems than classification can be put to (`metatrain.problems`).
+CLASSIFIERS = ("relu", "tanh", "deep")
 
 
-def make(network: str, hidden: int = 32) -> Task:
-    """A task by the name of its network.
+def network(name: str, hidden: int = 32, outputs: int | None = None) -> Network:
+    """A network by name, with other outputs than its own if told so.
+
+    Raises:
+      ValueError: for an unknown name or less than one hidden unit.
+    """
+    check_known("network", name, NETWORKS)
+    if hidden < 1:
+        raise ValueError(f"hidden must be at least 1, got {hidden}")
+    kind = _KINDS[name]
+    return dense((NUM_PIXELS, *[hidden] * kind.layers, outputs or kind.outputs), kind.activation)
+
+
+def make(name: str, hidden: int = 32) -> Task:
+    """Supervised learning with a network by its name.
 
     "relu", "tanh": one hidden layer, ten classes, softmax cross-entropy. "deep": two hidden layers of tanh units.
     "regression": squared error to the one-hot label. "autoencoder": the image from itself, cross-entropy per pixel.
 
     Raises:
-      ValueError: for an unknown name or less than one hidden unit.
+      ValueError: as `network`.
     """
-    check_known("network", network, NETWORKS)
-    if hidden < 1:
-        raise ValueError(f"hidden must be at least 1, got {hidden}")
-    return _NETWORKS[network](hidden)
+    found, kind = network(name, hidden), _KINDS.get(name)
+    assert kind is not None
+
+    def loss(params: Params, memory: Memory, batch: Batch) -> jax.Array:
+        del memory
+        return kind.objective(found.apply(params, batch.images), batch)
+
+    return Task(found.init, loss, CAP * kind.guess)

@@ -163,7 +163,7 @@ def _train(
                     with _tried(f"{out}: these weights could not be written"):
                         save_checkpoint(out / THETAS / f"theta_{iteration:08d}.theta", weights())
             if lead and validate_every and iteration % validate_every == 0:
-                score = score or validation.make(config.rule)
+                score = score or validation.make(config.rule, config.form)
                 found = score(weights())
                 row |= {"validation_loss": found.loss, "validation": found.family_loss}
                 if found.loss < best:

@@ -12,7 +12,7 @@ import optax
 
 from metatrain import augmentation
 from metatrain.rules import Rule, Theta
-from metatrain.tasks import Batch, Params, Task
+from metatrain.tasks import Batch, Memory, Params, Task
 
 
 class UnrollState(NamedTuple):
@@ -20,7 +20,7 @@ class UnrollState(NamedTuple):
 
     params: as the rule sees them (divided by scale). opt_state: of the rule. scale: one float32 per tensor.
     inner_step, length: int32, steps done and steps of this unroll. is_done: bool, the unroll has ended and the
-    next step starts a new one.
+    next step starts a new one. memory: what the task carries, see `tasks.Task`; None: nothing.
     """
 
     params: Params
@@ -29,21 +29,23 @@ class UnrollState(NamedTuple):
     inner_step: jax.Array
     length: jax.Array
     is_done: jax.Array
+    memory: Memory = None
 
 
 class Restart(NamedTuple):
     """What a new unroll would start from, drawn once per truncation: at most one unroll ends within it.
 
-    params, scale: as in UnrollState. next_length: length of the unroll that follows when one ends.
+    params, scale, memory: as in UnrollState. next_length: length of the unroll that follows when one ends.
     """
 
     params: Params
     scale: Any
     next_length: jax.Array
+    memory: Memory = None
 
 
 class StepRecord(NamedTuple):
-    """loss: training loss before the update, clipped to [0, the task's cap] (NaN: the cap), 0 on a restart.
+    """loss: the task's objective before the update, clipped to [0, its cap] (NaN: the cap), 0 on a restart.
 
     mask: False on a restart. is_done: the unroll ended with this step.
     """
@@ -62,6 +64,7 @@ class TruncatedUnroll(NamedTuple):
     max_length: int
     augmentation_level: str
     scale_range: tuple[float, float]
+    signs: str = "none"
 
     def draw_length(self, key: jax.Array) -> jax.Array:
         """floor(exp(uniform(log min_length, log max_length))), int32."""
@@ -73,7 +76,10 @@ class TruncatedUnroll(NamedTuple):
         params_key, scale_key, length_key = jax.random.split(key, 3)
         params = self.task.init(params_key)
         scale = augmentation.draw_scale(scale_key, params, self.augmentation_level, self.scale_range)
-        return Restart(augmentation.to_rule(params, scale), scale, self.draw_length(length_key))
+        if self.signs != "none":
+            scale = augmentation.with_signs(jax.random.fold_in(scale_key, 1), params, scale, self.signs)
+        memory = None if self.task.start is None else self.task.start(jax.random.fold_in(key, 1), params)
+        return Restart(augmentation.to_rule(params, scale), scale, self.draw_length(length_key), memory)
 
     def init(self, key: jax.Array, theta: Theta) -> UnrollState:
         """A problem at a random point of its schedule, so that problems do not end all at once.
@@ -90,14 +96,21 @@ class TruncatedUnroll(NamedTuple):
             inner_step=jax.random.randint(step_key, (), 0, self.max_length, jnp.int32),
             length=length,
             is_done=jnp.zeros([], bool),
+            memory=restart.memory,
         )
 
     def step(self, theta: Theta, state: UnrollState, restart: Restart, batch: Batch) -> tuple[UnrollState, StepRecord]:
-        """One training step; or, after the end of an unroll, the start of the next one (which trains nothing)."""
+        """One training step; or, after the end of an unroll, the start of the next one (which trains nothing).
+
+        The batch needs a key where the task has a memory.
+        """
         optimizer = self.rule.optimizer(theta, state.length)
+        batch, memory = batch._replace(step=state.inner_step), state.memory
+        if self.task.remember is not None:
+            memory = self.task.remember(augmentation.to_task(state.params, state.scale), memory, batch)
 
         def loss_fn(params: Params) -> jax.Array:
-            return augmentation.loss(self.task, params, state.scale, batch)
+            return self.task.loss(augmentation.to_task(params, state.scale), memory, batch)
 
         loss, grads = jax.value_and_grad(loss_fn)(state.params)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params, value=loss)
@@ -110,8 +123,10 @@ class TruncatedUnroll(NamedTuple):
         def choose(fresh: Any, trained: Any) -> Any:
             return jax.tree.map(lambda f, t: jnp.where(restarting, f, t), fresh, trained)
 
-        cap = self.task.loss_cap
-        recorded = jnp.where(jnp.isnan(loss), cap, jnp.clip(loss, 0.0, cap))
+        counted = loss
+        if self.task.objective is not None:
+            counted = self.task.objective(augmentation.to_task(state.params, state.scale), memory, batch)
+        recorded = capped(counted, self.task.loss_cap)
         new_state = UnrollState(
             params=choose(restart.params, params),
             opt_state=choose(optimizer.init(restart.params), opt_state),
@@ -119,5 +134,11 @@ class TruncatedUnroll(NamedTuple):
             inner_step=inner_step,
             length=jnp.where(is_done, restart.next_length, state.length),
             is_done=is_done,
+            memory=choose(restart.memory, memory),
         )
         return new_state, StepRecord(jnp.where(restarting, 0.0, recorded), ~restarting, is_done)
+
+
+def capped(loss: jax.Array, cap: float) -> jax.Array:
+    """The loss in [0, cap]; NaN counts as the cap."""
+    return jnp.where(jnp.isnan(loss), cap, jnp.clip(loss, 0.0, cap))

@@ -9,7 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from celo2.form import PUBLISHED, Form
 from metatrain import batches, families, rules, tasks
+from metatrain.unroll import capped
 
 # Networks or variants of sets that the default families leave out, on images that no task is meta-trained on.
 FAMILIES = ("fashion/tanh", "digits_inverted", "mnist_noisy/deep", "mnist/autoencoder")
@@ -30,6 +32,7 @@ class Score(NamedTuple):
 
 def make(
     rule_name: str,
+    form: Form = PUBLISHED,
     specs: tuple[str, ...] = FAMILIES,
     *,
     steps: int = 1000,
@@ -40,12 +43,12 @@ def make(
     """Prepares theta -> `Score`; the problems are the same for every theta and every run.
 
     Args:
-      rule_name: rule as in `rules`.
+      rule_name: rule as in `rules`. form: that of its weights.
       specs: families, `SET` or `SET/NETWORK`.
       steps: length of the inner training runs.
       problems: runs per family. hidden, batch_size: of the inner networks.
     """
-    rule = rules.get(rule_name)
+    rule = rules.get(rule_name, form)
     compiled = []
     for group in families.load(specs, hidden, batch_size, SPLIT):
         run = jax.jit(_runner(rule, group, steps, problems, batch_size))
@@ -79,17 +82,22 @@ def _runner(
         size = jnp.asarray(data.sizes).astype(jnp.uint32)[place]
         rows = batches.rows(jnp.arange(steps, dtype=jnp.uint32), jnp.broadcast_to(size, (steps,)), order, batch_size)
 
-        def body(carry: Any, rows_t: jax.Array) -> tuple[Any, jax.Array]:
-            params, state = carry
+        def body(carry: Any, xs: tuple[jax.Array, jax.Array]) -> tuple[Any, jax.Array]:
+            (params, state, memory), (rows_t, t) = carry, xs
             images = jnp.asarray(data.images)[place, rows_t].astype(jnp.float32) / 255
-            batch = tasks.Batch(images, jnp.asarray(data.labels)[place, rows_t])
-            loss, grads = jax.value_and_grad(task.loss)(params, batch)
+            noise_key = None if task.start is None else batches.step_key(order, t)
+            batch = tasks.Batch(images, jnp.asarray(data.labels)[place, rows_t], t, noise_key)
+            if task.remember is not None:
+                memory = task.remember(params, memory, batch)
+            loss, grads = jax.value_and_grad(task.loss)(params, memory, batch)
+            counted = loss if task.objective is None else task.objective(params, memory, batch)
             updates, state = optimizer.update(grads, state, params, value=loss)
             updates = jax.tree.map(lambda u: rate * u, updates)
-            capped = jnp.where(jnp.isnan(loss), task.loss_cap, jnp.clip(loss, 0.0, task.loss_cap))
-            return (optax.apply_updates(params, updates), state), capped
+            return (optax.apply_updates(params, updates), state, memory), capped(counted, task.loss_cap)
 
-        return jnp.mean(jax.lax.scan(body, (params, optimizer.init(params)), rows)[1])
+        memory = None if task.start is None else task.start(jax.random.fold_in(init_key, 1), params)
+        xs = (rows, jnp.arange(steps, dtype=jnp.int32))
+        return jnp.mean(jax.lax.scan(body, (params, optimizer.init(params), memory), xs)[1])
 
     def run(theta: Any, rate: jax.Array) -> jax.Array:
         """Mean loss of each family of the group, [F]."""

@@ -31,6 +31,8 @@ class OptimizerInfo(NamedTuple):
 _ADAM = {"b1": 0.9, "b2": 0.999, "eps": 1e-5}
 _DECAY = {"weight_decay": 1e-2}
 _ROUTED = {"multiplier": 5.0}
+# odd: 0, 1; size: unit, adam, snr, learned (`celo2.scale_by_celo2`); card: as the weights were trained.
+_LEARNED = {"multiplier": 1.0, "odd": "card", "size": "card"}
 
 OPTIMIZERS: dict[str, OptimizerInfo] = {
     "adam": OptimizerInfo("Adam", 2.5e-3, "optax:adam", _ADAM),
@@ -82,20 +84,23 @@ OPTIMIZERS: dict[str, OptimizerInfo] = {
         "Adam; input layers, heads and 1-D tensors at 5 times the rate", 1e-3, "rlopt.rules:adam_routed", _ROUTED
     ),
     "muon_routed": OptimizerInfo(
-        "unit-RMS Muon on hidden matrices, Adam at 5 times the rate elsewhere", 1e-3, "rlopt.rules:muon_routed", _ROUTED
+        "unit-RMS Muon on hidden matrices, Adam at 5 times the rate elsewhere",
+        1e-3,
+        "rlopt.rules:muon_routed",
+        _ROUTED | {"size": "unit"},
     ),
     "celo2": OptimizerInfo(
-        "Celo2 (learned) on hidden matrices, Adam at 5 times the rate elsewhere",
-        1e-3,
-        "rlopt.rules:celo2_routed",
-        _ROUTED,
+        "Celo2 (learned) on hidden matrices, Adam elsewhere, all at Adam's rate",
+        2.5e-3,
+        "rlopt.rules:celo2",
+        _LEARNED,
         learned=True,
     ),
     "celo2_base": OptimizerInfo(
-        "Celo2-base (learned) on hidden matrices, Adam at 5 times the rate elsewhere",
-        1e-3,
-        "rlopt.rules:celo2_base_routed",
-        _ROUTED,
+        "Celo2-base (learned) on hidden matrices, Adam elsewhere, all at Adam's rate",
+        2.5e-3,
+        "rlopt.rules:celo2_base",
+        _LEARNED,
         learned=True,
     ),
     "celo": OptimizerInfo(

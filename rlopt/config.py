@@ -29,7 +29,7 @@ class TrainConfig(Generic[Hyper]):
     """Learning rates trained side by side in one program, each with all seeds (`rlopt sweep`); (): one rate only."""
     theta: Path | None = None
     """Weight file for a learned optimizer, in place of the packaged weights."""
-    options: dict[str, float] = field(default_factory=dict)
+    options: dict[str, float | str] = field(default_factory=dict)
     """What the optimizer is told besides, such as `--options weight_decay 0.1`; `rlopt optimizers` lists the names."""
     seeds: int = 8
     """Number of independent runs, trained together in one program."""

@@ -12,7 +12,7 @@ import celo2
 from agents import OptimizerFactory
 from celo2 import checks
 from celo2.names import check_known
-from rlopt import catalog
+from rlopt import catalog, rules
 from rlopt.theta import sha256
 
 
@@ -45,16 +45,18 @@ def make(
     options = dict(options or {})
     own = name in catalog.OPTIMIZERS
     if own:
-        for option in options:
+        for option, value in options.items():
             check_known(f"option of {name}", option, info.options)
+            _check_value(f"option {option} of {name}", value, info.options[option])
     if theta is not None and not info.learned:
         raise ValueError(f"optimizer {name!r} has no weights to load from {theta}")
     function = _import(info.factory)
     asked = inspect.signature(function).parameters
     keywords = {**info.options, **options}
     if info.learned:
-        keywords["theta"] = load_weights(name, theta)
-        checks.check_theta(keywords["theta"], name.removesuffix("_base"))
+        keywords["theta"] = weights = load_weights(name, theta)
+        checks.check_theta(weights.theta, name.removesuffix("_base"))
+        _check_form(name, weights, keywords)
 
     def factory(learning_rate: Any, num_updates: int) -> optax.GradientTransformation:
         told = {"num_updates": num_updates, "updates_per_target": updates_per_target}
@@ -78,7 +80,7 @@ def option_names(name: str) -> tuple[str, ...]:
     return tuple(inspect.signature(_import(info.factory)).parameters)[1:]
 
 
-def own_settings(name: str, options: Mapping[str, float], theta: Mapping[str, Path]) -> dict[str, Any]:
+def own_settings(name: str, options: Mapping[str, float | str], theta: Mapping[str, Path]) -> dict[str, Any]:
     """An optimizer's part of what was given for several: `options` and `theta` of its configuration.
 
     Raises:
@@ -88,7 +90,7 @@ def own_settings(name: str, options: Mapping[str, float], theta: Mapping[str, Pa
     return {"options": {key: value for key, value in options.items() if key in takes}, "theta": theta.get(name)}
 
 
-def check_settings(names: Sequence[str], options: Mapping[str, float], theta: Mapping[str, Path]) -> None:
+def check_settings(names: Sequence[str], options: Mapping[str, float | str], theta: Mapping[str, Path]) -> None:
     """Refuses options and weights that would be of none of several optimizers; ValueError."""
     taken = list(dict.fromkeys(option for name in names for option in option_names(name)))
     among = ", ".join(names)
@@ -104,12 +106,33 @@ def theta_sha256(name: str, theta: Path | None = None) -> str | None:
     """SHA-256 of the weights that `make` would use, as on their card; None for a rule without weights."""
     if not look_up(name).learned:
         return None
-    return sha256(load_weights(name, theta))
+    return sha256(load_weights(name, theta).theta)
 
 
-def load_weights(name: str, theta: Path | None) -> Any:
-    """The weights of a learned rule: those of a file, or the packaged ones."""
-    return celo2.load_theta(name) if theta is None else celo2.load_checkpoint(theta)
+def load_weights(name: str, theta: Path | None) -> celo2.Weights:
+    """The weights of a learned rule, in the form that their card records.
+
+    Args:
+      name: of the optimizer, whose packaged weights they are where theta is None.
+      theta: a file, or the name of other packaged weights.
+    """
+    return celo2.load_weights(name if theta is None else theta)
+
+
+def _check_form(name: str, weights: celo2.Weights, options: Mapping[str, Any]) -> None:
+    """Refuses steps of unit size where a rate made for Adam's would be used: they would be some ten times too long."""
+    if options.get("size") == rules.CARD and weights.form.size == "unit":
+        raise ValueError(
+            f"the weights {weights.name} have no card that says that their steps have Adam's size, which {name} needs "
+            "at Adam's rate: give them that size (--options odd 1 size adam), or use them as published (--options size "
+            "unit multiplier 5, at a rate of their own)"
+        )
+
+
+def _check_value(what: str, value: Any, default: Any) -> None:
+    """Refuses a word where a number is needed."""
+    if isinstance(value, str) and not isinstance(default, str):
+        raise ValueError(f"{what} must be a number, got {value!r}")
 
 
 def _import(path: str) -> Any:

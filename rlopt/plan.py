@@ -28,7 +28,7 @@ class Plan:
     """Environments in place of the suite's."""
     optimizers: tuple[str, ...] = ("adam", "celo2")
     """Optimizers by name; `rlopt optimizers` lists them. Adam is the yardstick and trained in any case."""
-    options: dict[str, float] = field(default_factory=dict)
+    options: dict[str, float | str] = field(default_factory=dict)
     """What optimizers are told besides, such as `--options weight_decay 0.1`: those that have an option of the name."""
     theta: dict[str, Path] = field(default_factory=dict)
     """Weight files for learned optimizers, in place of the packaged ones: `--theta celo2 mine.theta`."""

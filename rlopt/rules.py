@@ -16,6 +16,8 @@ from celo2.labels import ADAM, RULE
 
 ADAM_EPS = 1e-5
 MULTIPLIER = 5.0
+# An option that is left to the card of the weights: the form that they were trained in.
+CARD = "card"
 
 
 def adam_routed(learning_rate: Any, *, multiplier: float = MULTIPLIER) -> optax.GradientTransformation:
@@ -23,10 +25,17 @@ def adam_routed(learning_rate: Any, *, multiplier: float = MULTIPLIER) -> optax.
     return _routed(optax.adam(learning_rate, eps=ADAM_EPS), learning_rate, multiplier)
 
 
-def muon_routed(learning_rate: Any, *, multiplier: float = MULTIPLIER) -> optax.GradientTransformation:
-    """Muon whose updates are scaled to a root mean square of 1, as those of the learned rules are."""
-    hidden = optax.chain(_scale_by_muon(), _to_unit_rms(), optax.scale_by_learning_rate(learning_rate))
-    return _routed(hidden, learning_rate, multiplier)
+def muon_routed(
+    learning_rate: Any, *, multiplier: float = MULTIPLIER, size: str = "unit"
+) -> optax.GradientTransformation:
+    """Muon whose updates have the size that those of the learned rules have: see `celo2.scale_by_celo2`.
+
+    Args:
+      learning_rate: of the hidden matrices. multiplier: that of everything else, over it.
+      size: "unit", a root mean square of 1; "adam" or "snr", see `celo2.graft`.
+    """
+    direction = (_scale_by_muon(), _to_unit_rms()) if size == "unit" else (rules.graft(_scale_by_muon(), size),)
+    return _routed(optax.chain(*direction, optax.scale_by_learning_rate(learning_rate)), learning_rate, multiplier)
 
 
 def muon(learning_rate: Any, *, beta: float = 0.95, multiplier: float = 1.0) -> optax.GradientTransformation:
@@ -58,16 +67,33 @@ def adam_rel(
     return optax.chain(optax.GradientTransformation(inner.init, update), optax.scale_by_learning_rate(learning_rate))
 
 
-def celo2_routed(learning_rate: Any, *, theta: Any, multiplier: float = MULTIPLIER) -> optax.GradientTransformation:
-    """Celo2's rule, orthogonalised."""
-    return _celo2(learning_rate, theta, multiplier, orthogonalize=True)
-
-
-def celo2_base_routed(
-    learning_rate: Any, *, theta: Any, multiplier: float = MULTIPLIER
+def celo2(
+    learning_rate: Any,
+    *,
+    theta: Any,
+    multiplier: float = 1.0,
+    odd: bool | str = CARD,
+    size: str = CARD,
 ) -> optax.GradientTransformation:
-    """Celo2's rule, not orthogonalised."""
-    return _celo2(learning_rate, theta, multiplier, orthogonalize=False)
+    """`celo2.celo2(learning_rate, theta, **celo2.RL)`; the options are described in `rlopt.catalog`."""
+    return rules.celo2(learning_rate, theta, **_for_rl(multiplier, odd, size))
+
+
+def celo2_base(
+    learning_rate: Any,
+    *,
+    theta: Any,
+    multiplier: float = 1.0,
+    odd: bool | str = CARD,
+    size: str = CARD,
+) -> optax.GradientTransformation:
+    """`celo2.celo2_base(learning_rate, theta, **celo2.RL)`; the options are described in `rlopt.catalog`."""
+    return rules.celo2_base(learning_rate, theta, **_for_rl(multiplier, odd, size))
+
+
+def _for_rl(multiplier: float, odd: bool | float | str, size: str) -> dict[str, Any]:
+    form = {"odd": None if odd == CARD else bool(odd), "size": None if size == CARD else size}
+    return {**rules.RL, "mult_1d": multiplier, **form}
 
 
 def celo(*, theta: Any, num_updates: int) -> optax.GradientTransformation:
@@ -87,11 +113,6 @@ def fan_in_by_fan_out(params: Any) -> Any:
         return optax.contrib.MuonDimensionNumbers(tuple(range(x.ndim - 1)), x.ndim - 1)
 
     return jax.tree.map(axes, params)
-
-
-def _celo2(learning_rate: Any, theta: Any, multiplier: float, orthogonalize: bool) -> optax.GradientTransformation:
-    rule = rules.scale_by_celo2(theta, orthogonalize=orthogonalize, still_without_gradient=True)
-    return _routed(optax.chain(rule, optax.scale_by_learning_rate(learning_rate)), learning_rate, multiplier)
 
 
 def _routed(

@@ -115,9 +115,10 @@ class ThetaInfo:
 
     def run(self) -> None:
         """Prints the description."""
-        from rlopt import theta
+        from rlopt import theta, theta_probe
 
-        print(theta.info(theta.load(self.source)))
+        loaded = theta.load(self.source)
+        print(theta.info(loaded, theta_probe.describe(loaded)))
 
 
 @dataclass(frozen=True)

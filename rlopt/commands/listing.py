@@ -15,7 +15,10 @@ class ListOptimizers:
         """Prints one line per optimizer."""
         for name, info in OPTIMIZERS.items():
             rate = "none" if info.learning_rate is None else f"{info.learning_rate:g}"
-            options = ", ".join(f"{option} {value:g}" for option, value in info.options.items())
+            shown = {
+                option: value if isinstance(value, str) else f"{value:g}" for option, value in info.options.items()
+            }
+            options = ", ".join(f"{option} {value}" for option, value in shown.items())
             print(f"{name:13} {rate:8} {info.summary}" + (f" ({options})" if options else ""))
 
 

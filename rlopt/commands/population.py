@@ -70,7 +70,7 @@ class _Several(Generic[Hyper]):
     """Seed of the first run; the others follow on."""
     out: Path | None = None
     """Run folder; default: a new one under runs/. The same command with the same folder does what is missing."""
-    options: dict[str, float] = field(default_factory=dict)
+    options: dict[str, float | str] = field(default_factory=dict)
     """What optimizers are told besides, such as `--options weight_decay 0.1`: those that have an option of the name."""
     theta: dict[str, Path] = field(default_factory=dict)
     """Weight files for learned optimizers, in place of the packaged ones: `--theta celo2 mine.theta`."""

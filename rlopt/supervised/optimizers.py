@@ -71,5 +71,6 @@ def learned(name: str, theta: Path | None = None) -> tuple[Factory, str]:
     """
     check_known("learned rule", name, LEARNED)
     weights = load_weights(name, theta)
-    checks.check_theta(weights, name.removesuffix("_base"))
-    return lambda rate, steps: optax.with_extra_args_support(_LEARNED[name](weights, rate, steps)), sha256(weights)
+    checks.check_theta(weights.theta, name.removesuffix("_base"))
+    digest = sha256(weights.theta)
+    return lambda rate, steps: optax.with_extra_args_support(_LEARNED[name](weights, rate, steps)), digest

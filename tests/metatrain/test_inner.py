@@ -49,19 +49,19 @@ def test_unknown_data_set_lists_what_there_is(name):
 def test_task_has_the_published_size_and_starts_near_chance():
     params = TASK.init(jax.random.key(0))
     assert sum(x.size for x in jax.tree.leaves(params)) == 2410
-    assert abs(float(TASK.loss(params, batch())) - np.log(10)) < 0.5
+    assert abs(float(TASK.loss(params, None, batch())) - np.log(10)) < 0.5
 
 
 @pytest.mark.parametrize("network", tasks.NETWORKS)
 def test_every_network_starts_well_below_its_cap_and_learns(network):
     task = tasks.make(network)
     params = task.init(jax.random.key(0))
-    start = task.loss(params, batch())
+    start = task.loss(params, None, batch())
     assert abs(float(start) * tasks.CAP / task.loss_cap - 1) < 0.3
     grad = jax.jit(jax.grad(task.loss))
     for _ in range(100):
-        params = jax.tree.map(lambda p, g: p - 0.3 * g, params, grad(params, batch()))
-    assert float(task.loss(params, batch())) < 0.9 * float(start)
+        params = jax.tree.map(lambda p, g: p - 0.3 * g, params, grad(params, None, batch()))
+    assert float(task.loss(params, None, batch())) < 0.9 * float(start)
 
 
 @pytest.mark.parametrize("level", augmentation.LEVELS)
@@ -69,8 +69,8 @@ def test_reparametrisation_leaves_the_function_and_scales_the_gradient(level):
     params = TASK.init(jax.random.key(0))
     scale = augmentation.draw_scale(jax.random.key(1), params, level, (1e-3, 1e3))
     scaled = augmentation.to_rule(params, scale)
-    loss, grads = jax.value_and_grad(lambda p: augmentation.loss(TASK, p, scale, batch()))(scaled)
-    expected_loss, expected_grads = jax.value_and_grad(TASK.loss)(params, batch())
+    loss, grads = jax.value_and_grad(lambda p: TASK.loss(augmentation.to_task(p, scale), None, batch()))(scaled)
+    expected_loss, expected_grads = jax.value_and_grad(TASK.loss)(params, None, batch())
     np.testing.assert_allclose(loss, expected_loss, rtol=1e-5)
     jax.tree.map(
         lambda g, e, s: np.testing.assert_allclose(g / s, e, rtol=1e-4, atol=1e-6), grads, expected_grads, scale
@@ -160,7 +160,7 @@ def test_an_unroll_ends_at_its_length_and_starts_anew_on_the_next_step():
     assert float(records[3].loss) == 0.0
     assert int(state.inner_step) == 1
     assert int(state.length) == int(restart.next_length)
-    np.testing.assert_allclose(records[4].loss, TASK.loss(restart.params, batch()), rtol=1e-5)
+    np.testing.assert_allclose(records[4].loss, TASK.loss(restart.params, None, batch()), rtol=1e-5)
 
 
 def test_recorded_losses_are_capped_and_nan_counts_as_the_cap():

@@ -6,7 +6,7 @@ import pytest
 
 import celo2
 from celo2 import rule_celo, scheduler
-from rlopt import cli, theta
+from rlopt import cli, theta, theta_probe
 
 
 @pytest.fixture(autouse=True)
@@ -46,21 +46,21 @@ def test_plot_writes_a_picture(make, tmp_path):
 
 
 def test_the_trained_rule_goes_down_the_gradient():
-    response = theta.response(theta.load("celo2_base"))
+    response = theta_probe.response(theta.load("celo2_base"))
     assert np.corrcoef(response.gradient, response.update)[0, 1] > 0.3
     assert np.corrcoef(response.momentum, response.update)[0, 1] > 0.3
 
 
 def test_schedules_are_positive(celo_file):
-    for eta in theta.schedules(theta.load(str(celo_file))).values():
-        assert eta.shape == (theta.TRAINING_LENGTH,)
+    for eta in theta_probe.schedules(theta.load(str(celo_file))).values():
+        assert eta.shape == (theta_probe.TRAINING_LENGTH,)
         assert np.all(eta > 0)
 
 
 def test_what_is_no_theta_is_refused(tmp_path, capsys):
     assert cli.main(["theta", "info", "celo3"]) == 2
     assert (
-        "'celo3' is neither a file nor the name of packaged weights (celo, celo2, celo2_base, celo_adam)"
+        "'celo3' is neither the name of packaged weights (celo, celo2, celo2_base, celo_adam) nor a file"
         in capsys.readouterr().err
     )
     (tmp_path / "noise").write_bytes(b"noise")

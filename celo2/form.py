@@ -1,0 +1,80 @@
+"""The form of a learned rule: what stands around its MLP, and belongs to its weights.
+
+Weights are trained for one form and are of little use in another. It is recorded on the card beside them (`"form"`),
+and goes with them wherever they are named or given by path; a bare tree, or weights without a card, mean the published
+form.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from celo2.names import check_known
+
+SIZES = ("unit", "adam", "snr", "learned")
+MOMENTUM_DECAYS = (0.9, 0.99, 0.999)
+NEWTON_SCHULZ_STEPS = 5
+
+
+class Form(NamedTuple):
+    """How the output of a rule's MLP becomes a step; the defaults are the published form.
+
+    odd: the step for (-gradient, -parameters) is the negative of that for (gradient, parameters).
+    size: what the normalised step of Celo2 is multiplied with, see `scale_by_celo2`; Celo has a size of its own.
+    momentum_decays: the three momenta that the MLP reads.
+    newton_schulz_steps: iterations of the orthogonalisation, where there is any.
+    """
+
+    odd: bool = False
+    size: str = "unit"
+    momentum_decays: tuple[float, ...] = MOMENTUM_DECAYS
+    newton_schulz_steps: int = NEWTON_SCHULZ_STEPS
+
+    def changed(self, **explicit: Any) -> "Form":
+        """The form with what was given explicitly; None: as it is. Checked.
+
+        Raises:
+          ValueError: naming the value and what is allowed.
+        """
+        given = {name: value for name, value in explicit.items() if value is not None}
+        return check(self._replace(**given))
+
+
+PUBLISHED = Form()
+
+
+def check(form: Form) -> Form:
+    """The same form, with its decays as floats.
+
+    Raises:
+      ValueError: naming the value and what is allowed.
+    """
+    if not isinstance(form.odd, bool):
+        raise ValueError(f"odd must be True or False, got {form.odd!r}")
+    check_known("size", form.size, SIZES)
+    decays = form.momentum_decays
+    fine = isinstance(decays, Sequence) and not isinstance(decays, str) and len(decays) == len(MOMENTUM_DECAYS)
+    if not fine or not all(isinstance(x, float | int) and 0 <= x < 1 for x in decays):
+        raise ValueError(f"momentum_decays must be {len(MOMENTUM_DECAYS)} numbers in [0, 1), got {decays!r}")
+    steps = form.newton_schulz_steps
+    if not isinstance(steps, int) or isinstance(steps, bool) or steps < 1:
+        raise ValueError(f"newton_schulz_steps must be a whole number >= 1, got {steps!r}")
+    return form._replace(momentum_decays=tuple(map(float, decays)))
+
+
+def from_card(card: Mapping[str, Any]) -> Form:
+    """The form that a card records; the published one for a card that records none.
+
+    Raises:
+      ValueError: for a form that this version does not know.
+    """
+    found = card.get("form", {})
+    if not isinstance(found, Mapping):
+        raise ValueError(f"the form on a card must be a JSON object, got {found!r:.100}")
+    for name in found:
+        check_known("part of a form", str(name), Form._fields)
+    return check(Form(**found))
+
+
+def to_card(form: Form) -> dict[str, Any]:
+    """The form as a card records it."""
+    return form._asdict() | {"momentum_decays": list(form.momentum_decays)}

@@ -1,0 +1,230 @@
+"""The form of a rule: odd, sized, and recorded with the weights."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import celo2
+from celo2 import form, rule_celo, scheduler, update_mlp
+from celo2 import size as sizes
+
+pytestmark = pytest.mark.usefixtures("quick_to_compile")
+
+THETA = update_mlp.init(jax.random.key(3))
+CELO_THETA = rule_celo.init_theta(jax.random.key(4))
+SHAPES = {"scalar": (), "bias": (5,), "kernel": (12, 9), "narrow": (40, 10), "conv": (3, 3, 2, 4)}
+
+
+def tree(seed, scale=0.3):
+    keys = jax.random.split(jax.random.key(seed), len(SHAPES))
+    return {k: scale * jax.random.normal(key, s) for key, (k, s) in zip(keys, SHAPES.items(), strict=True)}
+
+
+def steps(tx, sign=1.0, count=6, scale=0.3):
+    """The updates for random gradients on parameters that stay, all with the given sign."""
+    tx = optax.with_extra_args_support(tx)
+    params = jax.tree.map(lambda x: sign * x, tree(0))
+    state, found = tx.init(params), []
+    update = jax.jit(lambda g, s: tx.update(g, s, params, value=1.0))
+    for t in range(count):
+        updates, state = update(jax.tree.map(lambda x: sign * x, tree(t + 1, scale)), state)
+        found.append(updates)
+    return found
+
+
+def rms(x):
+    return float(jnp.sqrt(jnp.mean(jnp.square(x))))
+
+
+ODD_RULES = {
+    "celo2": lambda: celo2.scale_by_celo2(THETA, odd=True),
+    "celo2_base": lambda: celo2.scale_by_celo2(THETA, False, odd=True),
+    "celo2_corrected": lambda: celo2.scale_by_celo2(THETA, False, True, odd=True),
+    "celo2_fan_in_fan_out": lambda: celo2.scale_by_celo2(THETA, odd=True, matrix_axes="fan_in_fan_out"),
+    **{
+        f"celo2_{size}": lambda size=size: celo2.scale_by_celo2(THETA, odd=True, size=size, newton_schulz_steps=2)
+        for size in ("adam", "snr", "learned")
+    },
+    "celo2_RL": lambda: celo2.celo2(1e-3, THETA, odd=True, size="adam", **celo2.RL),
+    "celo_phase1": lambda: celo2.scale_by_celo(CELO_THETA, num_steps=10, use_scheduler=False, odd=True),
+    "celo": lambda: celo2.scale_by_celo(CELO_THETA, num_steps=10, odd=True),
+    "celo_adam": lambda: celo2.celo_adam(10, scheduler.init_theta(jax.random.key(0))),
+    "graft": lambda: celo2.graft(optax.scale_by_lion()),
+}
+
+
+@pytest.mark.parametrize("make", ODD_RULES.values(), ids=ODD_RULES)
+def test_an_odd_rule_answers_the_other_sign_with_the_other_step(make):
+    for plus, minus in zip(steps(make()), steps(make(), -1.0), strict=True):
+        for name, step in plus.items():
+            np.testing.assert_allclose(minus[name], -step, atol=1e-6 * max(rms(step), 1e-6), err_msg=name)
+
+
+@pytest.mark.parametrize("name", ["celo2", "celo"])
+def test_the_published_form_is_not_odd(name):
+    tx = celo2.scale_by_celo2(THETA) if name == "celo2" else celo2.scale_by_celo(CELO_THETA, num_steps=10)
+    plus, minus = steps(tx)[-1]["kernel"], steps(tx, -1.0)[-1]["kernel"]
+    assert rms(plus + minus) > 0.05 * rms(plus)
+
+
+def test_the_odd_form_is_half_the_difference_of_the_two_directions():
+    """Celo's steps are not normalised, so that the definition can be checked on the outside."""
+    plain = celo2.scale_by_celo(CELO_THETA, num_steps=10, use_scheduler=False)
+    odd = celo2.scale_by_celo(CELO_THETA, num_steps=10, use_scheduler=False, odd=True)
+    for plus, minus, both in zip(steps(plain), steps(plain, -1.0), steps(odd), strict=True):
+        for name in SHAPES:
+            expected = 0.5 * (plus[name] - minus[name])
+            np.testing.assert_allclose(both[name], expected, rtol=1e-3, atol=1e-5 * rms(expected), err_msg=name)
+
+
+def test_adams_size_is_that_of_optax_adam():
+    adam = steps(optax.scale_by_adam(eps=1e-5))
+    for ours, theirs in zip(steps(celo2.scale_by_celo2(THETA, size="adam")), adam, strict=True):
+        for name in SHAPES:
+            np.testing.assert_allclose(rms(ours[name]), rms(theirs[name]), rtol=1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize(("size", "tolerance"), [("adam", 1e-6), ("snr", 2e-4)])
+@pytest.mark.parametrize("odd", [False, True])
+def test_graft_and_the_rules_own_size_agree(size, tolerance, odd):
+    """The signal-to-noise ratio is the root of a difference, which rounding of the two means shows in."""
+    inside = celo2.scale_by_celo2(THETA, odd=odd, size=size)
+    outside = celo2.graft(celo2.scale_by_celo2(THETA, odd=odd), size)
+    for ours, theirs in zip(steps(inside, count=20), steps(outside, count=20), strict=True):
+        for name in SHAPES:
+            np.testing.assert_allclose(ours[name], theirs[name], atol=tolerance, err_msg=name)
+
+
+def test_graft_keeps_the_direction_and_the_dtype():
+    direction = steps(optax.scale_by_lion())[-1]["kernel"]
+    grafted = steps(celo2.graft(optax.scale_by_lion()))[-1]["kernel"]
+    np.testing.assert_allclose(grafted / rms(grafted), direction / rms(direction), atol=1e-5)
+    params = {"w": jnp.ones((4, 3), jnp.bfloat16)}
+    tx = celo2.graft(optax.identity())
+    assert tx.update(params, tx.init(params), params)[0]["w"].dtype == jnp.bfloat16
+
+
+def test_the_signal_to_noise_ratio_is_one_for_a_signal_and_small_for_noise():
+    g = jnp.ones((30, 30))
+
+    def ratio(gradients):
+        mu, mean_square = jnp.zeros((30, 30)), 0.0
+        for g in gradients:
+            mu, mean_square = 0.9 * mu + 0.1 * g, 0.999 * mean_square + 0.001 * float(jnp.mean(g**2))
+        return float(sizes.snr_size(mu, jnp.float32(mean_square), jnp.int32(len(gradients)), 0.9, 0.999))
+
+    assert ratio([g] * 30) == pytest.approx(1, abs=1e-3)
+    noise = [jax.random.normal(k, g.shape) for k in jax.random.split(jax.random.key(0), 60)]
+    assert ratio(noise) < 0.15
+    # A third of the mean square is signal: s^2 = 1/3.
+    assert ratio([g / jnp.sqrt(3) + jnp.sqrt(2 / 3) * x for x in noise]) == pytest.approx(np.sqrt(1 / 3), abs=0.08)
+    assert ratio([g]) == 0, "one gradient alone says nothing"
+
+
+def test_a_learned_size_is_a_power_of_adams():
+    arrays = THETA["ff_mod_stack"]["~"]
+
+    def sizes_at(bias):
+        theta = {"ff_mod_stack": {"~": {**arrays, "b2": arrays["b2"].at[2].set(bias)}}}
+        return np.asarray([rms(x) for x in steps(celo2.scale_by_celo2(theta, size="learned"))[-1].values()])
+
+    adam = np.asarray([rms(x) for x in steps(celo2.scale_by_celo2(THETA, size="adam"))[-1].values()])
+    np.testing.assert_allclose(sizes_at(0.0), adam, rtol=1e-4)
+    np.testing.assert_allclose(sizes_at(-10.0), np.ones_like(adam), rtol=1e-3)
+    np.testing.assert_allclose(sizes_at(float(np.log(3) / 10)), adam**1.5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("size", ["adam", "snr", "learned"])
+def test_a_sized_step_is_zero_without_a_gradient(size):
+    tx = celo2.scale_by_celo2(THETA, odd=True, size=size)
+    params = tree(0)
+    updates, _ = tx.update(jax.tree.map(jnp.zeros_like, params), tx.init(params), params)
+    jax.tree.map(lambda u: np.testing.assert_array_equal(u, 0.0), updates)
+
+
+def test_other_momenta_and_fewer_newton_schulz_steps_change_the_step():
+    plain = steps(celo2.scale_by_celo2(THETA))[-1]["kernel"]
+    for changes in ({"momentum_decays": (0.8, 0.95, 0.99)}, {"newton_schulz_steps": 2}):
+        assert rms(steps(celo2.scale_by_celo2(THETA, **changes))[-1]["kernel"] - plain) > 1e-3
+    same = steps(celo2.scale_by_celo2(THETA, momentum_decays=(0.9, 0.99, 0.999), newton_schulz_steps=5))
+    np.testing.assert_array_equal(same[-1]["kernel"], plain)
+
+
+def save(folder, card=None):
+    path = folder / "mine.theta"
+    celo2.save_checkpoint(path, THETA)
+    if card is not None:
+        (folder / "mine.json").write_text(json.dumps(card))
+    return path
+
+
+MINE = form.Form(odd=True, size="adam", momentum_decays=(0.8, 0.95, 0.99), newton_schulz_steps=2)
+
+
+def test_the_form_travels_with_the_weights(tmp_path):
+    path = save(tmp_path, {"form": form.to_card(MINE)})
+    assert celo2.load_weights(path).form == MINE
+    assert celo2.load_weights(str(path)).form == MINE
+    assert celo2.load_weights(celo2.load_weights(path)).form == MINE
+    explicit = celo2.scale_by_celo2(THETA, **MINE._asdict())
+    bare, named = celo2.scale_by_celo2(celo2.load_checkpoint(path)), celo2.scale_by_celo2(path)
+    expected = steps(explicit)[-1]
+    jax.tree.map(np.testing.assert_array_equal, steps(named)[-1], expected)
+    published = steps(celo2.scale_by_celo2(THETA))[-1]
+    jax.tree.map(np.testing.assert_array_equal, steps(bare)[-1], published)
+    # What is said wins.
+    mixed = celo2.scale_by_celo2(
+        path, odd=False, size="unit", momentum_decays=(0.9, 0.99, 0.999), newton_schulz_steps=5
+    )
+    jax.tree.map(np.testing.assert_array_equal, steps(mixed)[-1], published)
+
+
+def test_weights_without_a_card_or_with_an_old_one_are_in_the_published_form(tmp_path):
+    assert celo2.load_weights(save(tmp_path)).form == form.PUBLISHED
+    assert celo2.load_weights(save(tmp_path, {"rule": "celo2"})).form == form.PUBLISHED
+    assert celo2.load_weights(THETA).form == form.PUBLISHED
+
+
+def test_celo_and_celo_adam_take_names_and_paths(tmp_path):
+    path = tmp_path / "mine.theta"
+    celo2.save_checkpoint(path, CELO_THETA)
+    (tmp_path / "mine.json").write_text(json.dumps({"form": {"odd": True}}))
+    expected = steps(celo2.scale_by_celo(CELO_THETA, num_steps=10, odd=True))[-1]
+    jax.tree.map(np.testing.assert_array_equal, steps(celo2.celo(10, path))[-1], expected)
+    expected = steps(celo2.celo_adam(10, celo2.load_theta("celo_adam")))[-1]
+    jax.tree.map(np.testing.assert_array_equal, steps(celo2.celo_adam(10, "celo_adam"))[-1], expected)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"size": "adams"}, "unknown size 'adams'; there are adam, "),
+        ({"odd": 1}, "odd must be True or False, got 1"),
+        ({"momentum_decays": (0.9, 0.99)}, "momentum_decays must be 3 numbers in"),
+        ({"momentum_decays": (0.9, 0.99, 1.0)}, "momentum_decays must be 3 numbers in"),
+        ({"newton_schulz_steps": 0}, "newton_schulz_steps must be a whole number >= 1, got 0"),
+    ],
+)
+def test_an_impossible_form_is_refused(tmp_path, changes, message):
+    with pytest.raises(ValueError, match=message):
+        celo2.scale_by_celo2(THETA, **changes)
+    path = save(tmp_path, {"form": changes})
+    with pytest.raises(ValueError, match=f"the card of {path}: {message}"):
+        celo2.load_weights(path)
+
+
+@pytest.mark.parametrize("card", [{"form": 3}, {"form": {"oddness": True}}])
+def test_a_card_with_a_form_that_is_not_understood_is_refused(tmp_path, card):
+    with pytest.raises(ValueError, match=r"the card of .*mine.theta: "):
+        celo2.load_weights(save(tmp_path, card))
+
+
+def test_graft_refuses_what_it_cannot_do():
+    with pytest.raises(ValueError, match="unknown size 'learned'; there are "):
+        celo2.graft(optax.identity(), "learned")
+    with pytest.raises(ValueError, match=r"b1 must lie in \[0, 1\), got 1.0"):
+        celo2.graft(optax.identity(), b1=1.0)
