@@ -92,7 +92,7 @@ def celo2(
     return optax.partition(
         {
             RULE: _decay_and_scale(rule, learning_rate, weight_decay),
-            ADAM: optax.adamw(_scaled(learning_rate, mult_1d), b1=b1, b2=b2, eps=eps, weight_decay=weight_decay),
+            ADAM: _decay_and_scale(optax.scale_by_adam(b1, b2, eps), _scaled(learning_rate, mult_1d), weight_decay),
         },
         matrix_labels if label_fn is None else label_fn,
     )
@@ -153,7 +153,7 @@ def celo2_base(
     )
     if label_fn is None:
         return rule
-    adam = optax.adamw(_scaled(learning_rate, mult_1d), b1=b1, b2=b2, eps=eps, weight_decay=weight_decay)
+    adam = _decay_and_scale(optax.scale_by_adam(b1, b2, eps), _scaled(learning_rate, mult_1d), weight_decay)
     return optax.partition({RULE: rule, ADAM: adam}, label_fn)
 
 
@@ -201,7 +201,10 @@ def celo_adam(num_steps: int | jax.Array, theta: ThetaLike | None = None) -> opt
 def _decay_and_scale(
     rule: optax.GradientTransformation, learning_rate: ScalarOrSchedule, weight_decay: float | jax.Array
 ) -> optax.GradientTransformationExtraArgs:
-    return optax.chain(rule, optax.add_decayed_weights(weight_decay), optax.scale_by_learning_rate(learning_rate))
+    # Without decay it is left out: it would cost a pass over the parameters.
+    without = isinstance(weight_decay, int | float) and not weight_decay
+    decay = [] if without else [optax.add_decayed_weights(weight_decay)]
+    return optax.chain(rule, *decay, optax.scale_by_learning_rate(learning_rate))
 
 
 def _scaled(learning_rate: ScalarOrSchedule, factor: float | jax.Array) -> ScalarOrSchedule:

@@ -17,7 +17,7 @@ from celo2.files import read_json, write_atomic
 from celo2.form import to_card
 from metatrain import checkpoint
 from metatrain.config import MetaTrainConfig
-from metatrain.validation import Score
+from metatrain.validation import VERSION, Score
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
 CURVE_POINTS = 50
@@ -45,6 +45,8 @@ def theta_path(folder: Path, config: MetaTrainConfig, best: bool = False) -> Pat
 def best_validation(folder: Path, config: MetaTrainConfig) -> float:
     """The meta-validation loss of the best weights so far, from their card; infinite before the first.
 
+    That of another version of meta-validation cannot be compared, and counts as none.
+
     Raises:
       ValueError: for a damaged card.
     """
@@ -52,8 +54,9 @@ def best_validation(folder: Path, config: MetaTrainConfig) -> float:
     if not path.exists():
         return math.inf
     try:
-        return float(read_json(path)["validation"]["loss"])
-    except (KeyError, TypeError, OverflowError) as error:
+        found = read_json(path)["validation"]
+        return float(found["loss"]) if found.get("version", 1) == VERSION else math.inf
+    except (KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"{path} holds no meta-validation loss ({error!r})") from error
 
 

@@ -20,6 +20,7 @@ import flax.serialization
 import jax
 import numpy as np
 
+from celo2.form import to_card
 from metatrain import datasets, image_files, sealed
 from metatrain.config import MetaTrainConfig
 from metatrain.outer import OuterState
@@ -27,6 +28,8 @@ from metatrain.outer import OuterState
 FORMAT = "rlopt-metatrain-2"
 KEEP = 2
 CURVE_POINTS = 200
+# How rules were trained when there was no other form.
+BEFORE = {"odd": False, "size": "unit", "momentum_decays": [0.9, 0.99, 0.999], "newton_schulz_steps": 5}
 _NAME = re.compile(r"checkpoint_(\d{8})\.msgpack")
 
 
@@ -51,6 +54,7 @@ def resume_key(config: MetaTrainConfig) -> dict[str, Any]:
     settings = dataclasses.asdict(config)
     if config.outer_schedule != "cosine":
         settings.pop("iterations")
+    settings |= to_card(config.form)
     settings["data_dir"] = _fingerprints(config)
     if config.init_theta is not None:
         settings["init_theta"] = hashlib.sha256(config.init_theta.read_bytes()).hexdigest()
@@ -118,8 +122,9 @@ def load_latest(folder: Path, template: OuterState, config: MetaTrainConfig) -> 
             continue
         if not isinstance(header.get("config"), dict):
             raise ValueError(f"{path} says nothing of its configuration")
-        # A setting that did not exist when the file was written stood at what is its default now.
-        theirs, ours = resume_key(MetaTrainConfig(config.rule)) | header["config"], resume_key(config)
+        # A setting that did not exist when the file was written stood at what is its default now, or was not to be had.
+        before = {} if config.rule == "celo_adam" else BEFORE
+        theirs, ours = resume_key(MetaTrainConfig(config.rule)) | before | header["config"], resume_key(config)
         sealed.check_settings(str(path), theirs, ours)
         try:
             return _contents(header, payload, template, config)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from celo2.form import Form
 
 SIZED = ("celo2", "celo2_base")
+NEWTON_SCHULZ_STEPS = 2
 # Rules that train a part of theta only and take the rest from an earlier run.
 NEEDS_INIT_THETA = ("celo",)
 AT_LEAST_ONE = (
@@ -46,15 +47,16 @@ class MetaTrainConfig:
     """Inner problems per family; each is run twice, with theta + e and theta - e."""
     data_dir: Path | None = None
     """Folder with image files of your own: sets named after a file in it (see docs/metatrain.md)."""
-    odd: bool = False
-    """Train the rule in the odd form: the step for the negative gradient and parameters is the negative step."""
-    size: Literal["unit", "adam", "snr", "learned"] = "unit"
-    """Size of the steps of celo2 and celo2_base, see `celo2.scale_by_celo2`; published: unit. With any other, biases
-    take Adam (0.9, 0.999, eps 1e-5) at the rule's own rate, as in RL."""
+    odd: bool = True
+    """Train the rule in the odd form: the step for the negative gradient and parameters is the negative step;
+    published: --no-odd."""
+    size: Literal["unit", "adam", "snr", "learned"] | None = None
+    """Size of the steps of celo2 and celo2_base (theirs by default: adam), see `celo2.scale_by_celo2`; published: unit.
+    With any other, biases take Adam (0.9, 0.999, eps 1e-5) at the rule's own rate, as in RL."""
     momentum_decays: tuple[float, float, float] = (0.9, 0.99, 0.999)
     """The three momenta that the rule reads."""
-    newton_schulz_steps: int = 5
-    """Iterations of the orthogonalisation (celo2 only)."""
+    newton_schulz_steps: int | None = None
+    """Iterations of the orthogonalisation (celo2 only, 2 by default); published: 5."""
     hidden: int = 32
     """Hidden units of the inner networks."""
     batch_size: int = 64
@@ -99,7 +101,9 @@ class MetaTrainConfig:
         """The form that the weights are trained in, and that their card records."""
         from celo2.form import Form
 
-        return Form(self.odd, self.size, self.momentum_decays, self.newton_schulz_steps)
+        size = self.size or ("adam" if self.rule in SIZED else "unit")
+        steps = self.newton_schulz_steps or (NEWTON_SCHULZ_STEPS if self.rule == "celo2" else 5)
+        return Form(self.odd, size, self.momentum_decays, steps)
 
     @property
     def num_tasks(self) -> int:
@@ -124,10 +128,12 @@ class MetaTrainConfig:
         from celo2.form import check as check_form
 
         check_form(self.form)
-        if self.rule not in SIZED and (self.size, self.newton_schulz_steps) != ("unit", 5):
-            raise ValueError(f"size and newton_schulz_steps are for {' and '.join(SIZED)}, not for {self.rule}")
-        if self.rule == "celo_adam" and self.form != PUBLISHED:
-            raise ValueError(f"celo_adam has no update rule of its own, and so no form, got {self.form}")
+        if self.rule not in SIZED and self.form.size != "unit":
+            raise ValueError(f"size is for {' and '.join(SIZED)}; {self.rule} has one of its own, got {self.size!r}")
+        if self.rule != "celo2" and self.newton_schulz_steps is not None:
+            raise ValueError(f"newton_schulz_steps is for celo2; {self.rule} is not orthogonalised")
+        if self.rule == "celo_adam" and self.form != PUBLISHED._replace(odd=True):
+            raise ValueError(f"celo_adam has Adam's update, which is odd and has no other form, got {self.form}")
         if not self.families:
             raise ValueError("families must name at least one task family, such as fashion or mnist/deep")
         if self.min_unroll < self.truncation:

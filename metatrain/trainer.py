@@ -165,7 +165,11 @@ def _train(
             if lead and validate_every and iteration % validate_every == 0:
                 score = score or validation.make(config.rule, config.form)
                 found = score(weights())
-                row |= {"validation_loss": found.loss, "validation": found.family_loss}
+                row |= {
+                    "validation_loss": found.loss,
+                    "validation_stationary": found.stationary,
+                    "validation": found.family_loss,
+                }
                 if found.loss < best:
                     with _tried(f"{out}: the best weights so far could not be written"):
                         card.write_theta(out, weights(), config, iteration, *history(), found, program.num_devices)

@@ -14,20 +14,29 @@ from metatrain import batches, families, rules, tasks
 from metatrain.unroll import capped
 
 # Networks or variants of sets that the default families leave out, on images that no task is meta-trained on.
-FAMILIES = ("fashion/tanh", "digits_inverted", "mnist_noisy/deep", "mnist/autoencoder")
+STATIONARY = ("fashion/tanh", "digits_inverted", "mnist_noisy/deep", "mnist/autoencoder")
+NOISY = ("mnist/tanh@bandit_ppo", "fashion_binary@bandit", "digits_binary/deep@value", "digits_inverted/tanh@drift")
+FAMILIES = STATIONARY + NOISY
+# Of the families and their lengths: losses of different versions cannot be compared. 1: STATIONARY alone.
+VERSION = 2
+NOISY_SHARE = 4
 SPLIT = "inner_valid"
 _SEED = 20_260
 
 
 class Score(NamedTuple):
-    """loss: mean over families. family_loss: mean training loss per family, a share of that before training.
+    """loss: mean over families. family_loss: mean objective over training per family, a share of that before training.
 
     rate: the one multiple of the rule's step size that served all families best, of those in `rules.Rule.rates`.
+    stationary: mean over the families of plain supervised learning, all that version 1 had, at the rate that served
+      these best; None: there are none. version: see `VERSION`.
     """
 
     loss: float
     rate: float
     family_loss: dict[str, float]
+    stationary: float | None = None
+    version: int = VERSION
 
 
 def make(
@@ -44,19 +53,24 @@ def make(
 
     Args:
       rule_name: rule as in `rules`. form: that of its weights.
-      specs: families, `SET` or `SET/NETWORK`.
+      specs: families, see `families.load`.
       steps: length of the inner training runs.
-      problems: runs per family. hidden, batch_size: of the inner networks.
+      problems: runs per family; four times as many where the loss is noisy. hidden, batch_size: of the inner networks.
     """
     rule = rules.get(rule_name, form)
     compiled = []
     for group in families.load(specs, hidden, batch_size, SPLIT):
-        run = jax.jit(_runner(rule, group, steps, problems, batch_size))
+        noisy = group.task.objective is not None
+        run = jax.jit(_runner(rule, group, steps, NOISY_SHARE * problems if noisy else problems, batch_size))
         compiled.append((run, [specs[i] for i in group.members], group.task.loss_cap / tasks.CAP))
 
     def score(theta: Any) -> Score:
         theta = jax.tree.map(np.asarray, theta)
-        return min((score_at(theta, rate) for rate in rule.rates), key=lambda found: found.loss)
+        scores = [score_at(theta, rate) for rate in rule.rates]
+        best = min(scores, key=lambda found: found.loss)
+        if best.stationary is None:
+            return best
+        return best._replace(stationary=min(found.stationary for found in scores if found.stationary is not None))
 
     def score_at(theta: Any, rate: float) -> Score:
         found: dict[str, float] = {}
@@ -64,7 +78,13 @@ def make(
             losses = np.asarray(run(theta, np.float32(rate))) / guess
             found.update(zip(names, losses.tolist(), strict=True))
         ordered = {name: round(found[name], 6) for name in specs}
-        return Score(round(statistics.fmean(ordered.values()), 6), rate, ordered)
+        still = [loss for name, loss in ordered.items() if "@" not in name]
+        return Score(
+            loss=round(statistics.fmean(ordered.values()), 6),
+            rate=rate,
+            family_loss=ordered,
+            stationary=round(statistics.fmean(still), 6) if still else None,
+        )
 
     return score
 

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from metatrain import sealed
-from rlopt import optimizers, typed
+from rlopt import legacy, optimizers, typed
 from rlopt.config import TrainConfig
 
 FORMAT = "rlopt-train-1"
@@ -35,7 +35,8 @@ class Progress(NamedTuple):
 
 def settings(config: TrainConfig) -> dict[str, Any]:
     """What must not change between a run and its continuation; of a weight file, the contents count."""
-    found = typed.plain(config) | {"theta": optimizers.theta_sha256(config.optimizer, config.theta)}
+    digest = optimizers.theta_sha256(config.optimizer, config.theta)
+    found = typed.plain(config) | {"theta": digest, "format": legacy.FORMAT}
     if not config.rates:
         found["learning_rate"] = config.resolved_learning_rate
     return found
@@ -84,7 +85,7 @@ def load(folder: Path, config: TrainConfig, template: Any) -> Progress | None:
             raise ValueError(f"{path} says nothing of its settings")
         # A setting that did not exist when the file was written stood at what is its default now.
         defaults = settings(TrainConfig(agent=config.agent, hyper=type(config.hyper)()))
-        sealed.check_settings(str(path), _completed(header["settings"], defaults), settings(config))
+        sealed.check_settings(str(path), _completed(legacy.upgraded(header["settings"]), defaults), settings(config))
         here = _num_devices(template)
         written = header.get("devices", here)
         if type(written) is not int or written < 1:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rlopt import catalog
+from rlopt import catalog, legacy
 from rlopt.results import CONFIG, Run
 
 
@@ -42,8 +42,8 @@ def tell_apart(runs: Sequence[Run]) -> list[Run]:
 def _settings(folder: Path) -> dict[tuple[str, str], Any]:
     """What may differ: {(group, name): value}."""
     try:
-        found = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = legacy.upgraded(json.loads((folder / CONFIG).read_text(encoding="utf-8")))
+    except (OSError, ValueError, AttributeError):
         return {}
     info = catalog.find(found.get("optimizer", ""))
     groups = {

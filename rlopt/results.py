@@ -20,7 +20,7 @@ import numpy as np
 from celo2.files import JSON_LIMIT, append_line, read_json, read_limited, write_atomic
 from envs import AtariConfig
 from metatrain import npz, run_lock
-from rlopt import optimizers, presets, typed
+from rlopt import legacy, optimizers, presets, typed
 from rlopt.config import TrainConfig
 from rlopt.statistics import bootstrap, lowest
 from rlopt.training import History
@@ -109,6 +109,7 @@ def write_config(folder: Path, config: TrainConfig) -> None:
     """The resolved settings, seeds, package versions, and the hash of the weights (as on their card)."""
     resolved = dataclasses.asdict(config) | ({} if config.rates else {"learning_rate": config.resolved_learning_rate})
     document = {
+        "format": legacy.FORMAT,
         **resolved,
         "seed_list": list(range(config.seed, config.seed + config.seeds)),
         "theta_sha256": optimizers.theta_sha256(config.optimizer, config.theta),
@@ -239,7 +240,7 @@ def read_config(folder: Path) -> TrainConfig:
     if not path.is_file():
         raise ValueError(f"{folder} holds no run ({CONFIG} is needed)")
     try:
-        found = read_json(path)
+        found = legacy.upgraded(read_json(path))
         kind = presets.CONFIGS[found["agent"]]
         hyper: dict[str, Any] = {n: tuple(x) if isinstance(x, list) else x for n, x in found.pop("hyper").items()}
         settings = {field.name: found[field.name] for field in dataclasses.fields(TrainConfig) if field.name in found}

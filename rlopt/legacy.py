@@ -1,0 +1,26 @@
+"""What names and settings of older run folders mean today. Imports no jax.
+
+Format 1 (no "format" in `config.json`): `celo2` and `celo2_base` took steps of unit size with the weights that are now
+called `celo2_v1` and `celo2_base_v1`, and Adam at 5 times the rate elsewhere.
+"""
+
+from typing import Any
+
+FORMAT = 2
+_LEARNED = ("celo2", "celo2_base")
+
+
+def upgraded(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a run, of any format, as this version has them: a new dict with the newest "format".
+
+    Weights given by path stay; packaged ones are named as they are called now. The values are not checked.
+    """
+    if settings.get("format", 1) != 1:
+        return dict(settings)
+    settings = {**settings, "format": FORMAT}
+    name, options = settings.get("optimizer"), settings.get("options", {})
+    if name in _LEARNED and isinstance(options, dict):
+        settings["options"] = {"multiplier": 5.0, "odd": False, "size": "unit", **options}
+        if settings.get("theta") is None:
+            settings["theta"] = f"{name}_v1"
+    return settings
