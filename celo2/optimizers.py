@@ -8,8 +8,8 @@ import jax
 import optax
 
 from celo2 import checks
-from celo2.checkpoint import ThetaLike
-from celo2.labels import ADAM, RULE, LabelFn, hidden_matrix_labels, matrix_labels
+from celo2.checkpoint import ThetaLike, load_weights
+from celo2.labels import ADAM, RULE, LabelFn, Routing, hidden_matrix_labels, matrix_labels
 from celo2.rule_celo import scale_by_celo
 from celo2.rule_celo2 import scale_by_celo2
 from celo2.rule_celo_adam import scale_by_celo_adam
@@ -30,11 +30,11 @@ def celo2(
     theta: ThetaLike | None = None,
     *,
     weight_decay: float | jax.Array = 0.0,
-    mult_1d: float | jax.Array = 20.0,
+    mult_1d: float | jax.Array | None = None,
     label_fn: LabelFn | None = None,
     b1: float = 0.9,
-    b2: float = 0.95,
-    eps: float = 1e-8,
+    b2: float | None = None,
+    eps: float | None = None,
     odd: bool | None = None,
     size: str | None = None,
     momentum_decays: Sequence[float] | None = None,
@@ -52,11 +52,12 @@ def celo2(
         Adam's learning rate is.
       theta: weights of the rule, see `scale_by_celo2`; default: the packaged "celo2".
       weight_decay: decoupled decay, multiplied by the learning rate of the branch.
-      mult_1d: learning rate of the AdamW branch relative to `learning_rate`.
+      mult_1d: learning rate of the AdamW branch relative to `learning_rate`. Default: 20 where the rule's steps have
+        unit size (published), 1 where their size is like Adam's.
       label_fn: maps the parameter tree to a tree of "rule" and "adam", such as a `Routing`; default: rank >= 2 and
         neither an embedding nor an output head, by name. `routing_table` shows what goes where. (With
         `optax.inject_hyperparams`, which takes callables for schedules, pass `static_args="label_fn"`.)
-      b1, b2, eps: of the AdamW branch.
+      b1, b2, eps: of the AdamW branch. Default: (0.9, 0.95, 1e-8) with unit size (published), else (0.9, 0.999, 1e-5).
       odd, size, momentum_decays, newton_schulz_steps: the form of the rule, see `scale_by_celo2`; default: what the
         card of the weights records.
       matrix_axes: see `scale_by_celo2`.
@@ -77,9 +78,11 @@ def celo2(
     Reference: Moudgil, Knyazev and Belilovsky, "Celo2: Towards Learned Optimization Free Lunch",
       arXiv 2602.19142, and its usage note (AdamW at 20 times the rate).
     """
-    checks.check_not_negative(learning_rate=learning_rate, weight_decay=weight_decay, mult_1d=mult_1d, eps=eps)
+    weights = load_weights("celo2" if theta is None else theta)
+    size = weights.form.size if size is None else size
+    adam = _adam_branch(learning_rate, weight_decay, mult_1d, b1, b2, eps, size)
     rule = scale_by_celo2(
-        theta,
+        weights,
         orthogonalize=True,
         bias_correction=bias_correction,
         odd=odd,
@@ -90,10 +93,7 @@ def celo2(
         still_without_gradient=True,
     )
     return optax.partition(
-        {
-            RULE: _decay_and_scale(rule, learning_rate, weight_decay),
-            ADAM: _decay_and_scale(optax.scale_by_adam(b1, b2, eps), _scaled(learning_rate, mult_1d), weight_decay),
-        },
+        {RULE: _decay_and_scale(rule, learning_rate, weight_decay), ADAM: adam},
         matrix_labels if label_fn is None else label_fn,
     )
 
@@ -103,18 +103,18 @@ def celo2_base(
     theta: ThetaLike | None = None,
     *,
     weight_decay: float | jax.Array = 0.0,
-    mult_1d: float | jax.Array = 20.0,
+    mult_1d: float | jax.Array | None = None,
     label_fn: LabelFn | None = None,
     b1: float = 0.9,
-    b2: float = 0.95,
-    eps: float = 1e-8,
+    b2: float | None = None,
+    eps: float | None = None,
     odd: bool | None = None,
     size: str | None = None,
     momentum_decays: Sequence[float] | None = None,
     matrix_axes: str = "last_two",
     bias_correction: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
-    """Celo2-base: the learned rule without Newton-Schulz, on every tensor unless a label function says otherwise.
+    """Celo2-base: the learned rule without Newton-Schulz.
 
     With steps of unit size, scalars and other tensors of one element move by the full rate at every update; where that
     is too coarse (a policy's log standard deviation), give a `Routing` as label_fn. A tensor stays where it is until it
@@ -124,7 +124,8 @@ def celo2_base(
       learning_rate: a float, traced scalar or schedule, see `celo2`.
       theta: weights of the rule, see `scale_by_celo2`; default: the packaged "celo2_base".
       weight_decay: decoupled decay, multiplied by the learning rate.
-      label_fn: see `celo2`; default: the rule for every tensor, as published.
+      label_fn: see `celo2`; default: the rule for every tensor, as published; with another size than "unit", for all of
+        rank >= 2, as such weights were trained.
       mult_1d, b1, b2, eps: of the AdamW branch, if label_fn sends anything there; see `celo2`.
       odd, size, momentum_decays: see `celo2`. matrix_axes, bias_correction: see `scale_by_celo2`.
 
@@ -136,10 +137,12 @@ def celo2_base(
 
     Reference: as `celo2`.
     """
-    checks.check_not_negative(learning_rate=learning_rate, weight_decay=weight_decay, mult_1d=mult_1d, eps=eps)
+    weights = load_weights("celo2_base" if theta is None else theta)
+    size = weights.form.size if size is None else size
+    adam = _adam_branch(learning_rate, weight_decay, mult_1d, b1, b2, eps, size)
     rule = _decay_and_scale(
         scale_by_celo2(
-            theta,
+            weights,
             orthogonalize=False,
             bias_correction=bias_correction,
             odd=odd,
@@ -151,10 +154,9 @@ def celo2_base(
         learning_rate,
         weight_decay,
     )
-    if label_fn is None:
+    if label_fn is None and size == "unit":
         return rule
-    adam = _decay_and_scale(optax.scale_by_adam(b1, b2, eps), _scaled(learning_rate, mult_1d), weight_decay)
-    return optax.partition({RULE: rule, ADAM: adam}, label_fn)
+    return optax.partition({RULE: rule, ADAM: adam}, Routing(kinds=()) if label_fn is None else label_fn)
 
 
 def celo(num_steps: int | jax.Array, theta: ThetaLike | None = None) -> optax.GradientTransformationExtraArgs:
@@ -196,6 +198,24 @@ def celo_adam(num_steps: int | jax.Array, theta: ThetaLike | None = None) -> opt
     Reference: as `celo`.
     """
     return scale_by_celo_adam("celo_adam" if theta is None else theta, num_steps=num_steps)
+
+
+def _adam_branch(
+    learning_rate: ScalarOrSchedule,
+    weight_decay: float | jax.Array,
+    mult_1d: float | jax.Array | None,
+    b1: float,
+    b2: float | None,
+    eps: float | None,
+    size: str,
+) -> optax.GradientTransformationExtraArgs:
+    """AdamW for what the rule does not take; checks the numbers."""
+    unit = size == "unit"
+    mult_1d = (20.0 if unit else 1.0) if mult_1d is None else mult_1d
+    b2 = (0.95 if unit else 0.999) if b2 is None else b2
+    eps = (1e-8 if unit else 1e-5) if eps is None else eps
+    checks.check_not_negative(learning_rate=learning_rate, weight_decay=weight_decay, mult_1d=mult_1d, eps=eps)
+    return _decay_and_scale(optax.scale_by_adam(b1, b2, eps), _scaled(learning_rate, mult_1d), weight_decay)
 
 
 def _decay_and_scale(

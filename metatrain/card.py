@@ -33,7 +33,8 @@ def command(config: MetaTrainConfig) -> str:
         shown = (
             " ".join(map(str, value)) if isinstance(value, tuple) else value.name if isinstance(value, Path) else value
         )
-        words.append(f"--{field.name.replace('_', '-')} {shown}")
+        option = field.name.replace("_", "-")
+        words.append(f"--{'' if value else 'no-'}{option}" if isinstance(value, bool) else f"--{option} {shown}")
     return " ".join(words)
 
 

@@ -35,13 +35,15 @@ class Rule(NamedTuple):
     init_theta(key) -> theta. optimizer(theta, num_steps) -> an optax transformation whose updates are added;
     num_steps (int32, may be traced) is the length of the unroll, for rules with a schedule.
     trained: top-level keys of theta that meta-training changes; the rest is frozen. rates: multiples of its step size
-    among which a user would choose; 1 alone for rules with a schedule.
+    among which a user would choose; 1 alone for rules with a schedule. step_mult: the step size, where it is a learning
+    rate.
     """
 
     init_theta: Callable[[jax.Array], Theta]
     optimizer: Callable[[Theta, jax.Array], optax.GradientTransformationExtraArgs]
     trained: tuple[str, ...]
     rates: tuple[float, ...] = (1.0,)
+    step_mult: float | None = None
 
     def split(self, theta: Theta) -> tuple[dict[str, Any], dict[str, Any]]:
         """The parts of theta that are trained and that are frozen."""
@@ -118,7 +120,9 @@ def _celo2_rule(form: Form, orthogonalize: bool) -> Rule:
     def optimizer(theta: Theta, num_steps: Any) -> optax.GradientTransformationExtraArgs:
         return inner_celo2(theta, orthogonalize, form=form)
 
-    return Rule(update_mlp.init, optimizer, UPDATE, TUNABLE if form.size == "unit" else SIZED_TUNABLE)
+    if form.size == "unit":
+        return Rule(update_mlp.init, optimizer, UPDATE, TUNABLE, STEP_MULT)
+    return Rule(update_mlp.init, optimizer, UPDATE, SIZED_TUNABLE, SIZED_STEP_MULT)
 
 
 def _celo_rule(form: Form, use_scheduler: bool) -> Rule:

@@ -27,7 +27,8 @@ _SEED = 20_260
 class Score(NamedTuple):
     """loss: mean over families. family_loss: mean objective over training per family, a share of that before training.
 
-    rate: the one multiple of the rule's step size that served all families best, of those in `rules.Rule.rates`.
+    rate: the one multiple of the rule's step size that served all families best, of those in `rules.Rule.rates`;
+      learning_rate: what that is as a learning rate, None for a rule with a schedule of its own.
     stationary: mean over the families of plain supervised learning, all that version 1 had, at the rate that served
       these best; None: there are none. version: see `VERSION`.
     """
@@ -35,6 +36,7 @@ class Score(NamedTuple):
     loss: float
     rate: float
     family_loss: dict[str, float]
+    learning_rate: float | None = None
     stationary: float | None = None
     version: int = VERSION
 
@@ -83,6 +85,7 @@ def make(
             loss=round(statistics.fmean(ordered.values()), 6),
             rate=rate,
             family_loss=ordered,
+            learning_rate=None if rule.step_mult is None else float(f"{rate * rule.step_mult:.6g}"),
             stationary=round(statistics.fmean(still), 6) if still else None,
         )
 

@@ -11,6 +11,7 @@ import optax
 import celo2
 from agents import OptimizerFactory
 from celo2 import checks
+from celo2.form import to_card
 from celo2.names import check_known
 from rlopt import catalog, rules
 from rlopt.theta import sha256
@@ -107,6 +108,18 @@ def theta_sha256(name: str, theta: Path | None = None) -> str | None:
     if not look_up(name).learned:
         return None
     return sha256(load_weights(name, theta).theta)
+
+
+def form_of(name: str, theta: Path | None, options: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The form in which `make` would use the weights, as cards have it; None for a rule without weights."""
+    info = look_up(name)
+    if not info.learned:
+        return None
+    given = {part: {**info.options, **options}.get(part, rules.CARD) for part in ("odd", "size")}
+    explicit = {part: None if value == rules.CARD else value for part, value in given.items()}
+    odd = explicit.pop("odd")
+    form = load_weights(name, theta).form.changed(odd=None if odd is None else bool(odd), **explicit)
+    return to_card(form)
 
 
 def load_weights(name: str, theta: Path | None) -> celo2.Weights:

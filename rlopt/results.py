@@ -113,6 +113,7 @@ def write_config(folder: Path, config: TrainConfig) -> None:
         **resolved,
         "seed_list": list(range(config.seed, config.seed + config.seeds)),
         "theta_sha256": optimizers.theta_sha256(config.optimizer, config.theta),
+        "theta_form": optimizers.form_of(config.optimizer, config.theta, config.options),
         "packages": {name: metadata.version(name) for name in _PACKAGES},
         "python": platform.python_version(),
     }

@@ -30,14 +30,10 @@ class SuiteConfig:
     seeds: int = 3
     """Runs per task and optimizer."""
     rates: tuple[float, ...] = ()
-    """Learning rate of each rule, in the order of the rules (0 for those without); default: the rules' own."""
+    """Learning rate of each rule, in the order of the rules (0 for those without); default: the one that
+    meta-validation found best for its weights."""
     tune_rules: bool = False
     """Tune the learned rules on each task as well, as the hand-designed optimizers are."""
-
-    def learning_rates(self) -> dict[str, float]:
-        """The rate of each learned rule on all tasks, by its name in `rules`; 0 for a rule without one."""
-        own = [OPTIMIZERS[spec.partition(":")[0]].learning_rate or 0.0 for spec in self.rules]
-        return dict(zip(self.rules, self.rates or own, strict=True))
 
     def check(self) -> None:
         """Refuses impossible numbers.

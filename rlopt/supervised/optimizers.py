@@ -1,5 +1,7 @@
 """What the supervised suite compares: hand-designed optimizers, each tuned per task, and learned rules, untuned."""
 
+import hashlib
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,6 +10,7 @@ import optax
 
 import celo2
 from celo2 import checks
+from celo2.form import PUBLISHED, to_card
 from celo2.names import check_known
 from rlopt.catalog import OPTIMIZERS
 from rlopt.optimizers import load_weights
@@ -19,6 +22,7 @@ Factory = Callable[[Any, int], optax.GradientTransformationExtraArgs]
 # Half powers of ten from 1e-6 to 10.
 LEARNING_RATES = tuple(10.0 ** (exponent / 2) for exponent in range(-12, 3))
 REFERENCE = "adam"
+PUBLISHED_RATE = 1e-3
 
 
 def _muon(learning_rate: Any) -> optax.GradientTransformation:
@@ -63,8 +67,8 @@ def hand_designed(name: str) -> Factory:
     return lambda rate, steps: optax.with_extra_args_support(_HAND_DESIGNED[name](rate))
 
 
-def learned(name: str, theta: Path | None = None) -> tuple[Factory, str]:
-    """A learned rule by name, with packaged weights or those of a file, and the hash of these weights.
+def learned(name: str, theta: Path | None = None) -> tuple[Factory, celo2.Weights]:
+    """A learned rule by name, and its weights in their form: the packaged ones, or those of a file.
 
     Raises:
       ValueError: for an unknown name, or weights of another rule.
@@ -72,5 +76,23 @@ def learned(name: str, theta: Path | None = None) -> tuple[Factory, str]:
     check_known("learned rule", name, LEARNED)
     weights = load_weights(name, theta)
     checks.check_theta(weights.theta, name.removesuffix("_base"))
-    digest = sha256(weights.theta)
-    return lambda rate, steps: optax.with_extra_args_support(_LEARNED[name](weights, rate, steps)), digest
+    return lambda rate, steps: optax.with_extra_args_support(_LEARNED[name](weights, rate, steps)), weights
+
+
+def learning_rate(name: str, weights: celo2.Weights) -> float:
+    """The rate at which a rule is tried on all tasks: the one that meta-validation found best for its weights.
+
+    Where the card says none (version 1 of meta-validation), 1e-3, the rate of the published recipe.
+    """
+    try:
+        return float(weights.card["validation"]["learning_rate"])
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return PUBLISHED_RATE
+
+
+def tag(weights: celo2.Weights) -> str:
+    """What tells weights and form from others in file names."""
+    digest = sha256(weights.theta)[:8]
+    if weights.form == PUBLISHED:
+        return digest
+    return f"{digest}-{hashlib.sha256(json.dumps(to_card(weights.form)).encode()).hexdigest()[:8]}"

@@ -5,12 +5,13 @@ import io
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tqdm
 
 from celo2.files import read_json, write_atomic
+from celo2.form import to_card
 from metatrain import npz, run_lock
 from rlopt.supervised import optimizers, tasks, training
 from rlopt.supervised.config import SuiteConfig
@@ -44,12 +45,14 @@ class Cell(NamedTuple):
 class Contestant(NamedTuple):
     """factory: makes the optimizer. rates: to choose from on each task; NaN where there is none to choose.
 
-    file: part of the name of its cells' files, another one for other weights or other rates.
+    file: part of the name of its cells' files, another one for other weights, forms or rates. form: of a learned rule,
+      as its card has it.
     """
 
     factory: optimizers.Factory
     rates: tuple[float, ...]
     file: str
+    form: dict[str, Any] | None = None
 
 
 def contestants(config: SuiteConfig) -> dict[str, Contestant]:
@@ -63,16 +66,17 @@ def contestants(config: SuiteConfig) -> dict[str, Contestant]:
     for spec in config.rules:
         name, _, file = spec.partition(":")
         learned[spec] = (name, *optimizers.learned(name, Path(file) if file else None))
-    rates = config.learning_rates()
+    rates = dict(zip(config.rules, config.rates, strict=False))
     found = {}
-    for spec, (name, factory, digest) in learned.items():
+    for spec, (name, factory, weights) in learned.items():
         if name in optimizers.SELF_SCHEDULED:
             tried, setting = (float("nan"),), "none"
         elif config.tune_rules:
             tried, setting = optimizers.LEARNING_RATES, "tuned"
         else:
-            tried, setting = (rates[spec],), str(rates[spec])
-        found[spec] = Contestant(factory, tried, f"{name}-{digest[:8]}-{setting}")
+            rate = rates.get(spec) or optimizers.learning_rate(name, weights)
+            tried, setting = (rate,), str(rate)
+        found[spec] = Contestant(factory, tried, f"{name}-{optimizers.tag(weights)}-{setting}", to_card(weights.form))
     for name in dict.fromkeys((optimizers.REFERENCE, *config.optimizers)):
         found[name] = Contestant(optimizers.hand_designed(name), optimizers.LEARNING_RATES, name)
     return found
@@ -100,7 +104,9 @@ def run(config: SuiteConfig, folder: Path, progress: bool = True) -> dict[tuple[
     cells = {}
     bar = tqdm.tqdm(total=len(chosen) * len(entries), unit="cell", disable=not progress)
     with run_lock.held(folder), bar:
-        write_atomic(path, json.dumps(dataclasses.asdict(config) | settings, indent=1).encode() + b"\n")
+        told = {name: {"rates": list(entry.rates), "form": entry.form} for name, entry in entries.items() if entry.form}
+        document = dataclasses.asdict(config) | settings | {"learned": told}
+        write_atomic(path, json.dumps(document, indent=1).encode() + b"\n")
         for task_name, task in chosen.items():
             for name, entry in entries.items():
                 bar.set_postfix_str(f"{task_name}, {name}")
