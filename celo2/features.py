@@ -145,7 +145,10 @@ def first_layer(
     for statistic, _ in parts:
         vectors = _vector_channels(statistic)
         w = scaled[start : start + len(vectors)]
-        added.append(jnp.sum(w.reshape(w.shape + (1,) * num_axes) * vectors[:, None], axis=0))
+        # Not as one product and sum: XLA's CPU backend crashes on the array of rank 8 that two vmaps make of a
+        # convolution kernel's.
+        summed = update_mlp.first_layer(w.reshape(w.shape + (1,) * num_axes), list(vectors))
+        added.append(jnp.stack(summed))
         start += len(vectors)
     if flat and parts:
         total = jnp.broadcast_to(added[1] + added[2], (len(added[0]), *shape))

