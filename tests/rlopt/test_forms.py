@@ -1,0 +1,92 @@
+"""The form of a learned rule on its way from meta-training into a run, and the options that change it."""
+
+import dataclasses
+import json
+
+import jax
+import numpy as np
+import pytest
+
+import celo2
+from celo2 import form
+from metatrain import trainer
+from metatrain.config import MetaTrainConfig
+from rlopt import experiment, optimizers, presets, results
+from rlopt.config import TrainConfig
+
+TINY = dataclasses.replace(presets.config("ppo", "CartPole-v1"), total_steps=1024, hidden=(8,))
+META = MetaTrainConfig(
+    rule="celo2_base",
+    iterations=2,
+    families=("digits@bandit",),
+    tasks_per_family=1,
+    hidden=8,
+    batch_size=8,
+    truncation=3,
+    min_unroll=3,
+    max_unroll=6,
+    momentum_decays=(0.8, 0.95, 0.99),
+)
+
+
+@pytest.mark.usefixtures("quick_to_compile")
+def test_what_is_meta_trained_odd_and_sized_trains_agents_so(tmp_path):
+    made = trainer.train(META, tmp_path / "meta", checkpoint_every=2, validate_every=0, log_every=2, progress=False)
+    card = json.loads(made.theta_path.with_suffix(".json").read_text())
+    wanted = {"odd": True, "size": "adam", "momentum_decays": [0.8, 0.95, 0.99], "newton_schulz_steps": 5}
+    assert card["form"] == wanted
+    assert celo2.load_weights(made.theta_path).form == META.form
+    config = TrainConfig(optimizer="celo2_base", theta=made.theta_path, seeds=1, hyper=TINY)
+    experiment.run(config, tmp_path / "run", progress=False)
+    recorded = json.loads((tmp_path / "run" / results.CONFIG).read_text())
+    assert recorded["theta_form"] == wanted
+    params = {"hidden": {"kernel": jax.random.normal(jax.random.key(0), (8, 8))}}
+    tx = optimizers.make("celo2_base", made.theta_path)(0.1, 10)
+    plus, _ = tx.update(params, tx.init(params), params)
+    other = jax.tree.map(lambda x: -x, params)
+    minus, _ = tx.update(other, tx.init(other), other)
+    np.testing.assert_array_equal(plus["hidden"]["kernel"], -minus["hidden"]["kernel"])
+
+
+def test_options_win_over_the_card():
+    packaged = optimizers.form_of("celo2", None, {})
+    assert packaged == form.to_card(celo2.load_weights("celo2").form)
+    changed = optimizers.form_of("celo2", None, {"odd": 0, "size": "snr"})
+    assert changed == packaged | {"odd": False, "size": "snr"}
+    assert optimizers.form_of("adam", None, {}) is None
+
+
+def test_weights_without_a_size_are_refused_at_adams_rate(tmp_path):
+    path = tmp_path / "mine.theta"
+    celo2.save_checkpoint(path, celo2.load_theta("celo2"))
+    with pytest.raises(ValueError, match="have no card that says that their steps have Adam's size"):
+        optimizers.make("celo2", path)
+    optimizers.make("celo2", path, {"odd": 1.0, "size": "adam"})
+    optimizers.make("celo2", path, {"size": "unit", "multiplier": 5.0})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"multiplier": "five"}, "option multiplier of celo2 must be a number, got 'five'"),
+        ({"size": "large"}, "unknown size 'large'"),
+    ],
+)
+def test_impossible_options_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        optimizers.make("celo2", None, options)(0.1, 10)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"rule": "celo_phase1", "size": "adam"}, "size is for celo2 and celo2_base; celo_phase1 has one of its own"),
+        ({"newton_schulz_steps": 2}, "newton_schulz_steps is for celo2; celo2_base is not orthogonalised"),
+        ({"rule": "celo_adam", "odd": False}, "celo_adam has Adam's update, which is odd"),
+        ({"momentum_decays": (0.9, 0.99, 1.5)}, "momentum_decays must be 3 numbers"),
+    ],
+)
+def test_impossible_forms_are_refused_before_meta_training(changes, message):
+    settings = {"momentum_decays": (0.9, 0.99, 0.999)} | changes
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(META, **settings).check()
