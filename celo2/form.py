@@ -13,6 +13,8 @@ from celo2.names import check_known
 SIZES = ("unit", "adam", "snr", "learned")
 MOMENTUM_DECAYS = (0.9, 0.99, 0.999)
 NEWTON_SCHULZ_STEPS = 5
+# Every one is compiled: a card of anybody's must not keep the compiler busy for ever.
+MOST_STEPS = 50
 
 
 class Form(NamedTuple):
@@ -49,15 +51,15 @@ def check(form: Form) -> Form:
       ValueError: naming the value and what is allowed.
     """
     if not isinstance(form.odd, bool):
-        raise ValueError(f"odd must be True or False, got {form.odd!r}")
-    check_known("size", form.size, SIZES)
+        raise ValueError(f"odd must be True or False, got {form.odd!r:.80}")
+    check_known("size", form.size if isinstance(form.size, str) else repr(form.size), SIZES)
     decays = form.momentum_decays
     fine = isinstance(decays, Sequence) and not isinstance(decays, str) and len(decays) == len(MOMENTUM_DECAYS)
     if not fine or not all(isinstance(x, float | int) and 0 <= x < 1 for x in decays):
-        raise ValueError(f"momentum_decays must be {len(MOMENTUM_DECAYS)} numbers in [0, 1), got {decays!r}")
+        raise ValueError(f"momentum_decays must be {len(MOMENTUM_DECAYS)} numbers in [0, 1), got {decays!r:.80}")
     steps = form.newton_schulz_steps
-    if not isinstance(steps, int) or isinstance(steps, bool) or steps < 1:
-        raise ValueError(f"newton_schulz_steps must be a whole number >= 1, got {steps!r}")
+    if not isinstance(steps, int) or isinstance(steps, bool) or not 1 <= steps <= MOST_STEPS:
+        raise ValueError(f"newton_schulz_steps must be a whole number from 1 to {MOST_STEPS}, got {steps!r:.80}")
     return form._replace(momentum_decays=tuple(map(float, decays)))
 
 

@@ -203,10 +203,11 @@ def test_celo_and_celo_adam_take_names_and_paths(tmp_path):
     ("changes", "message"),
     [
         ({"size": "adams"}, "unknown size 'adams'; there are adam, "),
+        ({"size": 3}, "unknown size '3'; there are "),
         ({"odd": 1}, "odd must be True or False, got 1"),
         ({"momentum_decays": (0.9, 0.99)}, "momentum_decays must be 3 numbers in"),
         ({"momentum_decays": (0.9, 0.99, 1.0)}, "momentum_decays must be 3 numbers in"),
-        ({"newton_schulz_steps": 0}, "newton_schulz_steps must be a whole number >= 1, got 0"),
+        ({"newton_schulz_steps": 0}, "newton_schulz_steps must be a whole number from 1 to 50, got 0"),
     ],
 )
 def test_an_impossible_form_is_refused(tmp_path, changes, message):

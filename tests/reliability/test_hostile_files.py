@@ -225,7 +225,7 @@ def finished(tmp_path_factory):
         ({"learning_rate": "rm"}, "learning_rate must be float | None, got 'rm'"),
         ({"env": ["CartPole-v1"]}, "env must be str"),
         ({"preset": "x"}, "preset must be Literal"),
-        ({"options": {"args": "rm"}}, "options must be dict"),
+        ({"options": {"args": ["rm"]}}, "options must be dict"),
         ({"theta": 5}, "TypeError"),
         ({"atari": {"image_size": 1e9}}, "atari.image_size must be int"),
         ({"hyper": {"gamma": None}}, "hyper.gamma must be float"),
