@@ -122,7 +122,7 @@ def load_weights(source: ThetaLike) -> Weights:
         beside = resources.files(_WEIGHTS) / f"{name}{_CARD}"
         if beside.is_file():
             card = parse_json(beside.read_bytes())
-    elif Path(name).is_file():
+    elif Path(name).exists():
         theta = load_checkpoint(name)
         path = Path(name).with_suffix(_CARD)
         if path.is_file() and path != Path(name):

@@ -42,7 +42,7 @@ def test_help_needs_no_jax(command):
         (["train", "ppo", "--seeds", "0"], "seeds must be at least 1, got 0"),
         (["train", "ppo", "--learning-rate", "-1"], "learning_rate must be positive and finite, got -1.0"),
         (["train", "ppo", "--minibatches", "3"], "does not divide into 3 minibatches"),
-        (["train", "ppo", "--theta", "no.theta"], "No such file or directory: 'no.theta'"),
+        (["train", "ppo", "--theta", "no.theta"], "'no.theta' is neither the name of packaged weights"),
         (["compare", "ppo", "--optimizers", "adam", "--learning-rates", "1", "2"], "give one for each, or none"),
         (["compare", "ppo", "--optimizers", "adam", "adam"], "each optimizer may be named once"),
         (["compare", "ppo", "--optimizers", "adamm"], "unknown optimizer 'adamm'"),

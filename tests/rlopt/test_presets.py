@@ -63,7 +63,7 @@ def test_rates_are_those_of_the_agent_and_the_environment():
     assert presets.learning_rate("dqn", "CartPole-v1", "adam") == pytest.approx(2.5e-4)
     assert presets.learning_rate("dqn", "MountainCar-v0", "adam") == pytest.approx(2.5e-4)
     assert presets.learning_rate("ppo", "Asterix-MinAtar", "adam") == pytest.approx(3e-3)
-    assert presets.learning_rate("ppo", "Breakout-MinAtar", "celo2") == pytest.approx(2e-3)
+    assert presets.learning_rate("ppo", "Breakout-MinAtar", "celo2") == pytest.approx(5e-3)
     assert presets.learning_rate("pqn", "CartPole-v1", "celo") is None
     config = TrainConfig(agent="pqn", optimizer="adam", hyper=presets.config("pqn", "CartPole-v1"))
     assert config.resolved_learning_rate == pytest.approx(5e-4)
