@@ -151,16 +151,20 @@ def test_a_second_run_trains_nothing_again_and_adds_what_is_missing(finished, mo
 
 
 def test_other_weights_are_other_results_and_each_rule_has_the_rate_in_its_place(tmp_path):
-    theta = celo2.load_theta("celo2")
+    theta = celo2.load_theta("celo2_v1")
     for name, scale in (("a", 1.0), ("b", 2.0)):
         celo2.save_checkpoint(tmp_path / f"{name}.theta", jax.tree.map(lambda x, s=scale: s * x, theta))
     specs = [f"celo2:{tmp_path / name}.theta" for name in "ab"]
-    found = suite.contestants(dataclasses.replace(SMALL, rules=(*specs, "celo2"), rates=(1e-3, 1e-2, 1e-3)))
-    assert [found[name].rates for name in (*specs, "celo2")] == [(1e-3,), (1e-2,), (1e-3,)]
-    assert found[specs[0]].file == found["celo2"].file != found[specs[1]].file
+    packaged = "celo2:celo2_v1"
+    found = suite.contestants(dataclasses.replace(SMALL, rules=(*specs, packaged), rates=(1e-3, 1e-2, 1e-3)))
+    assert [found[name].rates for name in (*specs, packaged)] == [(1e-3,), (1e-2,), (1e-3,)]
+    assert found[specs[0]].file == found[packaged].file != found[specs[1]].file
     (tmp_path / "a.theta").write_bytes((tmp_path / "b.theta").read_bytes())
-    again = suite.contestants(dataclasses.replace(SMALL, rules=(*specs, "celo2"), rates=(1e-2, 1e-2, 1e-3)))
-    assert again[specs[0]].file == found[specs[1]].file != again["celo2"].file
+    again = suite.contestants(dataclasses.replace(SMALL, rules=(*specs, packaged), rates=(1e-2, 1e-2, 1e-3)))
+    assert again[specs[0]].file == found[specs[1]].file != again[packaged].file
+    (tmp_path / "b.json").write_text('{"form": {"odd": true}}')
+    odd = suite.contestants(dataclasses.replace(SMALL, rules=(*specs, packaged), rates=(1e-2, 1e-2, 1e-3)))
+    assert odd[specs[1]].file != again[specs[1]].file, "another form is another rule"
 
 
 def test_results_of_other_settings_and_foreign_folders_are_left_alone(finished, tmp_path, monkeypatch):
