@@ -90,11 +90,12 @@ def update(
     momentum_decays: Sequence[float],
     rms_decay: float,
     factored_decays: Sequence[float],
-    nu_decay: float = 0.999,
+    nu_decay: float | None = None,
 ) -> Accumulators:
     """Folds one gradient g (float32, already clipped) into the statistics.
 
     m <- b m + (1-b) g;  v, nu <- b . + (1-b) g^2;  row, col <- b . + (1-b) mean(g^2 + 1e-30) over d0, d1.
+    nu_decay: of nu, where there is one.
     """
     squares = jnp.square(g)
     axes = factored_axes(g.shape)
@@ -112,7 +113,7 @@ def update(
         row=row,
         col=col,
         diag=diag,
-        nu=None if acc.nu is None else nu_decay * acc.nu + (1 - nu_decay) * squares,
+        nu=None if acc.nu is None or nu_decay is None else nu_decay * acc.nu + (1 - nu_decay) * squares,
     )
 
 

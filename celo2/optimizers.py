@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import optax
@@ -78,23 +78,19 @@ def celo2(
     Reference: Moudgil, Knyazev and Belilovsky, "Celo2: Towards Learned Optimization Free Lunch",
       arXiv 2602.19142, and its usage note (AdamW at 20 times the rate).
     """
-    weights = load_weights("celo2" if theta is None else theta)
-    size = weights.form.size if size is None else size
-    adam = _adam_branch(learning_rate, weight_decay, mult_1d, b1, b2, eps, size)
-    rule = scale_by_celo2(
-        weights,
+    return _routed(
+        "celo2" if theta is None else theta,
+        learning_rate,
+        weight_decay,
+        _Adam(mult_1d, b1, b2, eps),
+        label_fn or matrix_labels,
+        size,
         orthogonalize=True,
         bias_correction=bias_correction,
         odd=odd,
-        size=size,
         momentum_decays=momentum_decays,
         newton_schulz_steps=newton_schulz_steps,
         matrix_axes=matrix_axes,
-        still_without_gradient=True,
-    )
-    return optax.partition(
-        {RULE: _decay_and_scale(rule, learning_rate, weight_decay), ADAM: adam},
-        matrix_labels if label_fn is None else label_fn,
     )
 
 
@@ -137,26 +133,19 @@ def celo2_base(
 
     Reference: as `celo2`.
     """
-    weights = load_weights("celo2_base" if theta is None else theta)
-    size = weights.form.size if size is None else size
-    adam = _adam_branch(learning_rate, weight_decay, mult_1d, b1, b2, eps, size)
-    rule = _decay_and_scale(
-        scale_by_celo2(
-            weights,
-            orthogonalize=False,
-            bias_correction=bias_correction,
-            odd=odd,
-            size=size,
-            momentum_decays=momentum_decays,
-            matrix_axes=matrix_axes,
-            still_without_gradient=True,
-        ),
+    return _routed(
+        "celo2_base" if theta is None else theta,
         learning_rate,
         weight_decay,
+        _Adam(mult_1d, b1, b2, eps),
+        label_fn,
+        size,
+        orthogonalize=False,
+        bias_correction=bias_correction,
+        odd=odd,
+        momentum_decays=momentum_decays,
+        matrix_axes=matrix_axes,
     )
-    if label_fn is None and size == "unit":
-        return rule
-    return optax.partition({RULE: rule, ADAM: adam}, Routing(kinds=()) if label_fn is None else label_fn)
 
 
 def celo(num_steps: int | jax.Array, theta: ThetaLike | None = None) -> optax.GradientTransformationExtraArgs:
@@ -200,22 +189,40 @@ def celo_adam(num_steps: int | jax.Array, theta: ThetaLike | None = None) -> opt
     return scale_by_celo_adam("celo_adam" if theta is None else theta, num_steps=num_steps)
 
 
-def _adam_branch(
+class _Adam(NamedTuple):
+    """Settings of the AdamW branch, as `celo2` takes them; None: what goes with the size of the rule's steps."""
+
+    mult_1d: float | jax.Array | None
+    b1: float
+    b2: float | None
+    eps: float | None
+
+
+def _routed(
+    theta: ThetaLike,
     learning_rate: ScalarOrSchedule,
     weight_decay: float | jax.Array,
-    mult_1d: float | jax.Array | None,
-    b1: float,
-    b2: float | None,
-    eps: float | None,
-    size: str,
+    adam: _Adam,
+    label_fn: LabelFn | None,
+    size: str | None,
+    **rule: Any,
 ) -> optax.GradientTransformationExtraArgs:
-    """AdamW for what the rule does not take; checks the numbers."""
+    """`scale_by_celo2(theta, size=size, **rule)` and AdamW, at their rates; label_fn None: as weights without
+    orthogonalisation are trained, for every tensor (unit size) or for all of rank >= 2.
+    """
+    weights = load_weights(theta)
+    size = weights.form.size if size is None else size
     unit = size == "unit"
-    mult_1d = (20.0 if unit else 1.0) if mult_1d is None else mult_1d
-    b2 = (0.95 if unit else 0.999) if b2 is None else b2
-    eps = (1e-8 if unit else 1e-5) if eps is None else eps
+    mult_1d = (20.0 if unit else 1.0) if adam.mult_1d is None else adam.mult_1d
+    b2 = (0.95 if unit else 0.999) if adam.b2 is None else adam.b2
+    eps = (1e-8 if unit else 1e-5) if adam.eps is None else adam.eps
     checks.check_not_negative(learning_rate=learning_rate, weight_decay=weight_decay, mult_1d=mult_1d, eps=eps)
-    return _decay_and_scale(optax.scale_by_adam(b1, b2, eps), _scaled(learning_rate, mult_1d), weight_decay)
+    direction = scale_by_celo2(weights, size=size, still_without_gradient=True, **rule)
+    learned = _decay_and_scale(direction, learning_rate, weight_decay)
+    if label_fn is None and unit:
+        return learned
+    rest = _decay_and_scale(optax.scale_by_adam(adam.b1, b2, eps), _scaled(learning_rate, mult_1d), weight_decay)
+    return optax.partition({RULE: learned, ADAM: rest}, label_fn or Routing(kinds=()))
 
 
 def _decay_and_scale(

@@ -155,7 +155,7 @@ def scale_by_celo2(
             g: jax.Array, p: jax.Array, acc: accumulators.Accumulators
         ) -> tuple[jax.Array, accumulators.Accumulators]:
             # fac_g is never bias-corrected: its factors come from the raw statistics.
-            acc = accumulators.update(acc, g, form.momentum_decays, RMS_DECAY, FACTORED_DECAYS)
+            acc = accumulators.update(acc, g, form.momentum_decays, RMS_DECAY, FACTORED_DECAYS, sizes.B2)
             seen = acc
             if bias_correction:
                 seen = accumulators.bias_corrected(acc, count, form.momentum_decays, RMS_DECAY, FACTORED_DECAYS)

@@ -20,7 +20,7 @@ import flax.serialization
 import jax
 import numpy as np
 
-from celo2.form import to_card
+from celo2.form import PUBLISHED, to_card
 from metatrain import datasets, image_files, sealed
 from metatrain.config import MetaTrainConfig
 from metatrain.outer import OuterState
@@ -29,7 +29,7 @@ FORMAT = "rlopt-metatrain-2"
 KEEP = 2
 CURVE_POINTS = 200
 # How rules were trained when there was no other form.
-BEFORE = {"odd": False, "size": "unit", "momentum_decays": [0.9, 0.99, 0.999], "newton_schulz_steps": 5}
+BEFORE = to_card(PUBLISHED)
 _NAME = re.compile(r"checkpoint_(\d{8})\.msgpack")
 
 
@@ -141,7 +141,12 @@ def _contents(header: dict[str, Any], payload: bytes, template: OuterState, conf
         raise ValueError(f"iteration must be a whole number >= 0, got {iteration!r:.80}")
     if iteration % config.refresh_every == 0:
         template = template._replace(particles=None)  # type: ignore[arg-type]
-    state = flax.serialization.from_bytes(template, payload)
+    found = flax.serialization.msgpack_restore(payload)
+    if template.particles is not None:
+        # No task carried anything when files did not say so.
+        for unrolls in found["particles"]["unrolls"].values():
+            unrolls.setdefault("memory", None)
+    state = flax.serialization.from_state_dict(template, found)
     for x, like in zip(*map(jax.tree.leaves, (state, template)), strict=True):
         if (x.shape, x.dtype) != (like.shape, like.dtype):
             raise ValueError(f"it has an array {x.dtype} {x.shape} where this version has {like.dtype} {like.shape}")

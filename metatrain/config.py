@@ -99,11 +99,15 @@ class MetaTrainConfig:
     @property
     def form(self) -> "Form":
         """The form that the weights are trained in, and that their card records."""
-        from celo2.form import Form
+        from celo2.form import PUBLISHED
 
-        size = self.size or ("adam" if self.rule in SIZED else "unit")
-        steps = self.newton_schulz_steps or (NEWTON_SCHULZ_STEPS if self.rule == "celo2" else 5)
-        return Form(self.odd, size, self.momentum_decays, steps)
+        size: str = self.size or ("adam" if self.rule in SIZED else PUBLISHED.size)
+        steps = self.newton_schulz_steps
+        if steps is None:
+            steps = NEWTON_SCHULZ_STEPS if self.rule == "celo2" else PUBLISHED.newton_schulz_steps
+        return PUBLISHED._replace(
+            odd=self.odd, size=size, momentum_decays=self.momentum_decays, newton_schulz_steps=steps
+        )
 
     @property
     def num_tasks(self) -> int:

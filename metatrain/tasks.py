@@ -144,8 +144,8 @@ def make(name: str, hidden: int = 32) -> Task:
     Raises:
       ValueError: as `network`.
     """
-    found, kind = network(name, hidden), _KINDS.get(name)
-    assert kind is not None
+    found = network(name, hidden)
+    kind = _KINDS[name]
 
     def loss(params: Params, memory: Memory, batch: Batch) -> jax.Array:
         del memory

@@ -106,8 +106,9 @@ class TruncatedUnroll(NamedTuple):
         """
         optimizer = self.rule.optimizer(theta, state.length)
         batch, memory = batch._replace(step=state.inner_step), state.memory
+        own_params = augmentation.to_task(state.params, state.scale)
         if self.task.remember is not None:
-            memory = self.task.remember(augmentation.to_task(state.params, state.scale), memory, batch)
+            memory = self.task.remember(own_params, memory, batch)
 
         def loss_fn(params: Params) -> jax.Array:
             return self.task.loss(augmentation.to_task(params, state.scale), memory, batch)
@@ -125,7 +126,7 @@ class TruncatedUnroll(NamedTuple):
 
         counted = loss
         if self.task.objective is not None:
-            counted = self.task.objective(augmentation.to_task(state.params, state.scale), memory, batch)
+            counted = self.task.objective(own_params, memory, batch)
         recorded = capped(counted, self.task.loss_cap)
         new_state = UnrollState(
             params=choose(restart.params, params),

@@ -115,11 +115,8 @@ def form_of(name: str, theta: Path | None, options: Mapping[str, Any]) -> dict[s
     info = look_up(name)
     if not info.learned:
         return None
-    given = {part: {**info.options, **options}.get(part, rules.CARD) for part in ("odd", "size")}
-    explicit = {part: None if value == rules.CARD else value for part, value in given.items()}
-    odd = explicit.pop("odd")
-    form = load_weights(name, theta).form.changed(odd=None if odd is None else bool(odd), **explicit)
-    return to_card(form)
+    given = {part: value for part, value in {**info.options, **options}.items() if part in ("odd", "size")}
+    return to_card(load_weights(name, theta).form.changed(**rules.explicit_form(**given)))
 
 
 def load_weights(name: str, theta: Path | None) -> celo2.Weights:

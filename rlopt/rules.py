@@ -92,8 +92,12 @@ def celo2_base(
 
 
 def _for_rl(multiplier: float, odd: bool | float | str, size: str) -> dict[str, Any]:
-    form = {"odd": None if odd == CARD else bool(odd), "size": None if size == CARD else size}
-    return {**rules.RL, "mult_1d": multiplier, **form}
+    return {**rules.RL, "mult_1d": multiplier, **explicit_form(odd, size)}
+
+
+def explicit_form(odd: bool | float | str = CARD, size: str = CARD) -> dict[str, Any]:
+    """The parts of a form that options set, as `celo2.Form.changed` takes them; None: as on the card."""
+    return {"odd": None if odd == CARD else bool(odd), "size": None if size == CARD else size}
 
 
 def celo(*, theta: Any, num_updates: int) -> optax.GradientTransformation:

@@ -44,7 +44,8 @@ def _fits(value: Any, hint: Any) -> bool:
         return isinstance(value, tuple) and all(_fits(item, parts[0]) for item in value)
     if kind is dict:
         # Options of an optimizer: flags are numbers, too.
-        allowed = (bool, parts[1])
+        numbers = float in (parts[1], *typing.get_args(parts[1]))
+        allowed = (bool, parts[1]) if numbers else parts[1:]
         items = value.items() if isinstance(value, dict) else (("", None),)
         return all(isinstance(n, str) and any(_fits(x, part) for part in allowed) for n, x in items)
     if hint is float:

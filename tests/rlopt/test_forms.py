@@ -3,15 +3,16 @@
 import dataclasses
 import json
 
+import flax.serialization
 import jax
 import numpy as np
 import pytest
 
 import celo2
 from celo2 import form
-from metatrain import trainer
+from metatrain import checkpoint, sealed, trainer
 from metatrain.config import MetaTrainConfig
-from rlopt import experiment, optimizers, presets, results
+from rlopt import experiment, optimizers, presets, results, typed
 from rlopt.config import TrainConfig
 
 TINY = dataclasses.replace(presets.config("ppo", "CartPole-v1"), total_steps=1024, hidden=(8,))
@@ -84,9 +85,32 @@ def test_impossible_options_are_refused(options, message):
         ({"newton_schulz_steps": 2}, "newton_schulz_steps is for celo2; celo2_base is not orthogonalised"),
         ({"rule": "celo_adam", "odd": False}, "celo_adam has Adam's update, which is odd"),
         ({"momentum_decays": (0.9, 0.99, 1.5)}, "momentum_decays must be 3 numbers"),
+        ({"rule": "celo2", "newton_schulz_steps": 0}, "newton_schulz_steps must be a whole number from 1"),
     ],
 )
 def test_impossible_forms_are_refused_before_meta_training(changes, message):
     settings = {"momentum_decays": (0.9, 0.99, 0.999)} | changes
     with pytest.raises(ValueError, match=message):
         dataclasses.replace(META, **settings).check()
+
+
+def test_a_checkpoint_from_before_tasks_carried_anything_goes_on(tmp_path):
+    """Without the small one beside it, which is made every `refresh_every` iterations."""
+    meta = dataclasses.replace(META, families=("digits",))
+    settings = {"checkpoint_every": 1, "validate_every": 0, "log_every": 1, "progress": False}
+    whole = trainer.train(meta, tmp_path / "whole", **settings)
+    trainer.train(dataclasses.replace(meta, iterations=1), tmp_path / "old", **settings)
+    (path,) = (tmp_path / "old" / "checkpoints").glob("*.msgpack")
+    header, payload = sealed.read(path, checkpoint.FORMAT)
+    state = flax.serialization.msgpack_restore(payload)
+    for unrolls in state["particles"]["unrolls"].values():
+        assert unrolls.pop("memory") is None
+    kept = {name: value for name, value in header.items() if name not in ("bytes", "sha256", "header_sha256")}
+    sealed.write(path, kept, flax.serialization.msgpack_serialize(state))
+    again = trainer.train(meta, tmp_path / "old", **settings)
+    jax.tree.map(np.testing.assert_array_equal, again.theta, whole.theta)
+
+
+def test_flags_are_for_settings_that_take_numbers():
+    assert typed._fits({"odd": True, "size": "adam"}, dict[str, float | str])
+    assert not typed._fits({"partition": True}, dict[str, str])
