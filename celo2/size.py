@@ -120,7 +120,9 @@ def graft(
         def second(g: jax.Array) -> jax.Array:
             return jnp.square(g) if size == "adam" else jnp.mean(jnp.square(g))
 
-        nu = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * second(g), state.nu, grads)
+        # The ratio is corrected for 1 - b2^t in float32: with another 1 - b2 in the mean, noise looks like signal.
+        decay = b2 if size == "adam" else jnp.float32(b2)
+        nu = jax.tree.map(lambda v, g: decay * v + (1 - decay) * second(g), state.nu, grads)
 
         def sized(step: jax.Array, m: jax.Array, v: jax.Array) -> jax.Array:
             m, v = (x.reshape(trees.as_is(x.shape)) for x in (m, v))
