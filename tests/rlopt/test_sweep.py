@@ -14,7 +14,7 @@ from jax.experimental.compilation_cache import compilation_cache
 
 from agents import DQNConfig, PPOConfig
 from metatrain.stopping import Unfinished
-from rlopt import checkpoint, cli, experiment, folders, labels, plotting, protocol, results, training
+from rlopt import checkpoint, cli, experiment, folders, labels, legacy, plotting, protocol, results, training
 from rlopt.config import TrainConfig
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -259,7 +259,8 @@ def test_a_run_with_another_run_below_it_is_found_and_a_sweep_that_has_not_begun
 
 def put(folder, *, hyper=(), **settings):
     """Only the settings of a run, which are what tells it apart."""
-    base = {"optimizer": "adamw", "options": {}, "theta": None, "theta_sha256": None, "seeds": 2, "seed": 0}
+    base = {"format": legacy.FORMAT, "optimizer": "adamw", "options": {}, "seeds": 2, "seed": 0}
+    base |= {"theta": None, "theta_sha256": None}
     folder.mkdir(parents=True)
     (folder / results.CONFIG).write_text(
         json.dumps(base | settings | {"hyper": {"epochs": 4, "gamma": 0.99} | dict(hyper)})
