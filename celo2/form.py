@@ -5,6 +5,7 @@ and goes with them wherever they are named or given by path; a bare tree, or wei
 form.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -24,12 +25,15 @@ class Form(NamedTuple):
     size: what the normalised step of Celo2 is multiplied with, see `scale_by_celo2`; Celo has a size of its own.
     momentum_decays: the three momenta that the MLP reads.
     newton_schulz_steps: iterations of the orthogonalisation, where there is any.
+    newton_schulz_ratio: matrices with a longer side of more than this many times the shorter one are not
+    orthogonalised; infinite: all are. On a card, null is infinite.
     """
 
     odd: bool = False
     size: str = "unit"
     momentum_decays: tuple[float, ...] = MOMENTUM_DECAYS
     newton_schulz_steps: int = NEWTON_SCHULZ_STEPS
+    newton_schulz_ratio: float = math.inf
 
     def changed(self, **explicit: Any) -> "Form":
         """The form with what was given explicitly; None: as it is. Checked.
@@ -60,7 +64,10 @@ def check(form: Form) -> Form:
     steps = form.newton_schulz_steps
     if not isinstance(steps, int) or isinstance(steps, bool) or not 1 <= steps <= MOST_STEPS:
         raise ValueError(f"newton_schulz_steps must be a whole number from 1 to {MOST_STEPS}, got {steps!r:.80}")
-    return form._replace(momentum_decays=tuple(map(float, decays)))
+    ratio = form.newton_schulz_ratio
+    if not isinstance(ratio, float | int) or isinstance(ratio, bool) or not ratio >= 1:
+        raise ValueError(f"newton_schulz_ratio must be a number of at least 1, got {ratio!r:.80}")
+    return form._replace(momentum_decays=tuple(map(float, decays)), newton_schulz_ratio=float(ratio))
 
 
 def from_card(card: Mapping[str, Any]) -> Form:
@@ -74,9 +81,11 @@ def from_card(card: Mapping[str, Any]) -> Form:
         raise ValueError(f"the form on a card must be a JSON object, got {found!r:.100}")
     for name in found:
         check_known("part of a form", str(name), Form._fields)
-    return check(Form(**found))
+    every = {"newton_schulz_ratio": math.inf} if found.get("newton_schulz_ratio", 1) is None else {}
+    return check(Form(**{**found, **every}))
 
 
 def to_card(form: Form) -> dict[str, Any]:
     """The form as a card records it."""
-    return form._asdict() | {"momentum_decays": list(form.momentum_decays)}
+    ratio = None if math.isinf(form.newton_schulz_ratio) else form.newton_schulz_ratio
+    return form._asdict() | {"momentum_decays": list(form.momentum_decays), "newton_schulz_ratio": ratio}

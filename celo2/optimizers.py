@@ -39,6 +39,7 @@ def celo2(
     size: str | None = None,
     momentum_decays: Sequence[float] | None = None,
     newton_schulz_steps: int | None = None,
+    newton_schulz_ratio: float | None = None,
     matrix_axes: str = "last_two",
     bias_correction: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
@@ -58,8 +59,8 @@ def celo2(
         neither an embedding nor an output head, by name. `routing_table` shows what goes where. (With
         `optax.inject_hyperparams`, which takes callables for schedules, pass `static_args="label_fn"`.)
       b1, b2, eps: of the AdamW branch. Default: (0.9, 0.95, 1e-8) with unit size (published), else (0.9, 0.999, 1e-5).
-      odd, size, momentum_decays, newton_schulz_steps: the form of the rule, see `scale_by_celo2`; default: what the
-        card of the weights records.
+      odd, size, momentum_decays, newton_schulz_steps, newton_schulz_ratio: the form of the rule, see `scale_by_celo2`;
+        default: what the card of the weights records.
       matrix_axes: see `scale_by_celo2`.
       bias_correction: see `scale_by_celo2`; AdamW always corrects.
 
@@ -90,6 +91,7 @@ def celo2(
         odd=odd,
         momentum_decays=momentum_decays,
         newton_schulz_steps=newton_schulz_steps,
+        newton_schulz_ratio=newton_schulz_ratio,
         matrix_axes=matrix_axes,
     )
 

@@ -64,6 +64,7 @@ def scale_by_celo2(
     size: str | None = None,
     momentum_decays: Sequence[float] | None = None,
     newton_schulz_steps: int | None = None,
+    newton_schulz_ratio: float | None = None,
     matrix_axes: str = "last_two",
     still_without_gradient: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
@@ -78,8 +79,9 @@ def scale_by_celo2(
     zero still moves. Send scalars (such as a policy's log standard deviation) to another optimizer, and see
     `still_without_gradient`.
 
-    The arguments odd, size, momentum_decays and newton_schulz_steps are the form that weights are trained in
-    (`form.Form`). None takes what the weights' card records; for a bare tree, or without a card, the published form.
+    The arguments odd, size, momentum_decays, newton_schulz_steps and newton_schulz_ratio are the form that weights are
+    trained in (`form.Form`). None takes what the weights' card records; for a bare tree, or without a card, the
+    published form.
 
     Args:
       theta: weights of the rule: the name of packaged ones, the path of a file, `Weights`, or a tree as `load_theta`
@@ -97,6 +99,8 @@ def scale_by_celo2(
         output, which is read by nothing else.
       momentum_decays: three decays. Published: (0.9, 0.99, 0.999).
       newton_schulz_steps: iterations of the orthogonalisation. Published: 5.
+      newton_schulz_ratio: matrices whose longer side is more than this many times the shorter one are not
+        orthogonalised. Published: infinite.
       matrix_axes: what counts as a matrix above rank 2. "last_two": the last two axes, as published; a convolution
         kernel [height, width, in, out] is one matrix per tap. "fan_in_fan_out": all axes but the last against the
         last, one matrix [height * width * in, out].
@@ -125,7 +129,11 @@ def scale_by_celo2(
     theta = weights_as_given.theta
     checks.check_theta(theta, "celo2")
     form = weights_as_given.form.changed(
-        odd=odd, size=size, momentum_decays=momentum_decays, newton_schulz_steps=newton_schulz_steps
+        odd=odd,
+        size=size,
+        momentum_decays=momentum_decays,
+        newton_schulz_steps=newton_schulz_steps,
+        newton_schulz_ratio=newton_schulz_ratio,
     )
     check_known("matrix_axes", matrix_axes, MATRIX_AXES)
     shape_of = MATRIX_AXES[matrix_axes]
@@ -160,7 +168,7 @@ def scale_by_celo2(
             if bias_correction:
                 seen = accumulators.bias_corrected(acc, count, form.momentum_decays, RMS_DECAY, FACTORED_DECAYS)
             value = _direction(weights, g, p, acc, seen, form.odd)
-            if orthogonalize and value.ndim >= 2:
+            if orthogonalize and value.ndim >= 2 and _ratio(value) <= form.newton_schulz_ratio:
                 value = newton_schulz(value, form.newton_schulz_steps)
             value = _unit_rms(value, acc if still_without_gradient else None)
             if form.size != "unit":
@@ -171,6 +179,11 @@ def scale_by_celo2(
         return steps, state(count, statistics)
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+
+
+def _ratio(x: jax.Array) -> float:
+    shorter, longer = sorted(x.shape[-2:])
+    return longer / shorter
 
 
 def _direction(

@@ -57,6 +57,8 @@ class MetaTrainConfig:
     """The three momenta that the rule reads."""
     newton_schulz_steps: int | None = None
     """Iterations of the orthogonalisation (celo2 only, 2 by default); published: 5."""
+    newton_schulz_ratio: float | None = None
+    """Matrices of more than this ratio of sides are not orthogonalised (celo2 only); default and published: all are."""
     hidden: int = 32
     """Hidden units of the inner networks."""
     batch_size: int = 64
@@ -105,8 +107,13 @@ class MetaTrainConfig:
         steps = self.newton_schulz_steps
         if steps is None:
             steps = NEWTON_SCHULZ_STEPS if self.rule == "celo2" else PUBLISHED.newton_schulz_steps
+        ratio = PUBLISHED.newton_schulz_ratio if self.newton_schulz_ratio is None else self.newton_schulz_ratio
         return PUBLISHED._replace(
-            odd=self.odd, size=size, momentum_decays=self.momentum_decays, newton_schulz_steps=steps
+            odd=self.odd,
+            size=size,
+            momentum_decays=self.momentum_decays,
+            newton_schulz_steps=steps,
+            newton_schulz_ratio=ratio,
         )
 
     @property
@@ -134,8 +141,9 @@ class MetaTrainConfig:
         check_form(self.form)
         if self.rule not in SIZED and self.form.size != "unit":
             raise ValueError(f"size is for {' and '.join(SIZED)}; {self.rule} has one of its own, got {self.size!r}")
-        if self.rule != "celo2" and self.newton_schulz_steps is not None:
-            raise ValueError(f"newton_schulz_steps is for celo2; {self.rule} is not orthogonalised")
+        for name in ("newton_schulz_steps", "newton_schulz_ratio"):
+            if self.rule != "celo2" and getattr(self, name) is not None:
+                raise ValueError(f"{name} is for celo2; {self.rule} is not orthogonalised")
         if self.rule == "celo_adam" and self.form != PUBLISHED._replace(odd=True):
             raise ValueError(f"celo_adam has Adam's update, which is odd and has no other form, got {self.form}")
         if not self.families:

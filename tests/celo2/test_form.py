@@ -1,6 +1,7 @@
 """The form of a rule: odd, sized, and recorded with the weights."""
 
 import json
+import math
 
 import jax
 import jax.numpy as jnp
@@ -154,6 +155,28 @@ def test_other_momenta_and_fewer_newton_schulz_steps_change_the_step():
     np.testing.assert_array_equal(same[-1]["kernel"], plain)
 
 
+def test_long_matrices_are_not_orthogonalised_beyond_the_ratio():
+    """Square ones come out as with Newton-Schulz, long ones as without, convolutions by what
+    counts as their matrix."""
+    rng = np.random.default_rng(0)
+    shapes = {"square": (8, 8), "long": (40, 8), "wide": (8, 40), "taps": (3, 3, 8, 8)}
+    params = {name: jnp.asarray(rng.normal(size=shape), jnp.float32) for name, shape in shapes.items()}
+
+    def step(**changes):
+        tx = celo2.scale_by_celo2(THETA, **changes)
+        return jax.jit(tx.update)(params, tx.init(params), params)[0]
+
+    every, none = step(), step(orthogonalize=False)
+    some = step(newton_schulz_ratio=4.0)
+    for name, expected in {"square": every, "long": none, "wide": none, "taps": every}.items():
+        np.testing.assert_array_equal(some[name], expected[name])
+        assert rms(every[name] - none[name]) > 0.1
+    whole = {"matrix_axes": "fan_in_fan_out"}
+    found = step(newton_schulz_ratio=4.0, **whole)["taps"]
+    np.testing.assert_array_equal(found, step(orthogonalize=False, **whole)["taps"])
+    np.testing.assert_array_equal(step(newton_schulz_ratio=5.0)["long"], every["long"])
+
+
 def save(folder, card=None):
     path = folder / "mine.theta"
     celo2.save_checkpoint(path, THETA)
@@ -162,7 +185,9 @@ def save(folder, card=None):
     return path
 
 
-MINE = form.Form(odd=True, size="adam", momentum_decays=(0.8, 0.95, 0.99), newton_schulz_steps=2)
+MINE = form.Form(
+    odd=True, size="adam", momentum_decays=(0.8, 0.95, 0.99), newton_schulz_steps=2, newton_schulz_ratio=1.5
+)
 
 
 def test_the_form_travels_with_the_weights(tmp_path):
@@ -178,7 +203,12 @@ def test_the_form_travels_with_the_weights(tmp_path):
     jax.tree.map(np.testing.assert_array_equal, steps(bare)[-1], published)
     # What is said wins.
     mixed = celo2.scale_by_celo2(
-        path, odd=False, size="unit", momentum_decays=(0.9, 0.99, 0.999), newton_schulz_steps=5
+        path,
+        odd=False,
+        size="unit",
+        momentum_decays=(0.9, 0.99, 0.999),
+        newton_schulz_steps=5,
+        newton_schulz_ratio=math.inf,
     )
     jax.tree.map(np.testing.assert_array_equal, steps(mixed)[-1], published)
 
@@ -186,6 +216,7 @@ def test_the_form_travels_with_the_weights(tmp_path):
 def test_weights_without_a_card_or_with_an_old_one_are_in_the_published_form(tmp_path):
     assert celo2.load_weights(save(tmp_path)).form == form.PUBLISHED
     assert celo2.load_weights(save(tmp_path, {"rule": "celo2"})).form == form.PUBLISHED
+    assert celo2.load_weights(save(tmp_path, {"form": form.to_card(form.PUBLISHED)})).form == form.PUBLISHED
     assert celo2.load_weights(THETA).form == form.PUBLISHED
 
 
@@ -208,6 +239,7 @@ def test_celo_and_celo_adam_take_names_and_paths(tmp_path):
         ({"momentum_decays": (0.9, 0.99)}, "momentum_decays must be 3 numbers in"),
         ({"momentum_decays": (0.9, 0.99, 1.0)}, "momentum_decays must be 3 numbers in"),
         ({"newton_schulz_steps": 0}, "newton_schulz_steps must be a whole number from 1 to 50, got 0"),
+        ({"newton_schulz_ratio": 0.5}, "newton_schulz_ratio must be a number of at least 1, got 0.5"),
     ],
 )
 def test_an_impossible_form_is_refused(tmp_path, changes, message):

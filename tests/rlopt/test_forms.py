@@ -35,6 +35,7 @@ def test_what_is_meta_trained_odd_and_sized_trains_agents_so(tmp_path):
     made = trainer.train(META, tmp_path / "meta", checkpoint_every=2, validate_every=0, log_every=2, progress=False)
     card = json.loads(made.theta_path.with_suffix(".json").read_text())
     wanted = {"odd": True, "size": "adam", "momentum_decays": [0.8, 0.95, 0.99], "newton_schulz_steps": 5}
+    wanted |= {"newton_schulz_ratio": None}
     assert card["form"] == wanted
     assert celo2.load_weights(made.theta_path).form == META.form
     config = TrainConfig(optimizer="celo2_base", theta=made.theta_path, seeds=1, hyper=TINY)
