@@ -22,7 +22,7 @@ class Form(NamedTuple):
     """How the output of a rule's MLP becomes a step; the defaults are the published form.
 
     odd: the step for (-gradient, -parameters) is the negative of that for (gradient, parameters).
-    size: what the normalised step of Celo2 is multiplied with, see `scale_by_celo2`; Celo has a size of its own.
+    size: what the step, of Celo2 after normalisation, is multiplied with, see `scale_by_celo2`.
     momentum_decays: the three momenta that the MLP reads.
     newton_schulz_steps: iterations of the orthogonalisation, where there is any.
     newton_schulz_ratio: matrices with a longer side of more than this many times the shorter one are not
@@ -43,6 +43,11 @@ class Form(NamedTuple):
         """
         given = {name: value for name, value in explicit.items() if value is not None}
         return check(self._replace(**given))
+
+    @property
+    def needs_nu(self) -> bool:
+        """Whether the size of steps is computed from Adam's second moment."""
+        return self.size in ("adam", "learned")
 
 
 PUBLISHED = Form()

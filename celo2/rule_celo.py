@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from celo2 import accumulators, checks, features, scheduler, trees, update_mlp
+from celo2 import size as sizes
 from celo2.checkpoint import ThetaLike, load_weights
 from celo2.form import Form
 from celo2.reductions import sums
@@ -39,6 +40,19 @@ class ScaleByCeloState(NamedTuple):
     schedule: scheduler.SchedulerState | None
 
 
+class ScaleByGraftedCeloState(NamedTuple):
+    """`ScaleByCeloState` and, where steps are multiplied with a power of Adam's size, nu: its second moment, S."""
+
+    count: jax.Array  # type: ignore[assignment]
+    m: Any
+    v: Any
+    row: Any
+    col: Any
+    diag: Any
+    nu: Any
+    schedule: scheduler.SchedulerState | None
+
+
 def init_theta(key: jax.Array) -> dict[str, Any]:
     """Random weights of rule and scheduler, in the published tree."""
     mlp_key, scheduler_key, control_key = jax.random.split(key, 3)
@@ -59,6 +73,7 @@ def scale_by_celo(
     num_steps: int | jax.Array,
     use_scheduler: bool = True,
     odd: bool | None = None,
+    size: str | None = None,
     momentum_decays: Sequence[float] | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Celo: a full update, to be added to the parameters as it is; there is no learning rate.
@@ -75,6 +90,9 @@ def scale_by_celo(
       use_scheduler: False gives eta = 1 and needs no loss: phase 1 of Celo's meta-training.
       odd: take half the difference of the updates for (gradient, parameters) and (-gradient, -parameters), which then
         is the negative one for the other sign. Default: what the weights' card records; published: False.
+      size: what every tensor's update is multiplied with besides, so that it shrinks with the noise of the gradient.
+        "unit": 1, as published; "adam", "snr", "learned": see `scale_by_celo2`. Default: what the weights' card
+        records.
       momentum_decays: three decays. Default: what the weights' card records; published: (0.9, 0.99, 0.999).
 
     Returns:
@@ -91,29 +109,37 @@ def scale_by_celo(
     given = load_weights(theta)
     theta = given.theta
     checks.check_theta(theta, "celo")
-    form = given.form.changed(odd=odd, momentum_decays=momentum_decays)
+    form = given.form.changed(odd=odd, size=size, momentum_decays=momentum_decays)
     checks.check_num_steps(num_steps)
+    state_type: Any = ScaleByGraftedCeloState if form.needs_nu else ScaleByCeloState
+    num_fields = len(state_type._fields) - 2  # but count and schedule
+
+    def state(count: jax.Array, statistics: accumulators.Accumulators, schedule: Any) -> Any:
+        return state_type(count, *statistics[:num_fields], schedule)
 
     def init_fn(params: Any) -> ScaleByCeloState:
         checks.check_params(params)
-        statistics = trees.init_statistics(params, len(form.momentum_decays), len(FACTORED_DECAYS))
+        statistics = trees.init_statistics(
+            params, len(form.momentum_decays), len(FACTORED_DECAYS), with_nu=form.needs_nu
+        )
         schedule = scheduler.init(theta) if use_scheduler else None
-        return ScaleByCeloState(jnp.zeros([], jnp.int32), *statistics[:5], schedule)
+        return state(jnp.zeros([], jnp.int32), statistics, schedule)
 
     def update_fn(
-        updates: Any, state: ScaleByCeloState, params: Any = None, **extra_args: Any
+        updates: Any, before: ScaleByCeloState, params: Any = None, **extra_args: Any
     ) -> tuple[Any, ScaleByCeloState]:
         if params is None:
             raise ValueError("scale_by_celo reads the parameters: call update(grads, state, params, value=loss)")
-        eta, schedule = jnp.ones([]), state.schedule
+        eta, schedule = jnp.ones([]), before.schedule
         if schedule is not None:
             loss = checks.loss_argument("scale_by_celo", **extra_args)
-            eta, schedule = scheduler.update(theta, schedule, state.count, loss, num_steps)
+            eta, schedule = scheduler.update(theta, schedule, before.count, loss, num_steps)
         weights = update_mlp.layers(theta)
+        count = optax.safe_increment(before.count)
         steps, statistics = trees.map_tensors(
-            lambda g, p, acc: tensor_step(weights, g, p, acc, eta, form), updates, params, state[1:6]
+            lambda g, p, acc: tensor_step(weights, g, p, acc, eta, form, count), updates, params, before[1:-1]
         )
-        return steps, ScaleByCeloState(optax.safe_increment(state.count), *statistics[:5], schedule)
+        return steps, state(count, statistics, schedule)
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
 
@@ -125,9 +151,13 @@ def tensor_step(
     acc: accumulators.Accumulators,
     eta: jax.Array,
     form: Form,
+    count: jax.Array,
 ) -> tuple[jax.Array, accumulators.Accumulators]:
-    """One tensor's update (to be added; float32, g's shape) and its new statistics; g is clipped, both float32."""
-    acc = accumulators.update(acc, g, form.momentum_decays, RMS_DECAY, FACTORED_DECAYS)
+    """One tensor's update (to be added; float32, g's shape) and its new statistics; g is clipped, both float32.
+
+    count: updates so far, this one included.
+    """
+    acc = accumulators.update(acc, g, form.momentum_decays, RMS_DECAY, FACTORED_DECAYS, sizes.B2)
     gradient_factor: features.Factor
     momentum_factor: features.Factor
     if acc.diag is None:
@@ -138,6 +168,8 @@ def tensor_step(
     (total,) = sums([jnp.square(p)], p.ndim)
     scale = jnp.sqrt(total / math.prod(p.shape) + SCALE_EPS)
     factor = -STEP_MULT * eta * scale
+    if form.size != "unit":
+        factor = factor * sizes.rule_size(form, acc, count, FACTORED_DECAYS[-1], weights.b2[2])
     hidden = features.first_layer(weights, inputs, acc.row, acc.col, g.ndim, NORM_EPS, RSQRT_EPS, form.odd)
     if isinstance(hidden, features.FirstLayer):
         plus, minus = update_mlp.odd_parts(weights, hidden.even, hidden.odd, outputs=(0, 1))

@@ -14,7 +14,6 @@ import optax
 from celo2 import accumulators, checks, features, trees, update_mlp
 from celo2 import size as sizes
 from celo2.checkpoint import ThetaLike, load_weights
-from celo2.form import Form
 from celo2.names import check_known
 from celo2.orthogonalize import newton_schulz
 from celo2.reductions import sums
@@ -137,8 +136,7 @@ def scale_by_celo2(
     )
     check_known("matrix_axes", matrix_axes, MATRIX_AXES)
     shape_of = MATRIX_AXES[matrix_axes]
-    grafted = form.size in ("adam", "learned")
-    state_type = ScaleByGraftedCelo2State if grafted else ScaleByCelo2State
+    state_type = ScaleByGraftedCelo2State if form.needs_nu else ScaleByCelo2State
 
     def state(count: jax.Array, statistics: accumulators.Accumulators) -> Any:
         return state_type(count, *statistics[: len(state_type._fields) - 1])
@@ -146,7 +144,7 @@ def scale_by_celo2(
     def init_fn(params: Any) -> ScaleByCelo2State:
         checks.check_params(params)
         statistics = trees.init_statistics(
-            params, len(form.momentum_decays), len(FACTORED_DECAYS), shape_of, with_nu=grafted
+            params, len(form.momentum_decays), len(FACTORED_DECAYS), shape_of, with_nu=form.needs_nu
         )
         return state(jnp.zeros([], jnp.int32), statistics)
 
@@ -172,7 +170,7 @@ def scale_by_celo2(
                 value = newton_schulz(value, form.newton_schulz_steps)
             value = _unit_rms(value, acc if still_without_gradient else None)
             if form.size != "unit":
-                value = value * _size(form, weights, acc, count)
+                value = value * sizes.rule_size(form, acc, count, FACTORED_DECAYS[-1], weights.b2[2])
             return value, acc
 
         steps, statistics = trees.map_tensors(step, updates, params, state_before[1:], shape_of)
@@ -208,20 +206,6 @@ def _direction(
     else:
         (direction,) = update_mlp.remaining_layers(weights, hidden, outputs=(0,))
     return direction.reshape(g.shape)
-
-
-def _size(form: Form, weights: update_mlp.LayerWeights, acc: accumulators.Accumulators, count: jax.Array) -> jax.Array:
-    """The size of a tensor's step, float32 scalar."""
-    index = form.momentum_decays.index(sizes.B1) if sizes.B1 in form.momentum_decays else 0
-    momentum, decay = acc.m[index], form.momentum_decays[index]
-    if acc.nu is None:
-        squares: Any = acc.row if acc.diag is None else acc.diag
-        return sizes.snr_size(momentum, jnp.mean(squares[-1]), count, decay, FACTORED_DECAYS[-1])
-    adam = sizes.adam_size(momentum, acc.nu, count, decay, sizes.B2, sizes.EPS)
-    if form.size == "adam":
-        return adam
-    exponent = 2 * jax.nn.sigmoid(10 * weights.b2[2])
-    return jnp.where(adam > 0, jnp.maximum(adam, 1e-30) ** exponent, 0.0)
 
 
 def _unit_rms(step: jax.Array, unless_still: accumulators.Accumulators | None) -> jax.Array:

@@ -15,7 +15,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from celo2 import checks, trees
+from celo2 import accumulators, checks, trees
+from celo2.form import Form
 from celo2.names import check_known
 from celo2.reductions import sums
 
@@ -37,7 +38,7 @@ class GraftState(NamedTuple):
     direction: Any
 
 
-def adam_size(mu: jax.Array, nu: jax.Array, count: jax.Array, b1: float, b2: float, eps: float) -> jax.Array:
+def adam_size(mu: jax.Array, nu: Any, count: jax.Array, b1: float, b2: float, eps: float) -> jax.Array:
     """Root mean square of Adam's step for one tensor, for a learning rate of 1; float32 scalar.
 
     Args:
@@ -68,6 +69,32 @@ def snr_size(mu: jax.Array, mean_square: jax.Array, count: jax.Array, b1: float,
     noise = (1 - b1) / (1 + b1) * (1 + left) / (1 - left)
     share = (ratio - noise) / jnp.where(count > 1, 1 - noise, 1.0)
     return jnp.where(count > 1, jnp.sqrt(jnp.clip(share, 0.0, 1.0)), 0.0)
+
+
+def rule_size(
+    form: Form, acc: accumulators.Accumulators, count: jax.Array, factored_decay: float, exponent_bias: jax.Array
+) -> jax.Array:
+    """What a learned rule's step for one tensor is multiplied with, where its form has another size than "unit".
+
+    Args:
+      form: of the rule; its momentum with decay 0.9, or else its first one, is the first moment.
+      acc: the tensor's statistics, this gradient included; nu is there unless the size is "snr".
+      count: updates so far, this one included. factored_decay: of the last factored statistic.
+      exponent_bias: scalar; size "learned" is Adam's to the power 2 sigmoid(10 exponent_bias).
+
+    Returns:
+      A float32 scalar of at least 0.
+    """
+    index = form.momentum_decays.index(B1) if B1 in form.momentum_decays else 0
+    momentum, decay = acc.m[index], form.momentum_decays[index]
+    if form.size == "snr":
+        squares: Any = acc.row if acc.diag is None else acc.diag
+        return snr_size(momentum, jnp.mean(squares[-1]), count, decay, factored_decay)
+    adam = adam_size(momentum, acc.nu, count, decay, B2, EPS)
+    if form.size == "adam":
+        return adam
+    exponent = 2 * jax.nn.sigmoid(10 * exponent_bias)
+    return jnp.where(adam > 0, jnp.maximum(adam, 1e-30) ** exponent, 0.0)
 
 
 def graft(

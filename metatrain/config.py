@@ -10,7 +10,6 @@ import tyro
 if TYPE_CHECKING:
     from celo2.form import Form
 
-SIZED = ("celo2", "celo2_base")
 NEWTON_SCHULZ_STEPS = 2
 # Rules that train a part of theta only and take the rest from an earlier run.
 NEEDS_INIT_THETA = ("celo",)
@@ -51,8 +50,8 @@ class MetaTrainConfig:
     """Train the rule in the odd form: the step for the negative gradient and parameters is the negative step;
     published: --no-odd."""
     size: Literal["unit", "adam", "snr", "learned"] | None = None
-    """Size of the steps of celo2 and celo2_base (theirs by default: adam), see `celo2.scale_by_celo2`; published: unit.
-    With any other, biases take Adam (0.9, 0.999, eps 1e-5) at the rule's own rate, as in RL."""
+    """What steps are multiplied with (by default: adam), see `celo2.scale_by_celo2`; published: unit. With any other,
+    the biases of celo2 and celo2_base take Adam (0.9, 0.999, eps 1e-5) at the rule's own rate, as in RL."""
     momentum_decays: tuple[float, float, float] = (0.9, 0.99, 0.999)
     """The three momenta that the rule reads."""
     newton_schulz_steps: int | None = None
@@ -103,7 +102,7 @@ class MetaTrainConfig:
         """The form that the weights are trained in, and that their card records."""
         from celo2.form import PUBLISHED
 
-        size: str = self.size or ("adam" if self.rule in SIZED else PUBLISHED.size)
+        size: str = self.size or (PUBLISHED.size if self.rule == "celo_adam" else "adam")
         steps = self.newton_schulz_steps
         if steps is None:
             steps = NEWTON_SCHULZ_STEPS if self.rule == "celo2" else PUBLISHED.newton_schulz_steps
@@ -139,8 +138,6 @@ class MetaTrainConfig:
         from celo2.form import check as check_form
 
         check_form(self.form)
-        if self.rule not in SIZED and self.form.size != "unit":
-            raise ValueError(f"size is for {' and '.join(SIZED)}; {self.rule} has one of its own, got {self.size!r}")
         for name in ("newton_schulz_steps", "newton_schulz_ratio"):
             if self.rule != "celo2" and getattr(self, name) is not None:
                 raise ValueError(f"{name} is for celo2; {self.rule} is not orthogonalised")

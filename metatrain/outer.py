@@ -12,7 +12,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 import celo2
 from celo2 import checks
 from metatrain import particles
-from metatrain.config import MetaTrainConfig
+from metatrain.config import NEEDS_INIT_THETA, MetaTrainConfig
 
 AXIS = "particles"
 # Reported in place of a mean loss that is not finite.
@@ -123,7 +123,7 @@ def build(config: MetaTrainConfig, devices: list[Any] | None = None) -> Program:
         for group in population.inputs
     )
     theta_key, particles_key, step_key, data_key = jax.random.split(jax.random.key(config.seed), 4)
-    start = None if config.init_theta is None else celo2.load_checkpoint(config.init_theta)
+    start = None if config.init_theta is None else celo2.load_weights(config.init_theta)
 
     def with_particles(iteration: jax.Array, trained: Any, frozen: Any, average: Any, opt_state: Any) -> OuterState:
         fresh = population.init(jax.random.fold_in(particles_key, iteration), trained, frozen)
@@ -185,11 +185,20 @@ def build(config: MetaTrainConfig, devices: list[Any] | None = None) -> Program:
     )
 
 
-def _like(start: Any, theta: Any, config: MetaTrainConfig) -> Any:
-    """The theta of a file, if it fits the rule."""
+def _like(start: celo2.Weights, theta: Any, config: MetaTrainConfig) -> Any:
+    """The theta of a file, if it fits the rule and, where a part of it stays, the form."""
     shapes, expected = (
-        {path: np.shape(x) for path, x in checks.flatten_paths(tree).items()} for tree in (start, theta)
+        {path: np.shape(x) for path, x in checks.flatten_paths(tree).items()} for tree in (start.theta, theta)
     )
     if shapes != expected:
-        raise ValueError(f"{config.init_theta} holds {checks.rule_of(start)} weights, which do not fit {config.rule}")
-    return jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), start)
+        raise ValueError(
+            f"{config.init_theta} holds {checks.rule_of(start.theta)} weights, which do not fit {config.rule}"
+        )
+    if config.rule in NEEDS_INIT_THETA and start.form != config.form:
+        odd, size, decays = start.form[:3]
+        raise ValueError(
+            f"the update rule of {config.init_theta}, which stays as it is, was trained with odd {odd}, size {size}, "
+            f"momentum decays {decays}; its schedule is trained for the same: {'--odd' if odd else '--no-odd'} "
+            f"--size {size} --momentum-decays {' '.join(map(str, decays))}"
+        )
+    return jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), start.theta)

@@ -132,6 +132,7 @@ def _celo_rule(form: Form, use_scheduler: bool) -> Rule:
             num_steps=num_steps,
             use_scheduler=use_scheduler,
             odd=form.odd,
+            size=form.size,
             momentum_decays=form.momentum_decays,
         )
 

@@ -53,6 +53,10 @@ ODD_RULES = {
     "celo2_RL": lambda: celo2.celo2(1e-3, THETA, odd=True, size="adam", **celo2.RL),
     "celo_phase1": lambda: celo2.scale_by_celo(CELO_THETA, num_steps=10, use_scheduler=False, odd=True),
     "celo": lambda: celo2.scale_by_celo(CELO_THETA, num_steps=10, odd=True),
+    **{
+        f"celo_sized_{size}": lambda size=size: celo2.scale_by_celo(CELO_THETA, num_steps=10, odd=True, size=size)
+        for size in ("adam", "snr", "learned")
+    },
     "celo_adam": lambda: celo2.celo_adam(10, scheduler.init_theta(jax.random.key(0))),
     "graft": lambda: celo2.graft(optax.scale_by_lion()),
 }
@@ -70,6 +74,17 @@ def test_the_published_form_is_not_odd(name):
     tx = celo2.scale_by_celo2(THETA) if name == "celo2" else celo2.scale_by_celo(CELO_THETA, num_steps=10)
     plus, minus = steps(tx)[-1]["kernel"], steps(tx, -1.0)[-1]["kernel"]
     assert rms(plus + minus) > 0.05 * rms(plus)
+
+
+def test_the_size_of_celo_is_a_factor_of_its_published_step():
+    """That of the same gradients under `graft`, which computes it from moments of its own."""
+    for size in ("adam", "snr"):
+        sized = steps(celo2.scale_by_celo(CELO_THETA, num_steps=10, odd=True, size=size))
+        plain = steps(celo2.scale_by_celo(CELO_THETA, num_steps=10, odd=True))
+        factor = steps(celo2.graft(optax.scale_by_sign(), size))
+        for a, b, f in zip(sized, plain, factor, strict=True):
+            for name in SHAPES:
+                np.testing.assert_allclose(a[name], rms(f[name]) * b[name], rtol=1e-4, atol=1e-9, err_msg=name)
 
 
 def test_the_odd_form_is_half_the_difference_of_the_two_directions():

@@ -290,7 +290,8 @@ def test_frozen_parts_of_theta_stay_and_come_from_the_file(tmp_path):
     start = rules.get("celo").init_theta(jax.random.key(7))
     celo2.save_checkpoint(tmp_path / "start.theta", start)
     for rule, kept in (("celo_phase1", ("lstm_init_state", "rnn_params")), ("celo", ("ff_mod_stack",))):
-        config = dataclasses.replace(SMALL, rule=rule, iterations=2, init_theta=tmp_path / "start.theta")
+        form = {"odd": False, "size": "unit"}  # that of weights without a card
+        config = dataclasses.replace(SMALL, rule=rule, iterations=2, init_theta=tmp_path / "start.theta", **form)
         result = run(config, tmp_path / rule, validate_every=0)
         theta = result.theta
         origin = json.loads(result.theta_path.with_suffix(".json").read_text())["init_theta"]
@@ -299,6 +300,15 @@ def test_frozen_parts_of_theta_stay_and_come_from_the_file(tmp_path):
         for name in theta:
             changed = [np.any(a != b) for a, b in zip(*map(jax.tree.leaves, (theta[name], start[name])), strict=True)]
             assert not any(changed) if name in kept else any(changed), name
+
+
+def test_a_schedule_is_trained_for_the_form_of_its_update_rule(tmp_path):
+    celo2.save_checkpoint(tmp_path / "start.theta", rules.get("celo").init_theta(jax.random.key(7)))
+    config = dataclasses.replace(SMALL, rule="celo", init_theta=tmp_path / "start.theta")
+    with pytest.raises(
+        ValueError, match=r"was trained with odd False, size unit, .*: --no-odd --size unit --momentum-d"
+    ):
+        outer.build(config).init()
 
 
 def test_weights_of_another_rule_are_refused_as_a_start(tmp_path):

@@ -82,7 +82,7 @@ def test_impossible_options_are_refused(options, message):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"rule": "celo_phase1", "size": "adam"}, "size is for celo2 and celo2_base; celo_phase1 has one of its own"),
+        ({"rule": "celo_adam", "size": "adam"}, "celo_adam has Adam's update, which is odd"),
         ({"newton_schulz_steps": 2}, "newton_schulz_steps is for celo2; celo2_base is not orthogonalised"),
         ({"rule": "celo_adam", "odd": False}, "celo_adam has Adam's update, which is odd"),
         ({"momentum_decays": (0.9, 0.99, 1.5)}, "momentum_decays must be 3 numbers"),
