@@ -1,0 +1,95 @@
+"""How the arms of a screening compare: per environment, and over all of them, as a ratio to a reference arm.
+
+    python benchmarks/arm_ratios.py docs/results/odd/runs --against adam muon_routed
+
+reads finished runs FOLDER/ENVIRONMENT/ARM as `rlopt train --out` leaves them. Per environment it prints the
+interquartile mean of the final returns. The ratios are of scores: returns from which the mean return of a random policy
+is taken, over that of the reference arm's interquartile mean. "all" is the interquartile mean of the scores of all runs
+in all environments over that of the reference; its interval comes from resampling the seeds of both arms within each
+environment (2,000 times). Arms that are not there for every environment have no "all".
+
+A lost seed is one that stopped or whose final return is nearer to the random policy's than to the interquartile mean of
+the first reference.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from rlopt import protocol, random_policy, results, statistics
+
+Cells = dict[str, dict[str, results.Run]]  # environment -> arm
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--against", nargs="+", default=["adam"])
+    args = parser.parse_args()
+    cells, zeros = read(args.folder)
+    environments = [name for name in cells if args.against[0] in cells[name]]
+    arms = sorted({arm for found in cells.values() for arm in found})
+    print(f"final return, interquartile mean (seeds)\n{'':32}", *(f"{name:>22}" for name in environments))
+    for arm in arms:
+        found = [cells[name].get(arm) for name in environments]
+        texts = ["" if x is None else f"{iqm(x):.2f} ({len(x.final)})" for x in found]
+        print(f"{arm:32}", *(f"{text:>22}" for text in texts))
+    for reference in args.against:
+        print(f"\nratio to {reference}\n{'':32}", *(f"{name:>22}" for name in [*environments, "all"]))
+        for arm in arms:
+            print(f"{arm:32}", *(f"{text:>22}" for text in ratios(cells, zeros, environments, arm, reference)))
+    print(f"\nlost seeds, by {args.against[0]}")
+    for arm in arms:
+        lost = [lost_seeds(cells[n][arm], cells[n][args.against[0]], zeros[n]) for n in environments if arm in cells[n]]
+        print(f"{arm:32} {sum(lost)}")
+
+
+def read(folder: Path) -> tuple[Cells, dict[str, float]]:
+    """Every finished run, and the random policy's mean return per environment."""
+    cells: Cells = {}
+    zeros: dict[str, float] = {}
+    for run in results.find_runs([folder]):
+        name, arm = run.folder.parts[-2:]
+        cells.setdefault(name, {})[arm] = run
+        if name not in zeros:
+            zeros[name] = float(np.mean(random_policy.play(results.read_config(run.folder))))
+    return cells, zeros
+
+
+def iqm(run: results.Run) -> float:
+    return float(statistics.iqm(protocol.finals(run)))
+
+
+def ratios(cells: Cells, zeros: dict[str, float], environments: list[str], arm: str, reference: str) -> list[str]:
+    """The ratio in every environment and over all, as text; empty where a run is missing."""
+    texts: list[str] = []
+    pairs: list[tuple[np.ndarray, np.ndarray]] = []
+    for name in environments:
+        found = cells[name]
+        if arm not in found or reference not in found:
+            texts.append("")
+            continue
+        scale = protocol.Scale(zeros[name], iqm(found[reference]))
+        pairs.append((scale(protocol.finals(found[arm])), scale(protocol.finals(found[reference]))))
+        texts.append(ratio(pairs[-1:]))
+    complete = len(pairs) == len(environments) and len({scores.shape for scores, _ in pairs}) == 1
+    return [*texts, ratio(pairs) if complete else ""]
+
+
+def ratio(pairs: list[tuple[np.ndarray, np.ndarray]]) -> str:
+    """Interquartile mean of the first scores over that of the second, both [S] per environment, with its interval."""
+    interval = statistics.stratified_bootstrap(
+        [np.stack(side, axis=1) for side in zip(*pairs, strict=True)],
+        lambda a, b: statistics.aggregate_iqm(a) / statistics.aggregate_iqm(b),
+    )
+    return f"{interval.estimate:.3f} [{interval.low:.2f}, {interval.high:.2f}]"
+
+
+def lost_seeds(run: results.Run, reference: results.Run, zero: float) -> int:
+    """Seeds that stopped, or ended nearer to the random policy than to the reference."""
+    return int(np.sum((run.stopped >= 0) | (protocol.finals(run) < (zero + iqm(reference)) / 2)))
+
+
+if __name__ == "__main__":
+    main()
