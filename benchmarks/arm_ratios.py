@@ -5,8 +5,9 @@
 reads finished runs FOLDER/ENVIRONMENT/ARM as `rlopt train --out` leaves them. Per environment it prints the
 interquartile mean of the final returns. The ratios are of scores: returns from which the mean return of a random policy
 is taken, over that of the reference arm's interquartile mean. "all" is the interquartile mean of the scores of all runs
-in all environments (those that the first reference was run in) over that of the reference; its interval comes from resampling the seeds of both arms within each
-environment (2,000 times). Arms that are not there for every environment have no "all".
+in all environments (those that the first reference was run in) over that of the reference; its interval comes from
+resampling the seeds of both arms within each environment (2,000 times). Arms that are not there for every environment
+have no "all".
 
 A lost seed is one that stopped or whose final return is nearer to the random policy's than to the interquartile mean of
 the first reference.
