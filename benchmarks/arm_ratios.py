@@ -28,8 +28,12 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--against", nargs="+", default=["adam"])
     args = parser.parse_args()
-    cells, zeros = read(args.folder)
+    cells: Cells = {}
+    for run in results.find_runs([args.folder]):
+        name, arm = run.folder.parts[-2:]
+        cells.setdefault(name, {})[arm] = run
     environments = [name for name in cells if args.against[0] in cells[name]]
+    zeros = {name: random_return(cells[name][args.against[0]]) for name in environments}
     arms = sorted({arm for found in cells.values() for arm in found})
     print(f"final return, interquartile mean (seeds)\n{'':32}", *(f"{name:>22}" for name in environments))
     for arm in arms:
@@ -46,16 +50,9 @@ def main() -> None:
         print(f"{arm:32} {sum(lost)}")
 
 
-def read(folder: Path) -> tuple[Cells, dict[str, float]]:
-    """Every finished run, and the random policy's mean return per environment."""
-    cells: Cells = {}
-    zeros: dict[str, float] = {}
-    for run in results.find_runs([folder]):
-        name, arm = run.folder.parts[-2:]
-        cells.setdefault(name, {})[arm] = run
-        if name not in zeros:
-            zeros[name] = float(np.mean(random_policy.play(results.read_config(run.folder))))
-    return cells, zeros
+def random_return(run: results.Run) -> float:
+    """Mean return of a random policy in a run's environment."""
+    return float(np.mean(random_policy.play(results.read_config(run.folder))))
 
 
 def iqm(run: results.Run) -> float:

@@ -10,7 +10,7 @@ from celo2.checkpoint import Weights, load_checkpoint, load_theta, load_weights,
 from celo2.form import Form
 from celo2.labels import Routing, hidden_matrix_labels, labels_by_pattern, matrix_labels, routing_table
 from celo2.optimizers import RL, celo, celo2, celo2_base, celo_adam
-from celo2.rule_celo import ScaleByCeloState, scale_by_celo
+from celo2.rule_celo import ScaleByCeloState, ScaleByGraftedCeloState, scale_by_celo
 from celo2.rule_celo2 import ScaleByCelo2State, ScaleByGraftedCelo2State, scale_by_celo2
 from celo2.rule_celo_adam import ScaleByCeloAdamState, scale_by_celo_adam
 from celo2.size import GraftState, graft
@@ -24,6 +24,7 @@ __all__ = [
     "ScaleByCeloAdamState",
     "ScaleByCeloState",
     "ScaleByGraftedCelo2State",
+    "ScaleByGraftedCeloState",
     "Weights",
     "celo",
     "celo2",

@@ -86,8 +86,8 @@ def from_card(card: Mapping[str, Any]) -> Form:
         raise ValueError(f"the form on a card must be a JSON object, got {found!r:.100}")
     for name in found:
         check_known("part of a form", str(name), Form._fields)
-    every = {"newton_schulz_ratio": math.inf} if found.get("newton_schulz_ratio", 1) is None else {}
-    return check(Form(**{**found, **every}))
+    ratio = found.get("newton_schulz_ratio")
+    return check(Form(**{**found, "newton_schulz_ratio": math.inf if ratio is None else ratio}))
 
 
 def to_card(form: Form) -> dict[str, Any]:

@@ -99,20 +99,18 @@ class MetaTrainConfig:
 
     @property
     def form(self) -> "Form":
-        """The form that the weights are trained in, and that their card records."""
+        """The form that the weights are trained in, and that their card records; ValueError for an impossible one."""
         from celo2.form import PUBLISHED
 
-        size: str = self.size or (PUBLISHED.size if self.rule == "celo_adam" else "adam")
-        steps = self.newton_schulz_steps
-        if steps is None:
-            steps = NEWTON_SCHULZ_STEPS if self.rule == "celo2" else PUBLISHED.newton_schulz_steps
-        ratio = PUBLISHED.newton_schulz_ratio if self.newton_schulz_ratio is None else self.newton_schulz_ratio
-        return PUBLISHED._replace(
+        default = PUBLISHED if self.rule == "celo_adam" else PUBLISHED._replace(size="adam")
+        if self.rule == "celo2":
+            default = default._replace(newton_schulz_steps=NEWTON_SCHULZ_STEPS)
+        return default.changed(
             odd=self.odd,
-            size=size,
+            size=self.size,
             momentum_decays=self.momentum_decays,
-            newton_schulz_steps=steps,
-            newton_schulz_ratio=ratio,
+            newton_schulz_steps=self.newton_schulz_steps,
+            newton_schulz_ratio=self.newton_schulz_ratio,
         )
 
     @property
@@ -135,14 +133,13 @@ class MetaTrainConfig:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         from celo2.form import PUBLISHED
-        from celo2.form import check as check_form
 
-        check_form(self.form)
+        form = self.form
         for name in ("newton_schulz_steps", "newton_schulz_ratio"):
             if self.rule != "celo2" and getattr(self, name) is not None:
                 raise ValueError(f"{name} is for celo2; {self.rule} is not orthogonalised")
-        if self.rule == "celo_adam" and self.form != PUBLISHED._replace(odd=True):
-            raise ValueError(f"celo_adam has Adam's update, which is odd and has no other form, got {self.form}")
+        if self.rule == "celo_adam" and form != PUBLISHED._replace(odd=True):
+            raise ValueError(f"celo_adam has Adam's update, which is odd and has no other form, got {form}")
         if not self.families:
             raise ValueError("families must name at least one task family, such as fashion or mnist/deep")
         if self.min_unroll < self.truncation:

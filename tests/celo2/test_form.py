@@ -171,8 +171,7 @@ def test_other_momenta_and_fewer_newton_schulz_steps_change_the_step():
 
 
 def test_long_matrices_are_not_orthogonalised_beyond_the_ratio():
-    """Square ones come out as with Newton-Schulz, long ones as without, convolutions by what
-    counts as their matrix."""
+    """Square ones come out as with Newton-Schulz, long ones as without, convolutions by what counts as their matrix."""
     rng = np.random.default_rng(0)
     shapes = {"square": (8, 8), "long": (40, 8), "wide": (8, 40), "taps": (3, 3, 8, 8)}
     params = {name: jnp.asarray(rng.normal(size=shape), jnp.float32) for name, shape in shapes.items()}
