@@ -106,7 +106,6 @@ def optimizers() -> dict[str, Callable[[], Any]]:
     import optax
 
     import celo2
-    from celo2 import rule_celo, scheduler
     from celo2.labels import ADAM, RULE
     from rlopt.rules import fan_in_by_fan_out
 
@@ -126,8 +125,8 @@ def optimizers() -> dict[str, Callable[[], Any]]:
         "base_rl": lambda: celo2.celo2_base(1e-3, **celo2.RL),
         "base_rl_even": lambda: celo2.celo2_base(1e-3, odd=False, **celo2.RL),
         # The cost does not depend on the weights.
-        "celo": lambda: celo2.celo(100_000, rule_celo.init_theta(jax.random.key(0))),
-        "celo_adam": lambda: celo2.celo_adam(100_000, scheduler.init_theta(jax.random.key(0))),
+        "celo": lambda: celo2.celo(100_000, celo2.init_theta("celo", jax.random.key(0))),
+        "celo_adam": lambda: celo2.celo_adam(100_000, celo2.init_theta("celo_adam", jax.random.key(0))),
     }
 
 

@@ -6,25 +6,38 @@ Example:
 
 """
 
-from celo2.checkpoint import Weights, load_checkpoint, load_theta, load_weights, packaged_weights, save_checkpoint
+from celo2.checkpoint import (
+    ThetaLike,
+    Weights,
+    load_checkpoint,
+    load_theta,
+    load_weights,
+    packaged_weights,
+    save_checkpoint,
+)
 from celo2.form import Form
-from celo2.labels import Routing, hidden_matrix_labels, labels_by_pattern, matrix_labels, routing_table
+from celo2.initial import init_theta
+from celo2.labels import LabelFn, Routing, hidden_matrix_labels, labels_by_pattern, matrix_labels, routing_table
 from celo2.optimizers import RL, celo, celo2, celo2_base, celo_adam
 from celo2.rule_celo import ScaleByCeloState, ScaleByGraftedCeloState, scale_by_celo
 from celo2.rule_celo2 import ScaleByCelo2State, ScaleByGraftedCelo2State, scale_by_celo2
 from celo2.rule_celo_adam import ScaleByCeloAdamState, scale_by_celo_adam
 from celo2.size import GraftState, graft
+from celo2.update_mlp import Theta
 
 __all__ = [
     "RL",
     "Form",
     "GraftState",
+    "LabelFn",
     "Routing",
     "ScaleByCelo2State",
     "ScaleByCeloAdamState",
     "ScaleByCeloState",
     "ScaleByGraftedCelo2State",
     "ScaleByGraftedCeloState",
+    "Theta",
+    "ThetaLike",
     "Weights",
     "celo",
     "celo2",
@@ -32,6 +45,7 @@ __all__ = [
     "celo_adam",
     "graft",
     "hidden_matrix_labels",
+    "init_theta",
     "labels_by_pattern",
     "load_checkpoint",
     "load_theta",

@@ -81,7 +81,7 @@ def init(shape: Sequence[int], num_momenta: int, num_factored: int, with_nu: boo
 def _ema(decays: Sequence[float], old: Any, new: jax.Array) -> jax.Array:
     """`decay * old + (1 - decay) * new` for every decay; old is [n_decays, ...], new is [...]."""
     beta = jnp.asarray(decays, jnp.float32).reshape((-1,) + (1,) * new.ndim)
-    return beta * old + (1 - beta) * new
+    return beta * old + (1 - beta) * new[None]
 
 
 def update(
@@ -136,6 +136,14 @@ def diagonal_factor(acc: Accumulators) -> jax.Array:
     if acc.diag is None:
         raise ValueError(f"the unfactored statistic needs rank < 2, got shape {acc.v.shape}")
     return jax.lax.rsqrt(jnp.maximum(acc.diag + 1e-9, 1e-9))
+
+
+def has_had_gradient(acc: Accumulators, num_axes: int) -> jax.Array:
+    """Whether a gradient other than zero was ever seen in the last `num_axes` axes: bool, shaped like those before."""
+    squares: Any = acc.row if acc.diag is None else acc.diag
+    largest = jnp.max(squares[-1], axis=tuple(range(acc.v.ndim - num_axes, acc.v.ndim)))
+    # Without any gradient it stays below the floor that is added to every square.
+    return largest > SQUARE_FLOOR
 
 
 def bias_corrected(

@@ -37,19 +37,28 @@ class Weights(NamedTuple):
 ThetaLike = Any
 
 
-def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Reads a theta file, published or ours, of celo2, celo or celo-adam.
+def load_theta(source: str | os.PathLike[str]) -> dict[str, Any]:
+    """Weights as a bare tree: those that ship with this package, by name, or those of a file, published or ours.
+
+    A bare tree is taken to be in the published form: give an optimizer the name or path itself, or what `load_weights`
+    returns, and it uses the weights in the form that they were trained in.
+
+    Args:
+      source: a name among `packaged_weights()`, or else the path of a theta file of celo2, celo or celo-adam.
 
     Returns:
       theta: a nested dict of float32 NumPy arrays in the published tree.
 
     Raises:
       FileNotFoundError: if there is no such file.
-      ValueError: if it is not such a file, is cut short or too large, or holds another tree, shape or non-finite
-        numbers.
+      ValueError: for an unknown name; the message lists the known ones, closest first. For a file that is no theta, is
+        cut short or too large, or holds another tree, shape or non-finite numbers.
     """
-    data = read_limited(path, MAX_BYTES)
-    return _parse(data, str(path))
+    return load_weights(source).theta
+
+
+# The published name.
+load_checkpoint = load_theta
 
 
 def _parse(data: bytes, origin: str) -> dict[str, Any]:
@@ -81,22 +90,9 @@ def save_checkpoint(path: str | os.PathLike[str], theta: Any) -> None:
 
 
 def packaged_weights() -> list[str]:
-    """Names that `load_theta` knows."""
+    """Names of the weights that ship with this package."""
     files = resources.files(_WEIGHTS).iterdir()
     return sorted(file.name.removesuffix(_SUFFIX) for file in files if file.name.endswith(_SUFFIX))
-
-
-def load_theta(name: str) -> dict[str, Any]:
-    """The weights that ship with this package, by name ("celo2", "celo2_base"), as a bare tree.
-
-    A bare tree is taken to be in the published form: give an optimizer the name itself, or what `load_weights` returns,
-    and it uses them in the form that they were trained in.
-
-    Raises:
-      ValueError: for an unknown name; the message lists the known ones, closest first.
-    """
-    check_known("packaged weights", name, packaged_weights())
-    return _parse((resources.files(_WEIGHTS) / f"{name}{_SUFFIX}").read_bytes(), name)
 
 
 def load_weights(source: ThetaLike) -> Weights:
@@ -107,8 +103,8 @@ def load_weights(source: ThetaLike) -> Weights:
         form. Or a tree, which is in the published form. Or `Weights`, which stay as they are.
 
     Raises:
-      ValueError: for what is neither a name nor a file nor a theta, or for a card that is damaged or records a form
-        that this version does not know.
+      FileNotFoundError, ValueError: as `load_theta`; ValueError also for a tree that is no theta, and for a card that
+        is damaged or records a form that this version does not know.
     """
     if isinstance(source, Weights):
         return source
@@ -118,18 +114,17 @@ def load_weights(source: ThetaLike) -> Weights:
     name = os.fspath(source)
     card: dict[str, Any] = {}
     if name in packaged_weights():
-        theta = load_theta(name)
+        theta = _parse((resources.files(_WEIGHTS) / f"{name}{_SUFFIX}").read_bytes(), name)
         beside = resources.files(_WEIGHTS) / f"{name}{_CARD}"
         if beside.is_file():
             card = parse_json(beside.read_bytes())
-    elif Path(name).exists():
-        theta = load_checkpoint(name)
+    else:
+        if name == Path(name).stem and not Path(name).exists():  # a name, not a path
+            check_known("packaged weights", name, packaged_weights())
+        theta = _parse(read_limited(name, MAX_BYTES), name)
         path = Path(name).with_suffix(_CARD)
         if path.is_file() and path != Path(name):
             card = read_json(path)
-    else:
-        known = ", ".join(packaged_weights())
-        raise ValueError(f"{name!r} is neither the name of packaged weights ({known}) nor a file")
     try:
         return Weights(theta, from_card(card), card, name)
     except ValueError as error:

@@ -98,9 +98,12 @@ def _few(names: list[str], most: int = 20) -> str:
 def check_params(params: Any) -> None:
     """Refuses an empty tree, and parameters without elements or that are not real floating-point, naming the first.
 
-    A tree from which optax has masked out every tensor (as `optax.partition` may do) passes.
+    What stands for parameters passes: `optax.MaskedNode` (every tensor may be masked out, as by `optax.partition`),
+    and the placeholder that `optax.tree.map_params` gives.
     """
-    if not jax.tree.leaves(params, is_leaf=lambda x: isinstance(x, optax.MaskedNode)):
+    containers = (dict, list, tuple, type(None))
+    stand_ins = jax.tree.leaves(params, is_leaf=lambda x: isinstance(x, optax.MaskedNode) or type(x) not in containers)
+    if not stand_ins:
         raise ValueError(f"there are no parameters to optimise: got {params!r}")
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
         dtype = jnp.result_type(leaf)

@@ -28,8 +28,8 @@ class LossBuffer(NamedTuple):
 
 def init() -> LossBuffer:
     """A buffer that has seen nothing."""
-    zeros = jnp.zeros(NUM_MEANS, jnp.float32)
-    return LossBuffer(zeros, zeros, jnp.full(NUM_MEANS, _UNSEEN, jnp.float32), jnp.zeros([], jnp.int32))
+    means, corrected = (jnp.zeros(NUM_MEANS, jnp.float32) for _ in range(2))  # two arrays, so that both can be donated
+    return LossBuffer(means, corrected, jnp.full(NUM_MEANS, _UNSEEN, jnp.float32), jnp.zeros([], jnp.int32))
 
 
 def decays(num_steps: int | jax.Array) -> jax.Array:
@@ -38,7 +38,8 @@ def decays(num_steps: int | jax.Array) -> jax.Array:
     # here and now: XLA's constant folding rounds otherwise than its compiled code.
     with jax.ensure_compile_time_eval():
         longest = jnp.log10(jnp.asarray(num_steps, jnp.float32))
-        return jnp.exp(-1.0 / 10.0 ** jnp.linspace(jnp.log10(SHORTEST_HALF_LIFE), longest, NUM_MEANS))
+        shortest = jnp.log10(jnp.float32(SHORTEST_HALF_LIFE))
+        return jnp.exp(-1.0 / 10.0 ** jnp.linspace(shortest, longest, NUM_MEANS, dtype=jnp.float32))
 
 
 def update(buffer: LossBuffer, loss: jax.Array, num_steps: int | jax.Array) -> LossBuffer:

@@ -1,10 +1,11 @@
 """Ready-made learned optimizers, in the manner of `optax.adamw`."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from celo2 import checks
@@ -13,9 +14,6 @@ from celo2.labels import ADAM, RULE, LabelFn, Routing, hidden_matrix_labels, mat
 from celo2.rule_celo import scale_by_celo
 from celo2.rule_celo2 import scale_by_celo2
 from celo2.rule_celo_adam import scale_by_celo_adam
-
-ScalarOrSchedule = float | jax.Array | Callable[[Any], Any]
-
 
 # For RL: hidden matrices only, by name (input layers, output heads and tensors below rank 2 take Adam), all at one
 # rate. With weights that were trained in a form whose steps have Adam's size, as the packaged ones, that rate is
@@ -26,11 +24,12 @@ RL: Mapping[str, Any] = MappingProxyType(
 
 
 def celo2(
-    learning_rate: ScalarOrSchedule,
+    learning_rate: optax.ScalarOrSchedule,
     theta: ThetaLike | None = None,
     *,
-    weight_decay: float | jax.Array = 0.0,
-    mult_1d: float | jax.Array | None = None,
+    weight_decay: optax.ScalarOrSchedule = 0.0,
+    weight_decay_mask: Any = None,
+    mult_1d: optax.ScalarOrSchedule | None = None,
     label_fn: LabelFn | None = None,
     b1: float = 0.9,
     b2: float | None = None,
@@ -52,9 +51,11 @@ def celo2(
         steps have a root mean square of 1, so this is the change per parameter and update; with size "adam" it is what
         Adam's learning rate is.
       theta: weights of the rule, see `scale_by_celo2`; default: the packaged "celo2".
-      weight_decay: decoupled decay, multiplied by the learning rate of the branch.
-      mult_1d: learning rate of the AdamW branch relative to `learning_rate`. Default: 20 where the rule's steps have
-        unit size (published), 1 where their size is like Adam's.
+      weight_decay: decoupled decay, multiplied by the learning rate of the branch; a number, traced scalar or schedule.
+      weight_decay_mask: tree of booleans, or a function from parameters to one: what decays; default: everything. See
+        `optax.adamw`.
+      mult_1d: learning rate of the AdamW branch relative to `learning_rate`, or a schedule of it. Default: 20 where the
+        rule's steps have unit size (published), 1 where their size is like Adam's.
       label_fn: maps the parameter tree to a tree of "rule" and "adam", such as a `Routing`; default: rank >= 2 and
         neither an embedding nor an output head, by name. `routing_table` shows what goes where. (With
         `optax.inject_hyperparams`, which takes callables for schedules, pass `static_args="label_fn"`.)
@@ -82,7 +83,7 @@ def celo2(
     return _routed(
         "celo2" if theta is None else theta,
         learning_rate,
-        weight_decay,
+        _Decay(weight_decay, weight_decay_mask),
         _Adam(mult_1d, b1, b2, eps),
         label_fn or matrix_labels,
         size,
@@ -97,11 +98,12 @@ def celo2(
 
 
 def celo2_base(
-    learning_rate: ScalarOrSchedule,
+    learning_rate: optax.ScalarOrSchedule,
     theta: ThetaLike | None = None,
     *,
-    weight_decay: float | jax.Array = 0.0,
-    mult_1d: float | jax.Array | None = None,
+    weight_decay: optax.ScalarOrSchedule = 0.0,
+    weight_decay_mask: Any = None,
+    mult_1d: optax.ScalarOrSchedule | None = None,
     label_fn: LabelFn | None = None,
     b1: float = 0.9,
     b2: float | None = None,
@@ -121,7 +123,7 @@ def celo2_base(
     Args:
       learning_rate: a float, traced scalar or schedule, see `celo2`.
       theta: weights of the rule, see `scale_by_celo2`; default: the packaged "celo2_base".
-      weight_decay: decoupled decay, multiplied by the learning rate.
+      weight_decay, weight_decay_mask: decoupled decay, multiplied by the learning rate, and of what; see `celo2`.
       label_fn: see `celo2`; default: the rule for every tensor, as published; with another size than "unit", for all of
         rank >= 2, as such weights were trained.
       mult_1d, b1, b2, eps: of the AdamW branch, if label_fn sends anything there; see `celo2`.
@@ -138,7 +140,7 @@ def celo2_base(
     return _routed(
         "celo2_base" if theta is None else theta,
         learning_rate,
-        weight_decay,
+        _Decay(weight_decay, weight_decay_mask),
         _Adam(mult_1d, b1, b2, eps),
         label_fn,
         size,
@@ -150,15 +152,27 @@ def celo2_base(
     )
 
 
-def celo(num_steps: int | jax.Array, theta: ThetaLike | None = None) -> optax.GradientTransformationExtraArgs:
+def celo(
+    num_steps: int | jax.Array,
+    theta: ThetaLike | None = None,
+    *,
+    use_scheduler: bool = True,
+    odd: bool | None = None,
+    size: str | None = None,
+    momentum_decays: Sequence[float] | None = None,
+    still_without_gradient: bool = True,
+) -> optax.GradientTransformationExtraArgs:
     """Celo: learned rule and learned schedule; no learning rate. `update` needs the training loss as `value=`.
 
     Args:
       num_steps: number of updates of the whole training, at least 1.
       theta: weights, see `scale_by_celo`; default: the packaged "celo". The published file is read as any other.
+      use_scheduler, odd, size, momentum_decays: see `scale_by_celo`.
+      still_without_gradient: leave a tensor where it is until it has had a gradient other than zero; published: False.
 
     Returns:
-      `scale_by_celo(theta, num_steps=num_steps)`: its updates are added to the parameters.
+      An `optax.GradientTransformationExtraArgs` whose updates, those of `scale_by_celo` with the other sign, are added
+      to the parameters. Its state is a `ScaleByCeloState`.
 
     Raises:
       ValueError: what `scale_by_celo` refuses.
@@ -170,7 +184,16 @@ def celo(num_steps: int | jax.Array, theta: ThetaLike | None = None) -> optax.Gr
 
     Reference: Moudgil et al., "Celo: Training Versatile Learned Optimizers on a Compute Diet", arXiv 2501.12670.
     """
-    return scale_by_celo("celo" if theta is None else theta, num_steps=num_steps)
+    direction = scale_by_celo(
+        num_steps,
+        theta,
+        use_scheduler=use_scheduler,
+        odd=odd,
+        size=size,
+        momentum_decays=momentum_decays,
+        still_without_gradient=still_without_gradient,
+    )
+    return _descent(direction)
 
 
 def celo_adam(num_steps: int | jax.Array, theta: ThetaLike | None = None) -> optax.GradientTransformationExtraArgs:
@@ -181,20 +204,38 @@ def celo_adam(num_steps: int | jax.Array, theta: ThetaLike | None = None) -> opt
       theta: weights, a name, path or tree; default: the packaged "celo_adam". The published file is read as any other.
 
     Returns:
-      `scale_by_celo_adam(theta, num_steps=num_steps)`: its updates are added to the parameters.
+      An `optax.GradientTransformationExtraArgs` whose updates, those of `scale_by_celo_adam` with the other sign, are
+      added to the parameters. Its state is a `ScaleByCeloAdamState`.
 
     Raises:
       ValueError: what `scale_by_celo_adam` refuses.
 
     Reference: as `celo`.
     """
-    return scale_by_celo_adam("celo_adam" if theta is None else theta, num_steps=num_steps)
+    return _descent(scale_by_celo_adam(num_steps, theta))
+
+
+def _descent(direction: optax.GradientTransformationExtraArgs) -> optax.GradientTransformationExtraArgs:
+    """The direction with the other sign; unlike a chain with `optax.scale(-1)`, with the state that it has alone."""
+
+    def update_fn(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> tuple[Any, Any]:
+        steps, state = direction.update(updates, state, params, **extra_args)
+        return jax.tree.map(jnp.negative, steps), state
+
+    return optax.GradientTransformationExtraArgs(direction.init, update_fn)
+
+
+class _Decay(NamedTuple):
+    """Decoupled weight decay, and the mask of what decays."""
+
+    weight_decay: optax.ScalarOrSchedule
+    mask: Any
 
 
 class _Adam(NamedTuple):
     """Settings of the AdamW branch, as `celo2` takes them; None: what goes with the size of the rule's steps."""
 
-    mult_1d: float | jax.Array | None
+    mult_1d: optax.ScalarOrSchedule | None
     b1: float
     b2: float | None
     eps: float | None
@@ -202,8 +243,8 @@ class _Adam(NamedTuple):
 
 def _routed(
     theta: ThetaLike,
-    learning_rate: ScalarOrSchedule,
-    weight_decay: float | jax.Array,
+    learning_rate: optax.ScalarOrSchedule,
+    decay: _Decay,
     adam: _Adam,
     label_fn: LabelFn | None,
     size: str | None,
@@ -218,25 +259,25 @@ def _routed(
     mult_1d = (20.0 if unit else 1.0) if adam.mult_1d is None else adam.mult_1d
     b2 = (0.95 if unit else 0.999) if adam.b2 is None else adam.b2
     eps = (1e-8 if unit else 1e-5) if adam.eps is None else adam.eps
-    checks.check_not_negative(learning_rate=learning_rate, weight_decay=weight_decay, mult_1d=mult_1d, eps=eps)
+    checks.check_not_negative(learning_rate=learning_rate, weight_decay=decay.weight_decay, mult_1d=mult_1d, eps=eps)
     direction = scale_by_celo2(weights, size=size, still_without_gradient=True, **rule)
-    learned = _decay_and_scale(direction, learning_rate, weight_decay)
+    learned = _decay_and_scale(direction, learning_rate, decay)
     if label_fn is None and unit:
         return learned
-    rest = _decay_and_scale(optax.scale_by_adam(adam.b1, b2, eps), _scaled(learning_rate, mult_1d), weight_decay)
+    rest = _decay_and_scale(optax.scale_by_adam(adam.b1, b2, eps), _product(learning_rate, mult_1d), decay)
     return optax.partition({RULE: learned, ADAM: rest}, label_fn or Routing(kinds=()))
 
 
 def _decay_and_scale(
-    rule: optax.GradientTransformation, learning_rate: ScalarOrSchedule, weight_decay: float | jax.Array
+    rule: optax.GradientTransformation, learning_rate: optax.ScalarOrSchedule, decay: _Decay
 ) -> optax.GradientTransformationExtraArgs:
     # Without decay it is left out: it would cost a pass over the parameters.
-    without = isinstance(weight_decay, int | float) and not weight_decay
-    decay = [] if without else [optax.add_decayed_weights(weight_decay)]
-    return optax.chain(rule, *decay, optax.scale_by_learning_rate(learning_rate))
+    without = isinstance(decay.weight_decay, int | float) and not decay.weight_decay
+    decayed = [] if without else [optax.add_decayed_weights(decay.weight_decay, decay.mask)]
+    return optax.chain(rule, *decayed, optax.scale_by_learning_rate(learning_rate))
 
 
-def _scaled(learning_rate: ScalarOrSchedule, factor: float | jax.Array) -> ScalarOrSchedule:
-    if callable(learning_rate):
-        return lambda count: factor * learning_rate(count)
-    return factor * learning_rate
+def _product(a: optax.ScalarOrSchedule, b: optax.ScalarOrSchedule) -> optax.ScalarOrSchedule:
+    if not (callable(a) or callable(b)):
+        return a * b
+    return lambda count: (a(count) if callable(a) else a) * (b(count) if callable(b) else b)

@@ -21,7 +21,6 @@ NORM_EPS = 1e-5
 SCALE_EPS = 1e-9
 STEP_MULT = 0.001
 EXP_MULT = 0.001
-HIDDEN = 4
 
 
 class ScaleByCeloState(NamedTuple):
@@ -53,40 +52,27 @@ class ScaleByGraftedCeloState(NamedTuple):
     schedule: scheduler.SchedulerState | None
 
 
-def init_theta(key: jax.Array) -> dict[str, Any]:
-    """Random weights of rule and scheduler, in the published tree."""
-    mlp_key, scheduler_key, control_key = jax.random.split(key, 3)
-    theta = scheduler.init_theta(scheduler_key)
-    mlp = update_mlp.init(mlp_key, HIDDEN)
-    # The files hold a bank of one MLP, and weights that choose among the bank: a softmax over one number.
-    theta |= jax.tree.map(lambda x: x[None], mlp)
-    theta["rnn_params"]["rnn_to_controls"] = {
-        "w": update_mlp.truncated_normal(control_key, (scheduler.SIZE, 1), scheduler.SIZE),
-        "b": jnp.zeros(1, jnp.float32),
-    }
-    return theta
-
-
 def scale_by_celo(
-    theta: ThetaLike,
-    *,
     num_steps: int | jax.Array,
+    theta: ThetaLike | None = None,
+    *,
     use_scheduler: bool = True,
     odd: bool | None = None,
     size: str | None = None,
     momentum_decays: Sequence[float] | None = None,
+    still_without_gradient: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
-    r"""Celo: a full update, to be added to the parameters as it is; there is no learning rate.
+    r"""Celo's update with the sign of the gradient; `celo` subtracts it. There is no learning rate.
 
     Per tensor, with d and q the outputs of the MLP on 30 features (normalised over the whole tensor) and eta the
-    scheduler's output:  update = -eta 0.001 d exp(0.001 q) sqrt(mean(p^2) + 1e-9).  A tensor that starts at zero
+    scheduler's output:  update = eta 0.001 d exp(0.001 q) sqrt(mean(p^2) + 1e-9).  A tensor that starts at zero
     therefore starts to move slowly.
 
     Args:
-      theta: weights of Celo: the name of packaged ones, the path of a file, `Weights`, or a tree as `load_checkpoint`
-        returns it, which may be traced.
       num_steps: number of updates of the whole training, at least 1. Later updates are allowed; the schedule then
         reads a progress beyond 1.
+      theta: weights of Celo: the name of packaged ones, the path of a file, `Weights`, or a tree as `load_theta`
+        returns it, which may be traced. Default: the packaged "celo".
       use_scheduler: False gives eta = 1 and needs no loss: phase 1 of Celo's meta-training.
       odd: take half the difference of the updates for (gradient, parameters) and (-gradient, -parameters), which then
         is the negative one for the other sign. Default: what the weights' card records; published: False.
@@ -94,6 +80,8 @@ def scale_by_celo(
         "unit": 1, as published; "adam", "snr", "learned": see `scale_by_celo2`. Default: what the weights' card
         records.
       momentum_decays: three decays. Default: what the weights' card records; published: (0.9, 0.99, 0.999).
+      still_without_gradient: leave a tensor where it is until it has had a gradient other than zero; off, as published,
+        it moves.
 
     Returns:
       An `optax.GradientTransformationExtraArgs`. `update` needs `params` and, with the scheduler, the training loss
@@ -106,7 +94,7 @@ def scale_by_celo(
 
     Reference: Algorithm 1 of arXiv 2501.12670; the parameter scale is a root mean square, as in the released code.
     """
-    given = load_weights(theta)
+    given = load_weights("celo" if theta is None else theta)
     theta = given.theta
     checks.check_theta(theta, "celo")
     form = given.form.changed(odd=odd, size=size, momentum_decays=momentum_decays)
@@ -137,7 +125,10 @@ def scale_by_celo(
         weights = update_mlp.layers(theta)
         count = optax.safe_increment(before.count)
         steps, statistics = trees.map_tensors(
-            lambda g, p, acc: tensor_step(weights, g, p, acc, eta, form, count), updates, params, before[1:-1]
+            lambda g, p, acc: tensor_step(weights, g, p, acc, eta, form, count, still_without_gradient),
+            updates,
+            params,
+            before[1:-1],
         )
         return steps, state(count, statistics, schedule)
 
@@ -152,8 +143,9 @@ def tensor_step(
     eta: jax.Array,
     form: Form,
     count: jax.Array,
+    still_without_gradient: bool = False,
 ) -> tuple[jax.Array, accumulators.Accumulators]:
-    """One tensor's update (to be added; float32, g's shape) and its new statistics; g is clipped, both float32.
+    """One tensor's update (float32, g's shape) and its new statistics; g is clipped, both float32.
 
     count: updates so far, this one included.
     """
@@ -167,7 +159,9 @@ def tensor_step(
     inputs = features.Inputs(g, p, acc.m, acc.v, acc.diag, gradient_factor, momentum_factor)
     (total,) = sums([jnp.square(p)], p.ndim)
     scale = jnp.sqrt(total / math.prod(p.shape) + SCALE_EPS)
-    factor = -STEP_MULT * eta * scale
+    factor = STEP_MULT * eta * scale
+    if still_without_gradient:
+        factor = jnp.where(accumulators.has_had_gradient(acc, p.ndim), factor, 0.0)
     if form.size != "unit":
         factor = factor * sizes.rule_size(form, acc, count, FACTORED_DECAYS[-1], weights.b2[2])
     hidden = features.first_layer(weights, inputs, acc.row, acc.col, g.ndim, NORM_EPS, RSQRT_EPS, form.odd)

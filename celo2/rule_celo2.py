@@ -214,8 +214,5 @@ def _unit_rms(step: jax.Array, unless_still: accumulators.Accumulators | None) -
     (total,) = sums([jnp.square(step)], num_axes)
     scale = jax.lax.rsqrt(NORM_EPS + total / math.prod(step.shape[total.ndim :]))
     if unless_still is not None:
-        squares: Any = unless_still.row if unless_still.diag is None else unless_still.diag
-        largest = jnp.max(squares[-1], axis=tuple(range(total.ndim, step.ndim)))
-        # Without any gradient it stays below the floor that is added to every square.
-        scale = jnp.where(largest > accumulators.SQUARE_FLOOR, scale, 0.0)
+        scale = jnp.where(accumulators.has_had_gradient(unless_still, num_axes), scale, 0.0)
     return step * scale.reshape(scale.shape + (1,) * num_axes)

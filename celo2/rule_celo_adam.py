@@ -25,16 +25,18 @@ class ScaleByCeloAdamState(NamedTuple):
     schedule: scheduler.SchedulerState
 
 
-def scale_by_celo_adam(theta: ThetaLike, *, num_steps: int | jax.Array) -> optax.GradientTransformationExtraArgs:
-    """Celo-Adam: a full update, to be added to the parameters as it is; there is no learning rate.
+def scale_by_celo_adam(
+    num_steps: int | jax.Array, theta: ThetaLike | None = None
+) -> optax.GradientTransformationExtraArgs:
+    """Celo-Adam's update with the sign of the gradient; `celo_adam` subtracts it. There is no learning rate.
 
-    update = -eta 0.001 m^ / (1e-8 + sqrt(v^ + 1e-10)), with Adam's bias-corrected moments (b1 0.9, b2 0.999) of the
+    update = eta 0.001 m^ / (1e-8 + sqrt(v^ + 1e-10)), with Adam's bias-corrected moments (b1 0.9, b2 0.999) of the
     gradient clipped to +-1000, and eta the scheduler's output.
 
     Args:
-      theta: weights of Celo-Adam: the name of packaged ones, the path of a file, or a tree as `load_checkpoint` returns
-        it, which may be traced.
       num_steps: number of updates of the whole training, at least 1.
+      theta: weights of Celo-Adam: the name of packaged ones, the path of a file, or a tree as `load_theta` returns it,
+        which may be traced. Default: the packaged "celo_adam".
 
     Returns:
       An `optax.GradientTransformationExtraArgs`. `update` needs the training loss of this step as `value=` or `loss=`.
@@ -47,14 +49,14 @@ def scale_by_celo_adam(theta: ThetaLike, *, num_steps: int | jax.Array) -> optax
 
     Reference: arXiv 2501.12670, section on Celo-Adam, and its released weights.
     """
-    theta = load_weights(theta).theta
+    theta = load_weights("celo_adam" if theta is None else theta).theta
     checks.check_theta(theta, "celo_adam")
     checks.check_num_steps(num_steps)
 
     def init_fn(params: Any) -> ScaleByCeloAdamState:
         checks.check_params(params)
-        zeros = jax.tree.map(lambda p: jnp.zeros_like(p, jnp.float32), params)
-        return ScaleByCeloAdamState(jnp.zeros([], jnp.int32), zeros, zeros, scheduler.init(theta))
+        mu, nu = (optax.tree.zeros_like(params, dtype=jnp.float32) for _ in range(2))
+        return ScaleByCeloAdamState(jnp.zeros([], jnp.int32), mu, nu, scheduler.init(theta))
 
     def update_fn(
         updates: Any, state: ScaleByCeloAdamState, params: Any = None, **extra_args: Any
@@ -66,7 +68,7 @@ def scale_by_celo_adam(theta: ThetaLike, *, num_steps: int | jax.Array) -> optax
         mu = jax.tree.map(lambda m, g: B1 * m + (1 - B1) * g, state.mu, grads)
         nu = jax.tree.map(lambda v, g: B2 * v + (1 - B2) * jnp.square(g), state.nu, grads)
         t = count.astype(jnp.float32)
-        rate = -STEP_MULT * eta / (1 - jnp.float32(B1) ** t)
+        rate = STEP_MULT * eta / (1 - jnp.float32(B1) ** t)
         correction = 1 - jnp.float32(B2) ** t
         like = updates if params is None else params
         steps = jax.tree.map(

@@ -6,18 +6,19 @@ then the schedule on top of it (phase 2).
 
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from celo2 import rule_celo, rule_celo_adam, scale_by_celo2, scheduler, update_mlp
+import celo2
+from celo2 import Theta, scale_by_celo2
 from celo2.form import PUBLISHED, Form
 from celo2.labels import ADAM, RULE, path_name
 from celo2.names import check_known
 
-Theta = Any
 STEP_MULT = 0.001
 # Of steps that have Adam's size or a signal-to-noise ratio for theirs, which are smaller than 1.
 SIZED_STEP_MULT = 0.003
@@ -120,32 +121,35 @@ def _celo2_rule(form: Form, orthogonalize: bool) -> Rule:
     def optimizer(theta: Theta, num_steps: Any) -> optax.GradientTransformationExtraArgs:
         return inner_celo2(theta, orthogonalize, form=form)
 
+    init_theta = partial(celo2.init_theta, "celo2")
     if form.size == "unit":
-        return Rule(update_mlp.init, optimizer, UPDATE, TUNABLE, STEP_MULT)
-    return Rule(update_mlp.init, optimizer, UPDATE, SIZED_TUNABLE, SIZED_STEP_MULT)
+        return Rule(init_theta, optimizer, UPDATE, TUNABLE, STEP_MULT)
+    return Rule(init_theta, optimizer, UPDATE, SIZED_TUNABLE, SIZED_STEP_MULT)
 
 
 def _celo_rule(form: Form, use_scheduler: bool) -> Rule:
     def optimizer(theta: Theta, num_steps: Any) -> optax.GradientTransformationExtraArgs:
-        return rule_celo.scale_by_celo(
+        return celo2.celo(
+            num_steps,
             theta,
-            num_steps=num_steps,
             use_scheduler=use_scheduler,
             odd=form.odd,
             size=form.size,
             momentum_decays=form.momentum_decays,
+            still_without_gradient=False,
         )
 
+    init_theta = partial(celo2.init_theta, "celo")
     if use_scheduler:
-        return Rule(rule_celo.init_theta, optimizer, SCHEDULE)
-    return Rule(rule_celo.init_theta, optimizer, UPDATE, TUNABLE)
+        return Rule(init_theta, optimizer, SCHEDULE)
+    return Rule(init_theta, optimizer, UPDATE, TUNABLE)
 
 
 def _celo_adam_rule(form: Form) -> Rule:
     def optimizer(theta: Theta, num_steps: Any) -> optax.GradientTransformationExtraArgs:
-        return rule_celo_adam.scale_by_celo_adam(theta, num_steps=num_steps)
+        return celo2.celo_adam(num_steps, theta)
 
-    return Rule(scheduler.init_theta, optimizer, SCHEDULE)
+    return Rule(partial(celo2.init_theta, "celo_adam"), optimizer, SCHEDULE)
 
 
 RULES: dict[str, Callable[[Form], Rule]] = {

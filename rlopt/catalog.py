@@ -3,9 +3,17 @@
 One line adds one. Imports no jax, so that a command line is quick.
 """
 
+import math
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
+
+
+class Choice(NamedTuple):
+    """An option that is one of a few words, or of a few values that are told by words: the default, then the others."""
+
+    default: Any
+    others: tuple[Any, ...]
 
 
 class OptimizerInfo(NamedTuple):
@@ -16,23 +24,73 @@ class OptimizerInfo(NamedTuple):
     factory: "module:function", called with the learning rate (if it takes one) and the options; also with `num_updates`
       (over the whole training), `updates_per_target` (until the next batch of PPO or PQN, or the next target network of
       DQN) if it has parameters of these names, and with `theta` if learned.
-    options: what can be set besides, with defaults.
-    learned: has weights (a theta). scheduled: finds its step size by itself and takes no learning rate.
+    options: what can be set besides, with defaults; their types are those of the defaults (a number, True or False), or
+      a `Choice`.
+    weights: name of the packaged weights; None: it is not learned. rule: whose weights it takes, as `celo2.init_theta`
+      names it. scheduled: finds its step size by itself and takes no learning rate.
     """
 
     summary: str
     learning_rate: float | None
     factory: str
     options: Mapping[str, Any] = MappingProxyType({})
-    learned: bool = False
+    weights: str | None = None
+    rule: str | None = None
     scheduled: bool = False
 
+    @property
+    def learned(self) -> bool:
+        """Whether it has weights (a theta)."""
+        return self.weights is not None
 
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """The options at their defaults."""
+        return {name: x.default if isinstance(x, Choice) else x for name, x in self.options.items()}
+
+    def read(self, option: str, value: Any) -> Any:
+        """The value of an option, as the factory takes it, from what a command line or a file has.
+
+        Raises:
+          ValueError: naming the option, the value and what is allowed.
+        """
+        allowed = self.options[option]
+        choices = {as_word(x): x for x in (allowed.default, *allowed.others)} if isinstance(allowed, Choice) else {}
+        if isinstance(allowed, bool):
+            choices = {"false": False, "true": True}
+        if not choices:
+            number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+            if not number:
+                raise ValueError(f"option {option} must be a number, got {value!r}")
+            return value
+        flags = {0: "false", 1: "true"} if "true" in choices else {}
+        word = as_word(flags.get(value, value))
+        if word not in choices:
+            raise ValueError(f"option {option} must be one of {', '.join(choices)}, got {value!r}")
+        return choices[word]
+
+
+def as_word(value: Any) -> str:
+    """An option's value as a command line has it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+# An option that is left to the card of the weights: the form that they were trained in.
+CARD = "card"
 _ADAM = {"b1": 0.9, "b2": 0.999, "eps": 1e-5}
 _DECAY = {"weight_decay": 1e-2}
 _ROUTED = {"multiplier": 5.0}
-# odd: 0, 1; size: unit, adam, snr, learned (`celo2.scale_by_celo2`); card: as the weights were trained.
-_LEARNED = {"multiplier": 1.0, "odd": "card", "size": "card"}
+# See `celo2.celo2`: form, then which matrices the rule takes, then the rest.
+_RULE = {
+    "odd": Choice(CARD, (True, False)),
+    "size": Choice(CARD, ("unit", "adam", "snr", "learned")),
+    "weight_decay": 0.0,
+    "matrix_axes": Choice("last_two", ("fan_in_fan_out",)),
+    "bias_correction": False,
+}
+_FOR_RL = {"multiplier": 1.0, "routing": Choice("hidden", ("matrices", "all"))} | _RULE | _ADAM
+# As published, with weights of that form: AdamW at 20 times the rate.
+_PUBLISHED = {"multiplier": 20.0} | _RULE | {"b1": 0.9, "b2": 0.95, "eps": 1e-8}
 
 OPTIMIZERS: dict[str, OptimizerInfo] = {
     "adam": OptimizerInfo("Adam", 2.5e-3, "optax:adam", _ADAM),
@@ -87,27 +145,58 @@ OPTIMIZERS: dict[str, OptimizerInfo] = {
         "unit-RMS Muon on hidden matrices, Adam at 5 times the rate elsewhere",
         1e-3,
         "rlopt.rules:muon_routed",
-        _ROUTED | {"size": "unit"},
+        _ROUTED | {"size": Choice("unit", ("adam", "snr"))},
     ),
     "celo2": OptimizerInfo(
-        "Celo2 (learned) on hidden matrices, Adam elsewhere, all at Adam's rate",
+        "Celo2 (learned) on hidden matrices, Adam elsewhere, all at Adam's rate: celo2.celo2(rate, **celo2.RL)",
         2.5e-3,
         "rlopt.rules:celo2",
-        _LEARNED,
-        learned=True,
+        _FOR_RL,
+        weights="celo2",
+        rule="celo2",
     ),
     "celo2_base": OptimizerInfo(
-        "Celo2-base (learned) on hidden matrices, Adam elsewhere, all at Adam's rate",
+        "Celo2-base (learned) on hidden matrices, Adam elsewhere, all at Adam's rate: "
+        "celo2.celo2_base(rate, **celo2.RL)",
         2.5e-3,
         "rlopt.rules:celo2_base",
-        _LEARNED,
-        learned=True,
+        _FOR_RL,
+        weights="celo2_base",
+        rule="celo2",
+    ),
+    "celo2_published": OptimizerInfo(
+        "Celo2 as published: all matrices but embeddings and heads, AdamW at 20 times the rate elsewhere: "
+        'celo2.celo2(rate, "celo2_v1")',
+        2.5e-4,
+        "rlopt.rules:celo2_published",
+        _PUBLISHED,
+        weights="celo2_v1",
+        rule="celo2",
+    ),
+    "celo2_base_published": OptimizerInfo(
+        'Celo2-base as published, on every tensor: celo2.celo2_base(rate, "celo2_base_v1")',
+        2.5e-4,
+        "rlopt.rules:celo2_base_published",
+        _RULE,
+        weights="celo2_base_v1",
+        rule="celo2",
     ),
     "celo": OptimizerInfo(
-        "Celo (learned rule and schedule) on every tensor", None, "rlopt.rules:celo", learned=True, scheduled=True
+        "Celo (learned rule and schedule) on every tensor: celo2.celo(num_updates)",
+        None,
+        "rlopt.rules:celo",
+        {"odd": _RULE["odd"], "size": _RULE["size"]},
+        weights="celo",
+        rule="celo",
+        scheduled=True,
     ),
     "celo_adam": OptimizerInfo(
-        "Adam with Celo's learned schedule on every tensor", None, "rlopt.rules:celo_adam", learned=True, scheduled=True
+        "Adam with Celo's learned schedule on every tensor: celo2.celo_adam(num_updates)",
+        None,
+        "rlopt.rules:celo_adam",
+        weights="celo_adam",
+        rule="celo_adam",
+        scheduled=True,
     ),
 }
 

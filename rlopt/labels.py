@@ -47,7 +47,7 @@ def _settings(folder: Path) -> dict[tuple[str, str], Any]:
         return {}
     info = catalog.find(found.get("optimizer", ""))
     groups = {
-        "options": {**(info.options if info else {}), **found.get("options", {})},
+        "options": {**(info.defaults if info else {}), **found.get("options", {})},
         # The same weights may have been read from different places; of others, the file's name says more than a hash.
         "theta": {"theta": (found.get("theta_sha256"), Path(found.get("theta") or "packaged").stem)},
         "run": {name: found[name] for name in ("seeds", "seed", "preset") if name in found},

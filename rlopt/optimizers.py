@@ -48,15 +48,18 @@ def make(
     if own:
         for option, value in options.items():
             check_known(f"option of {name}", option, info.options)
-            _check_value(f"option {option} of {name}", value, info.options[option])
+            try:
+                options[option] = info.read(option, value)
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from error
     if theta is not None and not info.learned:
         raise ValueError(f"optimizer {name!r} has no weights to load from {theta}")
     function = _import(info.factory)
     asked = inspect.signature(function).parameters
-    keywords = {**info.options, **options}
+    keywords = {**info.defaults, **options}
     if info.learned:
         keywords["theta"] = weights = load_weights(name, theta)
-        checks.check_theta(weights.theta, name.removesuffix("_base"))
+        checks.check_theta(weights.theta, info.rule)
         _check_form(name, weights, keywords)
 
     def factory(learning_rate: Any, num_updates: int) -> optax.GradientTransformation:
@@ -115,7 +118,7 @@ def form_of(name: str, theta: Path | None, options: Mapping[str, Any]) -> dict[s
     info = look_up(name)
     if not info.learned:
         return None
-    given = {part: value for part, value in {**info.options, **options}.items() if part in ("odd", "size")}
+    given = {part: info.read(part, value) for part, value in options.items() if part in ("odd", "size")}
     return to_card(load_weights(name, theta).form.changed(**rules.explicit_form(**given)))
 
 
@@ -126,23 +129,17 @@ def load_weights(name: str, theta: Path | None) -> celo2.Weights:
       name: of the optimizer, whose packaged weights they are where theta is None.
       theta: a file, or the name of other packaged weights.
     """
-    return celo2.load_weights(name if theta is None else theta)
+    return celo2.load_weights(look_up(name).weights if theta is None else theta)
 
 
 def _check_form(name: str, weights: celo2.Weights, options: Mapping[str, Any]) -> None:
     """Refuses steps of unit size where a rate made for Adam's would be used: they would be some ten times too long."""
-    if options.get("size") == rules.CARD and weights.form.size == "unit":
+    if "routing" in options and options["size"] == catalog.CARD and weights.form.size == "unit":
         raise ValueError(
             f"the weights {weights.name} have no card that says that their steps have Adam's size, which {name} needs "
-            "at Adam's rate: give them that size (--options odd 1 size adam), or use them as published (--options size "
-            "unit multiplier 5, at a rate of their own)"
+            "at Adam's rate: give them that size (--options odd true size adam), or use them as they are (--options "
+            f"size unit multiplier 5, at a rate of their own; the usage of the paper is {name}_published)"
         )
-
-
-def _check_value(what: str, value: Any, default: Any) -> None:
-    """Refuses a word where a number is needed."""
-    if isinstance(value, str) and not isinstance(default, str):
-        raise ValueError(f"{what} must be a number, got {value!r}")
 
 
 def _import(path: str) -> Any:

@@ -13,11 +13,11 @@ import optax
 
 import celo2 as rules
 from celo2.labels import ADAM, RULE
+from rlopt.catalog import CARD
 
 ADAM_EPS = 1e-5
 MULTIPLIER = 5.0
-# An option that is left to the card of the weights: the form that they were trained in.
-CARD = "card"
+ROUTINGS = {"hidden": rules.hidden_matrix_labels, "matrices": rules.matrix_labels, "all": rules.Routing(kinds=())}
 
 
 def adam_routed(learning_rate: Any, *, multiplier: float = MULTIPLIER) -> optax.GradientTransformation:
@@ -67,46 +67,46 @@ def adam_rel(
     return optax.chain(optax.GradientTransformation(inner.init, update), optax.scale_by_learning_rate(learning_rate))
 
 
-def celo2(
-    learning_rate: Any,
-    *,
-    theta: Any,
-    multiplier: float = 1.0,
-    odd: bool | str = CARD,
-    size: str = CARD,
+def celo2(learning_rate: Any, *, theta: Any, **options: Any) -> optax.GradientTransformation:
+    """`celo2.celo2(learning_rate, theta, **celo2.RL)`; the options are those of `rlopt.catalog`."""
+    return rules.celo2(learning_rate, theta, **_for_rl(**options))
+
+
+def celo2_base(learning_rate: Any, *, theta: Any, **options: Any) -> optax.GradientTransformation:
+    """`celo2.celo2_base(learning_rate, theta, **celo2.RL)`; the options are those of `rlopt.catalog`."""
+    return rules.celo2_base(learning_rate, theta, **_for_rl(**options))
+
+
+def celo2_published(
+    learning_rate: Any, *, theta: Any, multiplier: float, odd: Any, size: str, **options: Any
 ) -> optax.GradientTransformation:
-    """`celo2.celo2(learning_rate, theta, **celo2.RL)`; the options are described in `rlopt.catalog`."""
-    return rules.celo2(learning_rate, theta, **_for_rl(multiplier, odd, size))
+    """`celo2.celo2(learning_rate, theta)`, the usage of the paper; the options are those of `rlopt.catalog`."""
+    return rules.celo2(learning_rate, theta, mult_1d=multiplier, **explicit_form(odd, size), **options)
 
 
-def celo2_base(
-    learning_rate: Any,
-    *,
-    theta: Any,
-    multiplier: float = 1.0,
-    odd: bool | str = CARD,
-    size: str = CARD,
+def celo2_base_published(
+    learning_rate: Any, *, theta: Any, odd: Any, size: str, **options: Any
 ) -> optax.GradientTransformation:
-    """`celo2.celo2_base(learning_rate, theta, **celo2.RL)`; the options are described in `rlopt.catalog`."""
-    return rules.celo2_base(learning_rate, theta, **_for_rl(multiplier, odd, size))
+    """`celo2.celo2_base(learning_rate, theta)`, the usage of the paper; the options are those of `rlopt.catalog`."""
+    return rules.celo2_base(learning_rate, theta, **explicit_form(odd, size), **options)
 
 
-def _for_rl(multiplier: float, odd: bool | float | str, size: str) -> dict[str, Any]:
-    return {**rules.RL, "mult_1d": multiplier, **explicit_form(odd, size)}
+def _for_rl(multiplier: float, routing: str, odd: Any, size: str, **options: Any) -> dict[str, Any]:
+    return {"label_fn": ROUTINGS[routing], "mult_1d": multiplier, **explicit_form(odd, size), **options}
 
 
-def explicit_form(odd: bool | float | str = CARD, size: str = CARD) -> dict[str, Any]:
+def explicit_form(odd: Any = CARD, size: str = CARD) -> dict[str, Any]:
     """The parts of a form that options set, as `celo2.Form.changed` takes them; None: as on the card."""
-    return {"odd": None if odd == CARD else bool(odd), "size": None if size == CARD else size}
+    return {"odd": None if odd == CARD else odd, "size": None if size == CARD else size}
 
 
-def celo(*, theta: Any, num_updates: int) -> optax.GradientTransformation:
-    """Celo's rule and schedule."""
-    return rules.celo(num_updates, theta)
+def celo(*, theta: Any, num_updates: int, odd: Any = CARD, size: str = CARD) -> optax.GradientTransformation:
+    """`celo2.celo(num_updates, theta)`."""
+    return rules.celo(num_updates, theta, **explicit_form(odd, size))
 
 
 def celo_adam(*, theta: Any, num_updates: int) -> optax.GradientTransformation:
-    """Adam with Celo's schedule."""
+    """`celo2.celo_adam(num_updates, theta)`."""
     return rules.celo_adam(num_updates, theta)
 
 

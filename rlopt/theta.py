@@ -28,7 +28,8 @@ def load(source: str) -> Loaded:
     """Packaged weights by name, or a theta file, with the card beside it.
 
     Raises:
-      ValueError: if it is neither, or no theta of a known rule, or the card is damaged.
+      FileNotFoundError: if there is no such file.
+      ValueError: for an unknown name, for what is no theta of a known rule, or if the card is damaged.
     """
     found = celo2.load_weights(source)
     return Loaded(found.theta, checks.rule_of(found.theta), source, found.card, found.form)

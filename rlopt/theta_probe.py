@@ -45,7 +45,7 @@ class Drift(NamedTuple):
 def response(loaded: Loaded) -> Response:
     """Runs a rule for 100 steps on a random matrix whose gradients are a fixed direction plus twice as much noise."""
     keys = jax.random.split(jax.random.key(0), 3)
-    tx, sign = _direction(loaded)
+    tx = _direction(loaded)
     start = NOISE_SCALE * jax.random.normal(keys[0], (SIZE, SIZE))
     direction = jax.random.normal(keys[1], (SIZE, SIZE))
 
@@ -56,7 +56,7 @@ def response(loaded: Loaded) -> Response:
         def step(state: Any, key: jax.Array) -> tuple[Any, tuple[jax.Array, jax.Array]]:
             g = side * (direction + 2.0 * jax.random.normal(key, (SIZE, SIZE)))
             update, state = tx.update({"w": g}, state, params)
-            return state, (g, sign * update["w"])
+            return state, (g, update["w"])
 
         state, (g, update) = jax.lax.scan(step, tx.init(params), jax.random.split(keys[2], STEPS))
         return g[-1], state.m["w"][0], update[-1]
@@ -82,7 +82,7 @@ def drift(loaded: Loaded, seeds: int = NOISE_SEEDS) -> Drift:
     Celo2's steps are taken with size 1 (a sized step hardly moves on noise), each times 1e-3; Celo's without schedule.
     """
     # A theta of celo2 and of celo2_base are alike; the card says whether its steps are orthogonalised.
-    tx, sign = _direction(loaded, orthogonalize=loaded.card.get("rule") == "celo2")
+    tx = _direction(loaded, orthogonalize=loaded.card.get("rule") == "celo2")
     rate = NOISE_RATE if loaded.rule == "celo2" else 1.0
 
     @jax.jit
@@ -94,7 +94,7 @@ def drift(loaded: Loaded, seeds: int = NOISE_SEEDS) -> Drift:
         def step(carry: Any, key: jax.Array) -> tuple[Any, tuple[jax.Array, jax.Array]]:
             params, state = carry
             update, state = tx.update({"w": jax.random.normal(key, (SIZE, SIZE))}, state, params)
-            moved = {"w": params["w"] - rate * sign * update["w"]}
+            moved = {"w": params["w"] - rate * update["w"]}
             change = moved["w"] - params["w"]
             return (moved, state), (jnp.mean(change), jnp.mean(jnp.abs(change)))
 
@@ -118,12 +118,12 @@ def describe(loaded: Loaded) -> str:
     )
 
 
-def _direction(loaded: Loaded, orthogonalize: bool = False) -> tuple[Any, float]:
-    """The rule in its form, with steps of unit size, and the sign of its updates; Celo's without schedule."""
+def _direction(loaded: Loaded, orthogonalize: bool = False) -> Any:
+    """The rule in its form, with steps of unit size; Celo's without schedule."""
     weights = celo2.Weights(loaded.theta, loaded.form)
     if loaded.rule == "celo2":
-        return celo2.scale_by_celo2(weights, orthogonalize=orthogonalize, size="unit"), 1.0
-    return celo2.scale_by_celo(weights, num_steps=STEPS, use_scheduler=False), -1.0
+        return celo2.scale_by_celo2(weights, orthogonalize=orthogonalize, size="unit")
+    return celo2.scale_by_celo(STEPS, weights, use_scheduler=False)
 
 
 def schedules(loaded: Loaded) -> dict[str, np.ndarray]:

@@ -11,9 +11,15 @@ from rlopt import runtime
 ROOT = Path(__file__).resolve().parents[1]
 GOLDEN = ROOT.parent / "shared" / "golden"
 
-# Tests and their child processes share what has been compiled already.
+# Nearly all the time of a test is compilation, so tests and their child processes compile three times as fast as users do,
+# into slower code, and share what has been compiled already. RLOPT_TESTS_OPTIMISED=1 compiles as users do.
+if os.environ.get("RLOPT_TESTS_OPTIMISED") != "1":
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false"
+    os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
 os.environ["JAX_COMPILATION_CACHE_DIR"] = str(ROOT / ".pytest_cache" / "xla")
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+# For child processes that set up JAX by themselves.
+os.environ["CHILD_XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "")
 runtime.configure(num_devices=8)
 
 
@@ -52,10 +58,10 @@ def golden_folder():
 
 
 @pytest.fixture
-def quick_to_compile():
-    """For tests whose time is compilation, and which compare results with each other or up to a tolerance."""
+def compiled_as_users_do():
+    """For tests that run longer than they compile, and for what may depend on how a program is compiled."""
     import jax
 
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
     jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", os.environ.get("JAX_DISABLE_MOST_OPTIMIZATIONS") == "1")

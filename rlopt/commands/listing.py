@@ -2,9 +2,10 @@
 
 import sys
 from dataclasses import dataclass
+from typing import Any
 
 from rlopt import presets
-from rlopt.catalog import OPTIMIZERS
+from rlopt.catalog import OPTIMIZERS, Choice, as_word
 
 
 @dataclass(frozen=True)
@@ -15,11 +16,15 @@ class ListOptimizers:
         """Prints one line per optimizer."""
         for name, info in OPTIMIZERS.items():
             rate = "none" if info.learning_rate is None else f"{info.learning_rate:g}"
-            shown = {
-                option: value if isinstance(value, str) else f"{value:g}" for option, value in info.options.items()
-            }
-            options = ", ".join(f"{option} {value}" for option, value in shown.items())
-            print(f"{name:13} {rate:8} {info.summary}" + (f" ({options})" if options else ""))
+            options = ", ".join(f"{option} {_shown(value)}" for option, value in info.options.items())
+            print(f"{name:20} {rate:8} {info.summary}" + (f" ({options})" if options else ""))
+
+
+def _shown(value: Any) -> str:
+    """The default of an option, and what else it may be, if that is one of a few."""
+    if isinstance(value, Choice):
+        return "|".join(map(as_word, (value.default, *value.others)))
+    return as_word(value) if isinstance(value, bool) else f"{value:g}"
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,6 @@ import envs
 from agents import metrics, networks
 from envs import probes
 
-pytestmark = pytest.mark.usefixtures("quick_to_compile")
-
 CONFIG = agents.PPOConfig(
     total_steps=20_000, num_envs=8, rollout_length=32, epochs=4, minibatches=2, hidden=(16,), anneal=True, gamma=0.9
 )

@@ -13,8 +13,6 @@ import envs
 from agents import exploration, networks
 from envs import probes
 
-pytestmark = pytest.mark.usefixtures("quick_to_compile")
-
 DQN = agents.DQNConfig(
     total_steps=16_000,
     num_envs=4,

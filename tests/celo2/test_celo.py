@@ -7,14 +7,14 @@ import optax
 import pytest
 
 import celo2
-from celo2 import loss_buffer, rule_celo, scheduler, update_mlp
+from celo2 import loss_buffer
 
-CELO = rule_celo.init_theta(jax.random.key(0))
-CELO_ADAM = scheduler.init_theta(jax.random.key(0))
+CELO = celo2.init_theta("celo", jax.random.key(0))
+CELO_ADAM = celo2.init_theta("celo_adam", jax.random.key(0))
 PARAMS = {"w": jnp.ones((4, 3)), "b": jnp.ones(3)}
 RULES = {
-    "celo": lambda **kw: celo2.scale_by_celo(CELO, **{"num_steps": 10} | kw),
-    "celo_adam": lambda **kw: celo2.scale_by_celo_adam(CELO_ADAM, **{"num_steps": 10} | kw),
+    "celo": lambda **kw: celo2.scale_by_celo(theta=CELO, **{"num_steps": 10} | kw),
+    "celo_adam": lambda **kw: celo2.scale_by_celo_adam(theta=CELO_ADAM, **{"num_steps": 10} | kw),
 }
 rules = pytest.mark.parametrize("make", RULES.values(), ids=RULES.keys())
 
@@ -66,18 +66,18 @@ def test_celo_needs_params():
 
 def test_theta_of_another_rule_is_refused():
     with pytest.raises(ValueError, match="this is a theta of 'celo_adam', but 'celo' is needed"):
-        celo2.scale_by_celo(CELO_ADAM, num_steps=10)
+        celo2.scale_by_celo(10, CELO_ADAM)
     with pytest.raises(ValueError, match="this is a theta of 'celo', but 'celo_adam' is needed"):
-        celo2.scale_by_celo_adam(CELO, num_steps=10)
+        celo2.scale_by_celo_adam(10, CELO)
     with pytest.raises(ValueError, match="this is a theta of 'celo2', but 'celo' is needed"):
-        celo2.celo(10, update_mlp.init(jax.random.key(0)))
+        celo2.celo(10, celo2.init_theta("celo2", jax.random.key(0)))
 
 
 def test_a_theta_with_another_nesting_is_refused():
     moved = {**CELO_ADAM, "rnn_params": {**CELO_ADAM["rnn_params"]}}
     moved["rnn_params"]["rnn"] = {"linear": moved["rnn_params"].pop("rnn/linear")}
     with pytest.raises(ValueError, match="missing arrays"):
-        celo2.scale_by_celo_adam(moved, num_steps=10)
+        celo2.scale_by_celo_adam(10, moved)
 
 
 def test_a_nan_loss_leaves_the_buffer_as_it_was():
@@ -91,7 +91,7 @@ def test_a_nan_loss_leaves_the_buffer_as_it_was():
 
 def test_a_traced_length_gives_the_schedule_of_a_fixed_one():
     def run(num_steps):
-        tx = celo2.scale_by_celo_adam(CELO_ADAM, num_steps=num_steps)
+        tx = celo2.scale_by_celo_adam(num_steps, CELO_ADAM)
         return jax.lax.scan(
             lambda state, loss: tx.update(PARAMS, state, PARAMS, value=loss)[::-1],
             tx.init(PARAMS),

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 import celo2
-from celo2 import checks, files, update_mlp
+from celo2 import checks, files
 
-THETA = update_mlp.init(jax.random.key(3))
+THETA = celo2.init_theta("celo2", jax.random.key(3))
 
 
 def test_round_trip_is_exact_and_in_the_published_format(tmp_path):

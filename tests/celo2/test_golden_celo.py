@@ -39,9 +39,9 @@ def test_parameters_follow_the_published_trajectory(golden, golden_folder, rule,
     data = golden(f"{rule}_official_theta_T{num_steps}")
     theta = celo2.load_checkpoint(golden_folder / f"{rule.removesuffix('_phase1')}.theta.state")
     if rule == "celo_adam":
-        tx = celo2.scale_by_celo_adam(theta, num_steps=num_steps)
+        tx = celo2.celo_adam(num_steps, theta)
     else:
-        tx = celo2.scale_by_celo(theta, num_steps=num_steps, use_scheduler=scheduled)
+        tx = celo2.celo(num_steps, theta, use_scheduler=scheduled)
     trajectory, states = run(tx, data.group("params"), data.group("grads"), data["losses"], jitted)
     assert_parameters_follow(trajectory, data.group("params"))
     if scheduled:

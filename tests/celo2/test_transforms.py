@@ -9,13 +9,10 @@ import optax
 import pytest
 
 import celo2
-from celo2 import rule_celo, scheduler, update_mlp
 
-pytestmark = pytest.mark.usefixtures("quick_to_compile")
-
-THETA = update_mlp.init(jax.random.key(0))
-CELO_THETA = rule_celo.init_theta(jax.random.key(0))
-CELO_ADAM_THETA = scheduler.init_theta(jax.random.key(0))
+THETA = celo2.init_theta("celo2", jax.random.key(0))
+CELO_THETA = celo2.init_theta("celo", jax.random.key(0))
+CELO_ADAM_THETA = celo2.init_theta("celo_adam", jax.random.key(0))
 
 
 def scaled(tx, rate):
@@ -29,7 +26,7 @@ MAKERS = {
     "celo2_matrix_axes": lambda rate: celo2.celo2(rate, THETA, matrix_axes="fan_in_fan_out"),
     "celo2_base": lambda rate: celo2.celo2_base(rate, THETA, weight_decay=0.01),
     "celo": lambda rate: scaled(celo2.celo(10, CELO_THETA), rate),
-    "celo_phase1": lambda rate: scaled(celo2.scale_by_celo(CELO_THETA, num_steps=10, use_scheduler=False), rate),
+    "celo_phase1": lambda rate: scaled(celo2.celo(10, CELO_THETA, use_scheduler=False), rate),
     "celo_adam": lambda rate: scaled(celo2.celo_adam(10, CELO_ADAM_THETA), rate),
 }
 maker = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS.keys())
@@ -235,6 +232,28 @@ def test_adam_branch_runs_at_the_multiple_of_the_rate():
     np.testing.assert_allclose(updates["bias"], -0.07 * np.sign(grads["bias"]), rtol=1e-4)
 
 
+def test_the_multiple_of_the_rate_and_the_decay_may_be_schedules():
+    params, grads = {"bias": jnp.ones(4)}, {"bias": jnp.asarray([1.0, -2.0, 3.0, -4.0])}
+    tx = celo2.celo2(0.01, THETA, mult_1d=lambda t: 7.0 + t, weight_decay=lambda t: 0.5 * t)
+    state = tx.init(params)
+    first, state = tx.update(grads, state, params)
+    second, _ = tx.update(grads, state, params)
+    np.testing.assert_allclose(first["bias"], -0.07 * np.sign(grads["bias"]), rtol=1e-4)
+    np.testing.assert_allclose(second["bias"], -0.08 * (np.sign(grads["bias"]) + 0.5), rtol=1e-4)
+
+
+@pytest.mark.parametrize("mask", [{"kernel": True, "bias": False}, lambda p: jax.tree.map(lambda x: x.ndim > 1, p)])
+@pytest.mark.parametrize("make", [celo2.celo2, celo2.celo2_base])
+def test_a_mask_says_what_decays(make, mask):
+    params = {"kernel": tree()["kernel"], "bias": jnp.ones(5)}
+    rest = one_step(make(0.01, THETA), params)
+    everything = one_step(make(0.01, THETA, weight_decay=0.1), params)
+    masked = one_step(make(0.01, THETA, weight_decay=0.1, weight_decay_mask=mask), params)
+    assert_close(masked["bias"], rest["bias"])
+    assert_close(masked["kernel"], everything["kernel"])
+    assert_close(everything["kernel"], rest["kernel"] - 0.01 * 0.1 * params["kernel"])
+
+
 def test_a_matrix_without_any_gradient_stays_where_it_is():
     params = {"used": jnp.ones((4, 3)), "unused": jnp.ones((4, 3)), "unused_conv": jnp.ones((2, 2, 3, 4))}
     grads = jax.tree.map(jnp.zeros_like, params) | {"used": jax.random.normal(jax.random.key(0), (4, 3))}
@@ -247,6 +266,20 @@ def test_a_matrix_without_any_gradient_stays_where_it_is():
         assert np.all(np.abs(updates["used"]) > 0)
     published = one_step(celo2.scale_by_celo2(THETA), jax.tree.map(jnp.zeros_like, params))
     assert np.any(published["unused"])
+
+
+def test_celo_too_leaves_a_tensor_without_any_gradient_where_it_is():
+    params = {"used": jnp.ones((4, 3)), "unused": jnp.ones((4, 3)), "unused_bias": jnp.ones(3)}
+    grads = jax.tree.map(jnp.zeros_like, params) | {"used": jax.random.normal(jax.random.key(0), (4, 3))}
+
+    def steps(tx):
+        return jax.jit(lambda g: tx.update(g, tx.init(params), params, value=1.0)[0])(grads)
+
+    still, published = (steps(celo2.celo(10, still_without_gradient=still)) for still in (True, False))
+    for name in ("unused", "unused_bias"):
+        assert not np.any(still[name])
+        assert np.any(published[name])
+    np.testing.assert_array_equal(still["used"], published["used"])
 
 
 def test_derivatives_pass_through_an_update():

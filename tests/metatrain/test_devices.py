@@ -19,6 +19,8 @@ def test_eight_devices_give_the_result_of_one():
     results = []
     config = MetaTrainConfig(
         rule="celo2_base",
+        odd=False,
+        size="unit",
         families=("digits", "mnist/deep"),
         tasks_per_family=8,
         hidden=8,
@@ -60,12 +62,11 @@ def test_two_processes_give_the_result_of_one(tmp_path):
     with socket.socket() as listener:
         listener.bind(("localhost", 0))
         port = listener.getsockname()[1]
-    flags = ["--iterations", "4", "--families", "digits", "--hidden", "8", "--batch-size", "8"]
-    flags += ["--truncation", "5", "--min-unroll", "5", "--max-unroll", "20", "--refresh-every", "3"]
-    flags += ["--checkpoint-every", "10", "--validate-every", "0"]
-    environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
-    # Results are compared with each other only: code that is quick to compile will do.
-    environment["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0"
+    flags = ["--iterations", "4", "--no-odd", "--size", "unit", "--families", "digits", "--hidden", "8"]
+    flags += ["--batch-size", "8", "--truncation", "5", "--min-unroll", "5", "--max-unroll", "20"]
+    flags += ["--refresh-every", "3", "--checkpoint-every", "10", "--validate-every", "0"]
+    flags_of_child = f"{os.environ['CHILD_XLA_FLAGS']} --xla_force_host_platform_device_count=2"
+    environment = os.environ | {"XLA_FLAGS": flags_of_child}
 
     def start(name, *more):
         command = [sys.executable, "-m", "rlopt", "metatrain", "celo2_base", *flags, "--out", tmp_path / name, *more]

@@ -9,7 +9,6 @@ from metatrain import augmentation, batches, families, problems, rules, tasks
 from metatrain.tasks import Batch
 from metatrain.unroll import TruncatedUnroll
 
-pytestmark = pytest.mark.usefixtures("quick_to_compile")
 B, N = 12, 10
 
 

@@ -30,7 +30,6 @@ META = MetaTrainConfig(
 )
 
 
-@pytest.mark.usefixtures("quick_to_compile")
 def test_what_is_meta_trained_odd_and_sized_trains_agents_so(tmp_path):
     made = trainer.train(META, tmp_path / "meta", checkpoint_every=2, validate_every=0, log_every=2, progress=False)
     card = json.loads(made.theta_path.with_suffix(".json").read_text())

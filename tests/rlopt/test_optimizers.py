@@ -2,6 +2,8 @@
 
 import dataclasses
 import inspect
+import math
+import re
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +11,7 @@ import numpy as np
 import optax
 import pytest
 
+import celo2
 from rlopt import catalog, evaluation, experiment, optimizers, presets, results, rules
 from rlopt.config import TrainConfig
 
@@ -56,10 +59,83 @@ def test_every_optimizer_learns_with_its_rate_traced(name):
 def test_options_are_those_that_the_factory_has_with_their_defaults_passed_on(name):
     info = catalog.OPTIMIZERS[name]
     signature = inspect.signature(optimizers._import(info.factory)).parameters
-    assert set(info.options) <= set(signature)
+    passes_on = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in signature.values())
+    assert set(info.options) <= set(signature) or passes_on
     if info.factory.startswith("rlopt."):
-        for option, value in info.options.items():
-            assert signature[option].default == value, "said in two places"
+        for option, value in info.defaults.items():
+            default = signature[option].default if option in signature else inspect.Parameter.empty
+            assert default in (value, inspect.Parameter.empty), "said in two places"
+
+
+RATE = 1e-3
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("celo2", lambda: celo2.celo2(RATE, **celo2.RL)),
+        ("celo2_base", lambda: celo2.celo2_base(RATE, **celo2.RL)),
+        ("celo2_published", lambda: celo2.celo2(RATE, "celo2_v1")),
+        ("celo2_base_published", lambda: celo2.celo2_base(RATE, "celo2_base_v1")),
+        ("celo", lambda: celo2.celo(60)),
+        ("celo_adam", lambda: celo2.celo_adam(60)),
+    ],
+)
+def test_a_name_is_the_line_of_optax_that_the_documents_show(name, shown):
+    """Bit for bit, so that published numbers belong to the function that a reader would call."""
+    assert name in catalog.OPTIMIZERS
+
+    def steps(tx):
+        tx = optax.with_extra_args_support(tx)
+
+        def step(carry, _):
+            params, state = carry
+            loss, grads = jax.value_and_grad(loss_fn)(params)
+            updates, state = tx.update(grads, state, params, value=loss)
+            return (optax.apply_updates(params, updates), state), updates
+
+        return jax.jit(lambda: jax.lax.scan(step, (PARAMS, tx.init(PARAMS)), None, length=3))()
+
+    jax.tree.map(np.testing.assert_array_equal, steps(optimizers.make(name)(RATE, 60)), steps(shown()))
+
+
+def test_every_learned_rule_is_compared_with_its_line_of_optax():
+    compared = test_a_name_is_the_line_of_optax_that_the_documents_show.pytestmark[0].args[1]
+    assert {name for name, info in catalog.OPTIMIZERS.items() if info.learned} == {name for name, _ in compared}
+
+
+@pytest.mark.parametrize(
+    ("option", "given", "read"),
+    [
+        ("odd", "true", True),
+        ("odd", 0.0, False),
+        ("odd", "card", "card"),
+        ("bias_correction", "true", True),
+        ("bias_correction", True, True),
+        ("size", "snr", "snr"),
+        ("weight_decay", 0.1, 0.1),
+    ],
+)
+def test_options_are_read_by_their_types(option, given, read):
+    assert catalog.OPTIMIZERS["celo2"].read(option, given) == read
+    assert type(catalog.OPTIMIZERS["celo2"].read(option, given)) is type(read)
+
+
+@pytest.mark.parametrize(
+    ("option", "given", "message"),
+    [
+        ("odd", "yes", "celo2: option odd must be one of card, true, false, got 'yes'"),
+        ("odd", 2.0, "celo2: option odd must be one of card, true, false, got 2.0"),
+        ("size", 1.0, "celo2: option size must be one of card, unit, adam, snr, learned, got 1.0"),
+        ("bias_correction", "card", "celo2: option bias_correction must be one of false, true, got 'card'"),
+        ("weight_decay", "much", "celo2: option weight_decay must be a number, got 'much'"),
+        ("weight_decay", math.inf, "celo2: option weight_decay must be a number, got inf"),
+        ("routing", "heads", "celo2: option routing must be one of hidden, matrices, all, got 'heads'"),
+    ],
+)
+def test_other_values_of_options_are_refused(option, given, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        optimizers.make("celo2", options={option: given})
 
 
 def test_options_change_what_is_learned():

@@ -1,0 +1,42 @@
+"""Random weights to start meta-training from."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from celo2 import checks, scheduler, update_mlp
+from celo2.names import check_known
+
+# Width of Celo's MLP; Celo2's has the default of `update_mlp.init`.
+CELO_HIDDEN = 4
+
+
+def init_theta(rule: str, key: jax.Array) -> dict[str, Any]:
+    """Random weights of a rule, in the published tree.
+
+    Args:
+      rule: "celo2", "celo" or "celo_adam".
+      key: a JAX random key.
+
+    Returns:
+      theta: a nested dict of float32 arrays: weights truncated normal over the root of the number of inputs, biases and
+      the start of the LSTM zero.
+
+    Raises:
+      ValueError: for an unknown rule.
+    """
+    check_known("rule", rule, checks.RULES)
+    if rule == "celo2":
+        return update_mlp.init(key)
+    if rule == "celo_adam":
+        return scheduler.init_theta(key)
+    mlp_key, scheduler_key, control_key = jax.random.split(key, 3)
+    theta = scheduler.init_theta(scheduler_key)
+    # The files hold a bank of one MLP, and weights that choose among the bank: a softmax over one number.
+    theta |= jax.tree.map(lambda x: x[None], update_mlp.init(mlp_key, CELO_HIDDEN))
+    theta["rnn_params"]["rnn_to_controls"] = {
+        "w": update_mlp.truncated_normal(control_key, (scheduler.SIZE, 1), scheduler.SIZE),
+        "b": jnp.zeros(1, jnp.float32),
+    }
+    return theta
