@@ -70,7 +70,7 @@ def table(config: TrainConfig, returns: np.ndarray, greedy: bool) -> Table:
     """Mean return of each seed's policy, and their interquartile mean."""
     how = "greedy" if greedy else "sampled"
     rendered = Table(
-        title=f"{config.agent.upper()} with {config.optimizer} on {config.env}: {returns.shape[1]} {how} episodes each"
+        title=f"{config.agent.upper()} with {config.title} on {config.env}: {returns.shape[1]} {how} episodes each"
     )
     for heading in ("seed", "mean", "lowest", "highest", "not over"):
         rendered.add_column(heading, justify="right")

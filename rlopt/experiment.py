@@ -29,7 +29,7 @@ def run(
     training.build(config)
     if folder is not None:
         folders.check(folder, config, finished=False)
-    folder = folder or results.new_folder(f"{config.agent}-{config.env}-{config.optimizer}")
+    folder = folder or results.new_folder(f"{config.agent}-{config.env}-{results.safe_name(config.title)}")
     (finished,) = folders.train(folder, config, progress, tracker=tracker)
     return finished
 
@@ -134,7 +134,7 @@ def _train_all(
     launch: folders.Launch | None,
 ) -> tuple[Path, list[results.Run]]:
     """Trains what is missing of several configurations, after every check that needs no training; folder and runs."""
-    names = [results.safe_name(config.optimizer) for config in configs]
+    names = [results.safe_name(config.title) for config in configs]
     if len(set(names)) != len(names) or not names:
         raise ValueError(f"each optimizer may be named once, and at least one, got {', '.join(names) or 'none'}")
     for name, config in zip(names, configs, strict=True):
@@ -161,7 +161,7 @@ def _redraw_sweep(folder: Path) -> None:
             config = results.read_config(path.parent)
         except ValueError:
             return  # no sweep of this version, and what was to be trained is
-        if path.parent.name != results.safe_name(config.optimizer):
+        if path.parent.name != results.safe_name(config.title):
             return  # some folder of runs
         parts[path.parent] = config
     if len({(config.agent, config.env) for config in parts.values()}) != 1:

@@ -149,7 +149,7 @@ class Launcher:
     def _submit(self, root: Path, folder: Path, config: TrainConfig, cores: int) -> _Job:
         if self.kind == "slurm":
             cores = self.options.get("cpus_per_task") or runtime.devices_for(config.size, CORES)
-        label = f"{config.optimizer} on {config.env}"
+        label = f"{config.title} on {config.env}"
         folders.prepare(folder, config)
         executor = self.executor(root / LOGS, f"rlopt {label}", cores)
         arguments = [*command(folder, runtime.devices_for(config.size, cores=cores)), *self.flags]

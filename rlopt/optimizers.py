@@ -2,7 +2,7 @@
 
 import importlib
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from celo2 import checks
 from celo2.form import to_card
 from celo2.names import check_known
 from rlopt import catalog, rules
+from rlopt.arms import Arm
 from rlopt.theta import sha256
 
 
@@ -84,20 +85,30 @@ def option_names(name: str) -> tuple[str, ...]:
     return tuple(inspect.signature(_import(info.factory)).parameters)[1:]
 
 
-def own_settings(name: str, options: Mapping[str, float | str], theta: Mapping[str, Path]) -> dict[str, Any]:
-    """An optimizer's part of what was given for several: `options` and `theta` of its configuration.
+def own_settings(arm: Arm, options: Mapping[str, float | str], theta: Mapping[str, Path]) -> dict[str, Any]:
+    """An arm's part of what was given for several: `optimizer`, `arm`, `options` and `theta` of its configuration.
+
+    theta: by arm, or else by optimizer.
 
     Raises:
       ValueError: as `option_names`.
     """
-    takes = option_names(name)
-    return {"options": {key: value for key, value in options.items() if key in takes}, "theta": theta.get(name)}
+    takes = option_names(arm.optimizer)
+    shared = {key: value for key, value in options.items() if key in takes}
+    return {
+        "optimizer": arm.optimizer,
+        "arm": None if arm.name == arm.optimizer else arm.name,
+        "options": {**shared, **arm.options},
+        "theta": theta.get(arm.name, theta.get(arm.optimizer)),
+    }
 
 
-def check_settings(names: Sequence[str], options: Mapping[str, float | str], theta: Mapping[str, Path]) -> None:
+def check_settings(arms: Collection[Arm], options: Mapping[str, float | str], theta: Mapping[str, Path]) -> None:
     """Refuses options and weights that would be of none of several optimizers; ValueError."""
-    taken = list(dict.fromkeys(option for name in names for option in option_names(name)))
-    among = ", ".join(names)
+    optimizers = [arm.optimizer for arm in arms]
+    names = {*optimizers, *(arm.name for arm in arms)}
+    taken = list(dict.fromkeys(option for name in optimizers for option in option_names(name)))
+    among = ", ".join(dict.fromkeys(arm.name for arm in arms))
     for option in options:
         if option not in taken:
             raise ValueError(f"none of {among} has an option {option!r}; there are {', '.join(taken) or 'none'}")

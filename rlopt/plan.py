@@ -8,6 +8,7 @@ from typing import Any
 import tyro
 
 from rlopt import presets
+from rlopt.arms import Arm, parse, parse_all
 from rlopt.config import TrainConfig
 from rlopt.suites import FACTORS, SUITES, Suite, candidate_rates
 
@@ -27,7 +28,8 @@ class Plan:
     envs: tuple[str, ...] = ()
     """Environments in place of the suite's."""
     optimizers: tuple[str, ...] = ("adam", "celo2")
-    """Optimizers by name; `rlopt optimizers` lists them. Adam is the yardstick and trained in any case."""
+    """Optimizers by name; `rlopt optimizers` lists them. With options of its own, and a name for that:
+    `"plain=celo2:odd=false,size=unit"`. Adam is the yardstick and trained in any case."""
     options: dict[str, float | str] = field(default_factory=dict)
     """What optimizers are told besides, such as `--options weight_decay 0.1`: those that have an option of the name."""
     theta: dict[str, Path] = field(default_factory=dict)
@@ -51,17 +53,23 @@ class Plan:
         return self.envs or self._suite.envs
 
     @property
+    def arms(self) -> dict[str, Arm]:
+        """The optimizers by their names here, in the order in which they are trained, Adam first."""
+        named = parse_all(self.optimizers)
+        return {YARDSTICK: named.pop(YARDSTICK, parse(YARDSTICK)), **named}
+
+    @property
     def all_optimizers(self) -> tuple[str, ...]:
-        """The optimizers in the order in which they are trained, Adam first."""
-        return (YARDSTICK, *(name for name in self.optimizers if name != YARDSTICK))
+        """The names of the optimizers in the order in which they are trained, Adam first."""
+        return tuple(self.arms)
 
     def candidates(self, optimizer: str) -> tuple[float, ...]:
         """The learning rates tried of an optimizer, the same on every environment; () for one that takes none."""
-        suite = self._suite
-        return candidate_rates(self.agent, suite.envs[0], optimizer, suite.preset, self.learning_rates, self.factors)
+        suite, name = self._suite, self.arms[optimizer].optimizer
+        return candidate_rates(self.agent, suite.envs[0], name, suite.preset, self.learning_rates, self.factors)
 
     def config(self, optimizer: str, env_id: str, **changes: Any) -> TrainConfig:
-        """The reported population of an optimizer on an environment; ValueError for an unknown one."""
+        """The reported population of an optimizer, by its name here, on an environment."""
         from rlopt import optimizers
 
         suite = self._suite
@@ -72,13 +80,12 @@ class Plan:
         return TrainConfig(
             agent=self.agent,
             env=env_id,
-            optimizer=optimizer,
             seeds=self.seeds,
             seed=self.seed,
             preset=suite.preset,
             atari=presets.find(self.agent, env_id, suite.preset).atari,
             hyper=hyper,
-            **optimizers.own_settings(optimizer, self.options, self.theta),
+            **optimizers.own_settings(self.arms[optimizer], self.options, self.theta),
             **changes,
         )
 
@@ -99,12 +106,9 @@ class Plan:
 
         check_known("agent", self.agent, presets.AGENTS)
         check_known("suite", self.suite, SUITES)
-        names = self.optimizers
-        if len(set(names)) != len(names) or not names:
-            raise ValueError(f"each optimizer may be named once, and at least one, got {', '.join(names) or 'none'}")
         if len(set(self.environments)) != len(self.environments):
             raise ValueError(f"each environment may be named once, got {', '.join(self.environments)}")
-        optimizers.check_settings(self.all_optimizers, self.options, self.theta)
+        optimizers.check_settings(self.arms.values(), self.options, self.theta)
         if self.tuning_seeds < 1:
             raise ValueError(f"tuning_seeds must be at least 1, got {self.tuning_seeds}")
         if not 1 <= self.seeds <= TUNING_SEEDS_FROM:

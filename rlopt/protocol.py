@@ -17,7 +17,7 @@ import numpy as np
 
 from celo2.files import read_json, write_atomic
 from metatrain import sealed
-from rlopt import results, typed
+from rlopt import arms, results, typed
 from rlopt.config import TrainConfig
 from rlopt.plan import YARDSTICK, Plan
 from rlopt.statistics import lowest
@@ -105,6 +105,7 @@ def write_plan(folder: Path, plan: Plan) -> None:
             here | {"theta": {name: given.get(name) for name in both}},
         )
         here["optimizers"] = before + [name for name in named if name not in before]
+        arms.parse_all(here["optimizers"])
         here["theta"] = weights | given
     else:
         results.check_free(folder)

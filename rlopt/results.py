@@ -149,7 +149,7 @@ def write_history(folder: Path, config: TrainConfig, history: History) -> Run:
     summary = {
         "agent": config.agent,
         "env_id": config.env,
-        "optimizer": config.optimizer,
+        "optimizer": config.title,
         "learning_rate": config.resolved_learning_rate,
         "seeds": config.seeds,
         "env_steps": steps,

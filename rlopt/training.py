@@ -109,7 +109,7 @@ def train(
       Unfinished: when asked to stop; BrokeOff, a kind of it: when an environment fails.
     """
     agent = build(config)
-    label = f"{config.optimizer} on {config.env}"
+    label = f"{config.title} on {config.env}"
     with watchdog.watch(label, enabled=jax.default_backend() == "cpu"):
         return _train(agent, config, label, progress, folder, on_interval, on_continue)
 

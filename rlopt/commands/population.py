@@ -1,14 +1,14 @@
 """Commands that train agents, or use trained ones."""
 
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Generic, Literal
 
 import tyro
 
 from envs.atari_config import AtariConfig
-from rlopt import presets
+from rlopt import arms, presets
 from rlopt.config import Hyper, TrainConfig
 from rlopt.suites import FACTORS, candidate_rates
 from rlopt.tracking import PopulationTracking
@@ -27,8 +27,13 @@ class Train(Generic[Hyper]):
         """Trains, writes the run folder, prints the table."""
         from rlopt import console, experiment, results
 
+        config = self.config
+        arm = arms.parse(config.optimizer)
+        if arm.optimizer != config.optimizer:
+            options = {**config.options, **arm.options}
+            config = replace(config, optimizer=arm.optimizer, options=options, arm=arm.name)
         with self.tracking.open() as tracker:
-            finished = experiment.run(self.config, self.out, tracker=tracker)
+            finished = experiment.run(config, self.out, tracker=tracker)
             console.show([finished], finished.folder / results.PLOTS / "learning_curve.png")
 
 
@@ -63,7 +68,8 @@ class _Several(Generic[Hyper]):
     env: str = "CartPole-v1"
     """Environment id; `rlopt envs` lists them. The defaults below are for this environment."""
     optimizers: tuple[str, ...] = ("celo2", "adam")
-    """Optimizers by name; `rlopt optimizers` lists them."""
+    """Optimizers by name; `rlopt optimizers` lists them. With options of its own, and a name for that:
+    `--optimizers adam celo2 "plain=celo2:odd=false,size=unit"`."""
     seeds: int = 8
     """Number of independent runs per optimizer (and learning rate)."""
     seed: int = 0
@@ -85,20 +91,19 @@ class _Several(Generic[Hyper]):
     tracking: Annotated[PopulationTracking, tyro.conf.arg(name="")] = field(default_factory=PopulationTracking)
     hyper: Annotated[Hyper, tyro.conf.arg(name="")] = field(default_factory=presets.CONFIGS["ppo"])  # type: ignore[assignment]
 
-    def config(self, optimizer: str, **changes: Any) -> TrainConfig:
+    def config(self, arm: arms.Arm, **changes: Any) -> TrainConfig:
         """The population of an optimizer; ValueError for an unknown one."""
         from rlopt import optimizers
 
         return TrainConfig(
             agent=self.agent,
             env=self.env,
-            optimizer=optimizer,
             seeds=self.seeds,
             seed=self.seed,
             preset=self.preset,
             atari=self.atari,
             hyper=self.hyper,
-            **optimizers.own_settings(optimizer, self.options, self.theta),
+            **optimizers.own_settings(arm, self.options, self.theta),
             **changes,
         )
 
@@ -124,11 +129,10 @@ class Compare(_Several[Hyper]):
             )
         from rlopt import console, experiment, launcher, optimizers, results
 
-        optimizers.check_settings(self.optimizers, self.options, self.theta)
+        compared = arms.parse_all(self.optimizers).values()
+        optimizers.check_settings(compared, self.options, self.theta)
         rates = [None if rate == "none" else rate for rate in self.learning_rates] or [None] * len(self.optimizers)
-        configs = [
-            self.config(optimizer, learning_rate=rate) for optimizer, rate in zip(self.optimizers, rates, strict=True)
-        ]
+        configs = [self.config(arm, learning_rate=rate) for arm, rate in zip(compared, rates, strict=True)]
         launch = launcher.make(self.launcher, self.launcher_options, self.tracking.flags)
         with self.tracking.open() as tracker:
             runs = experiment.compare(configs, self.out, tracker=tracker, launch=launch)
@@ -150,7 +154,7 @@ class Sweep(_Several[Hyper]):
     @property
     def populations(self) -> tuple[int, ...]:
         """Runs side by side, of an optimizer with learning rates and of one without."""
-        rates = [max(1, len(self.rates(optimizer))) for optimizer in self.optimizers]
+        rates = [max(1, len(self.rates(arms.parse(text).optimizer))) for text in self.optimizers]
         return tuple(self.seeds * count for count in rates)
 
     def rates(self, optimizer: str) -> tuple[float, ...]:
@@ -163,10 +167,9 @@ class Sweep(_Several[Hyper]):
         from rlopt import console, experiment, launcher, optimizers
 
         check_known("agent", self.agent, presets.AGENTS)
-        for name in self.optimizers:
-            optimizers.look_up(name)
-        optimizers.check_settings(self.optimizers, self.options, self.theta)
-        configs = [self.config(optimizer, rates=self.rates(optimizer)) for optimizer in self.optimizers]
+        swept = arms.parse_all(self.optimizers).values()
+        optimizers.check_settings(swept, self.options, self.theta)
+        configs = [self.config(arm, rates=self.rates(arm.optimizer)) for arm in swept]
         launch = launcher.make(self.launcher, self.launcher_options, self.tracking.flags)
         with self.tracking.open() as tracker:
             console.show(*experiment.sweep(configs, self.out, tracker=tracker, launch=launch))

@@ -191,7 +191,7 @@ def _append(cells: list[Cell], place: Path, what: str, problems: list[str]) -> N
         problems.append(f"The {what} has no returns: no episode ended in any of its seeds.")
     elif missing := int(np.sum(~np.isfinite(final))):
         problems.append(f"The {what} has {missing} seeds in which no episode ever ended.")
-    cells.append(Cell(config.env, config.optimizer, config.resolved_learning_rate, seeds, final, run, document))
+    cells.append(Cell(config.env, config.title, config.resolved_learning_rate, seeds, final, run, document))
 
 
 def _told_apart(cells: list[Cell]) -> list[Cell]:
