@@ -30,7 +30,7 @@ test: install
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal --durations 20
 
 test-slow: install
-	$(BIN)/python -m pytest -m slow
+	RLOPT_TESTS_OPTIMISED=1 $(BIN)/python -m pytest -m slow
 
 lint: install
 	$(BIN)/ruff check .

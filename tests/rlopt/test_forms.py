@@ -69,8 +69,8 @@ def test_weights_without_a_size_are_refused_at_adams_rate(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"multiplier": "five"}, "option multiplier of celo2 must be a number, got 'five'"),
-        ({"size": "large"}, "unknown size 'large'"),
+        ({"multiplier": "five"}, "celo2: option multiplier must be a number, got 'five'"),
+        ({"size": "large"}, "option size must be one of card, unit, adam, snr, learned, got 'large'"),
     ],
 )
 def test_impossible_options_are_refused(options, message):
