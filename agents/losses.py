@@ -1,5 +1,6 @@
 """Losses per transition; the caller averages."""
 
+import chex
 import jax
 import jax.numpy as jnp
 
@@ -9,6 +10,7 @@ def clipped_surrogate(log_ratio: jax.Array, advantages: jax.Array, epsilon: jax.
 
     Reference: Schulman et al., arXiv 1707.06347, equation 7 (negated).
     """
+    chex.assert_equal_shape([log_ratio, advantages])
     ratio = jnp.exp(log_ratio)
     return jnp.maximum(-advantages * ratio, -advantages * jnp.clip(ratio, 1 - epsilon, 1 + epsilon))
 
@@ -17,6 +19,7 @@ def clipped_value_loss(
     values: jax.Array, old_values: jax.Array, targets: jax.Array, epsilon: jax.Array | float
 ) -> jax.Array:
     """The larger of the squared losses of V and of V clipped to old V +- epsilon, each halved."""
+    chex.assert_equal_shape([values, old_values, targets])
     clipped = old_values + jnp.clip(values - old_values, -epsilon, epsilon)
     return jnp.maximum(squared_error(values - targets), squared_error(clipped - targets))
 
@@ -28,6 +31,7 @@ def approximate_kl(log_ratio: jax.Array) -> jax.Array:
 
 def masked_mean(x: jax.Array, mask: jax.Array) -> jax.Array:
     """Mean of x where mask is true; 0 if it is nowhere."""
+    chex.assert_equal_shape([x, mask])
     mask = mask.astype(x.dtype)
     return jnp.sum(x * mask) / jnp.maximum(jnp.sum(mask), 1)
 

@@ -1,5 +1,6 @@
 """Targets computed from rollouts, time-major."""
 
+import chex
 import jax
 import jax.numpy as jnp
 
@@ -30,6 +31,8 @@ def generalized_advantages(
 
     Reference: Schulman et al., arXiv 1506.02438, equations 11-16.
     """
+    chex.assert_equal_shape([rewards, values, next_values, terminated, truncated])
+    chex.assert_type([rewards, values, next_values, terminated, truncated], [float, float, float, bool, bool])
     delta = rewards + gamma * jnp.where(terminated, 0.0, next_values) - values
     decay = jnp.where(terminated | truncated, 0.0, gamma * gae_lambda)
 
@@ -67,6 +70,8 @@ def lambda_returns(
     Reference: Sutton and Barto (2018), section 12.1; with V = max Q, the targets of PQN (arXiv 2407.04811, Peng's
     Q(lambda)).
     """
+    chex.assert_equal_shape([rewards, next_values, terminated, truncated])
+    chex.assert_type([rewards, next_values, terminated, truncated], [float, float, bool, bool])
 
     def backwards(carry: jax.Array, inputs: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array]:
         reward, next_value, ends, cut = inputs
@@ -93,6 +98,8 @@ def n_step_targets(
       Of the first T - n + 1 steps, [T - n + 1, ...] each: R_t; the factor of the bootstrap, gamma^m or 0; the offset
       m - 1 of the step whose final observation it is to be taken from, int32.
     """
+    chex.assert_equal_shape([rewards, terminated, truncated])
+    chex.assert_type([rewards, terminated, truncated], [float, bool, bool])
     count = rewards.shape[0] - n + 1
     total = jnp.zeros_like(rewards[:count])
     factor = jnp.ones_like(total)

@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import os
 import sys
 from typing import Annotated, Any
 
@@ -104,9 +103,3 @@ def main(args: list[str] | None = None) -> int:
         print("rlopt: interrupted", file=sys.stderr)
         return 130
     return 0
-
-
-def entry() -> None:
-    """The console script."""
-    sys.path.insert(0, os.getcwd())  # as `python -m rlopt` has it: `--env module:Class` is looked for there
-    sys.exit(main())
