@@ -52,29 +52,33 @@ def factored_axes(shape: Sequence[int]) -> tuple[int, int] | None:
     return int(order[-2]), int(order[-1])
 
 
-def _with_axis_one(shape: Sequence[int], axis: int) -> tuple[int, ...]:
-    return tuple(1 if i == axis else n for i, n in enumerate(shape))
+def init(zeros: jax.Array, num_momenta: int, num_factored: int, with_nu: bool = False) -> Accumulators:
+    """Zero statistics for a tensor.
 
+    Args:
+      zeros: float32, shaped and laid out over devices like the tensor, of rank >= 1; every statistic is made from it,
+        so that it is laid out so as well.
+      num_momenta, num_factored: numbers of decays. with_nu: Adam's second moment among them.
+    """
 
-def init(shape: Sequence[int], num_momenta: int, num_factored: int, with_nu: bool = False) -> Accumulators:
-    """Zero statistics for a tensor of the given shape; with_nu: Adam's second moment among them."""
-    shape = tuple(shape)
-    axes = factored_axes(shape)
-    zeros = jnp.zeros
+    def stacked(x: jax.Array, count: int) -> jax.Array:
+        return jnp.stack([x] * count)
+
+    axes = factored_axes(zeros.shape)
     row = col = diag = None
     if axes is None:
-        diag = zeros((num_factored, *shape), jnp.float32)
+        diag = stacked(zeros, num_factored)
     else:
         d1, d0 = axes
-        row = zeros((num_factored, *_with_axis_one(shape, d0)), jnp.float32)
-        col = zeros((num_factored, *_with_axis_one(shape, d1)), jnp.float32)
+        row = stacked(jnp.sum(zeros, axis=d0, keepdims=True), num_factored)
+        col = stacked(jnp.sum(zeros, axis=d1, keepdims=True), num_factored)
     return Accumulators(
-        m=zeros((num_momenta, *shape), jnp.float32),
-        v=zeros(shape, jnp.float32),
+        m=stacked(zeros, num_momenta),
+        v=jnp.zeros_like(zeros),
         row=row,
         col=col,
         diag=diag,
-        nu=zeros(shape, jnp.float32) if with_nu else None,
+        nu=jnp.zeros_like(zeros) if with_nu else None,
     )
 
 

@@ -135,7 +135,7 @@ def graft(
     def init_fn(params: Any) -> GraftState:
         checks.check_params(params)
         mu = optax.tree.zeros_like(params, dtype=jnp.float32)
-        nu = jax.tree.map(lambda p: jnp.zeros(p.shape if size == "adam" else (), jnp.float32), mu)
+        nu = jax.tree.map(lambda m: jnp.zeros_like(m) if size == "adam" else jnp.zeros([], jnp.float32), mu)
         return GraftState(jnp.zeros([], jnp.int32), mu, nu, inner.init(params))
 
     def update_fn(updates: Any, state: GraftState, params: Any = None, **extra_args: Any) -> tuple[Any, GraftState]:

@@ -40,13 +40,14 @@ def init_statistics(
 ) -> accumulators.Accumulators:
     """Zero statistics of every parameter: an `accumulators.Accumulators` whose fields are trees like params.
 
-    Momenta and second moments have the parameter's own shape, so that its sharding fits them; factored statistics
-    that of `shape_of(shape)`.
+    Momenta and second moments have the parameter's own shape and sharding; factored statistics the shape that
+    `shape_of(shape)` leads to.
     """
     leaves, treedef = jax.tree.flatten(params)
     accs = []
     for p in leaves:
-        acc = accumulators.init(shape_of(jnp.shape(p)), num_momenta, num_factored, with_nu)
+        zeros = jnp.zeros_like(p, jnp.float32).reshape(shape_of(jnp.shape(p)))
+        acc = accumulators.init(zeros, num_momenta, num_factored, with_nu)
         accs.append(_stored(acc, jnp.shape(p)))
     return _columns(treedef, accs)
 

@@ -107,6 +107,22 @@ def test_map_params_reaches_the_statistics_and_nothing_else(make):
 
 
 @complete
+def test_statistics_lie_where_their_parameters_do(make):
+    mesh = jax.make_mesh((4,), ("model",), axis_types=(jax.sharding.AxisType.Auto,))
+    sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("model"))
+    params = jax.device_put({"kernel": jnp.ones((8, 4)), "bias": jnp.ones(4)}, sharding)
+    state = optax.with_extra_args_support(make()).init(params)
+    large = {
+        jax.tree_util.keystr(path): x
+        for path, x in jax.tree.leaves_with_path(state)
+        if x.size >= 32 and "kernel" in jax.tree_util.keystr(path)
+    }
+    assert large
+    for name, x in large.items():
+        assert x.sharding.shard_shape(x.shape) == (*x.shape[:-2], 2, 4), name
+
+
+@complete
 def test_ranks_need_not_be_promoted(make):
     with jax.numpy_rank_promotion("raise"):
         tx = optax.with_extra_args_support(make())

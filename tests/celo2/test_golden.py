@@ -63,7 +63,7 @@ def test_factored_statistics_equal_the_published_ones(golden):
         shape = grads.shape[1:]
         expected_axes = tuple(int(a) for a in axes[name])
         assert (accumulators.factored_axes(shape) or (-1, -1)) == expected_axes
-        acc = accumulators.init(shape or (1,), 3, 3)
+        acc = accumulators.init(jnp.zeros(shape or (1,)), 3, 3)
         for t, g in enumerate(grads):
             g = jnp.asarray(g).reshape(shape or (1,))
             acc = accumulators.update(acc, g, decays, 0.95, decays)
