@@ -1,12 +1,16 @@
 """Which tensor goes to the learned rule and which to AdamW."""
 
 import dataclasses
+import math
 import re
-from collections.abc import Callable
-from typing import Any
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+
+from celo2 import towers
 
 RULE = "rule"
 ADAM = "adam"
@@ -15,10 +19,14 @@ ADAM = "adam"
 # number at most behind it, so that "MultiHeadAttention_0/out" and "overhead" stay with the rule, while "policy_head",
 # "token_embedding" and "output_1" do not.
 KINDS = {
-    "embedding": r"embed(ding|der|dings)?s?|unembed|wte|wpe",
-    "head": r"head|logits|output",
+    "embedding": r"emb(ed(ding|der|dings)?s?)?|unembed|wte|wpe",
+    "head": r"head|logits",
     "input": r"input",
 }
+# This counts where it is the layer's own name: BERT's "attention/output/dense" is a hidden layer.
+_OUTPUT = re.compile(r"(.*/)?([^/]*_)?output(_?\d+)?/[^/]*", re.IGNORECASE)
+# Biases, norm scales and the like, whatever their rank: those of attention are [heads, dim], of stacks [layers, dim].
+_NO_MATRIX = re.compile(r"(.*/)?([^/]*_)?(bias(es)?|scale|offset|gamma|beta|log_std)", re.IGNORECASE)
 
 LabelFn = Callable[[Any], Any]
 
@@ -28,13 +36,25 @@ def path_name(path: tuple[Any, ...]) -> str:
     return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
+class Decision(NamedTuple):
+    """Where a tensor goes, and why. name: slash-joined path."""
+
+    name: str
+    shape: tuple[int, ...]
+    label: str
+    reason: str
+
+
 @dataclasses.dataclass(frozen=True)
 class Routing:
     """A label function: tensors to "adam" by rank, by kind and by name; all others to "rule".
 
+    Layers are recognised by their names; where no name in the tree tells an output layer, and layers are only numbered
+    (`Dense_0`, `linear3`, `layers/1`), the first and the last matrix of each tower are its input and output layer.
+
     Attributes:
       min_rank: least number of axes for the learned rule. 2 keeps biases, norm scales and scalars (log_std) with Adam.
-      kinds: layers that go to Adam, recognised by name: "embedding", "head" (output layers), "input" (input layers).
+      kinds: layers that go to Adam: "embedding", "head" (output layers), "input" (input layers).
       pattern: regular expression, searched for in the slash-joined path of every tensor, ignoring case: to Adam.
 
     Raises:
@@ -57,19 +77,70 @@ class Routing:
             raise ValueError(f"pattern {self.pattern!r} is no regular expression: {error}") from error
 
     def __call__(self, params: Any) -> Any:
-        """The tree of labels for a tree of parameters."""
-        return jax.tree.map_with_path(lambda path, leaf: self.decide(path_name(path), jnp.ndim(leaf))[0], params)
+        """The tree of labels for a tree of parameters.
 
-    def decide(self, name: str, rank: int) -> tuple[str, str]:
-        """The label of one tensor, and why."""
+        Warns where output layers are to go to Adam and none was recognised among three matrices or more, or where the
+        pattern matches nothing: what was meant for Adam then goes to the rule.
+        """
+        decisions = self.decide(params)
+        matrices = [d for d in decisions if len(d.shape) >= max(self.min_rank, 2) and not _NO_MATRIX.fullmatch(d.name)]
+        heads = any(d.reason.endswith(("as head", _LAST)) for d in decisions)
+        if "head" in self.kinds and len(matrices) > 2 and not heads and self.pattern is None:
+            warnings.warn(
+                "no output layer was recognised, so that the learned rule gets it: name it (such as `policy_head`) or "
+                f"give label_fn=; celo2.routing_table shows what goes where. Matrices: {_few(matrices)}",
+                stacklevel=2,
+            )
+        if self.pattern is not None and decisions and not any(_matches(self.pattern, d.name) for d in decisions):
+            warnings.warn(f"the pattern {self.pattern!r} matches no parameter of {_few(decisions)}", stacklevel=2)
+        return jax.tree.unflatten(jax.tree.structure(params), [decision.label for decision in decisions])
+
+    def decide(self, params: Any) -> list[Decision]:
+        """Where every tensor goes, and why, in the order of the tree; params may be shapes."""
+        tensors = [(path_name(path), tuple(jnp.shape(leaf))) for path, leaf in jax.tree.leaves_with_path(params)]
+        told = [self._by_name(name, len(shape)) for name, shape in tensors]
+        first, last = set[str](), set[str]()
+        if not any(_is_kind("head", name) for name, _ in tensors):
+            untold = {n: shape for (n, shape), decided in zip(tensors, told, strict=True) if not decided}
+            first, last = towers.ends({name: shape for name, shape in untold.items() if len(shape) > 1})
+        found = []
+        for (name, shape), decided in zip(tensors, told, strict=True):
+            if decided is None and "head" in self.kinds and name in last:
+                decided = ADAM, _LAST
+            if decided is None and "input" in self.kinds and name in first:
+                decided = ADAM, "first matrix of its tower, no name tells"
+            found.append(Decision(name, shape, *(decided or (RULE, f"rank {len(shape)}, no exception applies"))))
+        return found
+
+    def _by_name(self, name: str, rank: int) -> tuple[str, str] | None:
         if rank < self.min_rank:
             return ADAM, f"rank {rank} < {self.min_rank}"
+        if self.min_rank > 1 and _NO_MATRIX.fullmatch(name):
+            return ADAM, "named as a bias or scale"
         for kind in self.kinds:
-            if re.search(rf"(^|/)([^/]*_)?({KINDS[kind]})(_?\d+)?(/|$)", name, re.IGNORECASE):
+            if _is_kind(kind, name):
                 return ADAM, f"named as {kind}"
-        if self.pattern is not None and re.search(self.pattern, name, re.IGNORECASE):
+        if self.pattern is not None and _matches(self.pattern, name):
             return ADAM, f"matches {self.pattern!r}"
-        return RULE, f"rank {rank}, no exception applies"
+        return None
+
+
+_LAST = "last matrix of its tower, no name tells"
+
+
+def _is_kind(kind: str, name: str) -> bool:
+    if kind == "head" and _OUTPUT.fullmatch(name):
+        return True
+    return re.search(rf"(^|/)([^/]*_)?({KINDS[kind]})(_?\d+)?(/|$)", name, re.IGNORECASE) is not None
+
+
+def _matches(pattern: str, name: str) -> bool:
+    return re.search(pattern, name, re.IGNORECASE) is not None
+
+
+def _few(decisions: Sequence[Decision], most: int = 8) -> str:
+    names = ", ".join(decision.name for decision in decisions[:most])
+    return names + (f" and {len(decisions) - most} more" if len(decisions) > most else "")
 
 
 def labels_by_pattern(adam_pattern: str, min_rank: int = 2) -> Routing:
@@ -99,14 +170,18 @@ def routing_table(params: Any, label_fn: LabelFn = matrix_labels) -> str:
     Returns:
       One line per tensor: name, shape, label, reason; and the number of parameters under every label.
     """
-    routing = label_fn if isinstance(label_fn, Routing) else None
-    labels = jax.tree.leaves(label_fn(params))
+    if isinstance(label_fn, Routing):
+        decisions = label_fn.decide(params)
+    else:
+        labels = jax.tree.leaves(label_fn(params))
+        decisions = [
+            Decision(path_name(path), leaf.shape, label, "the label function says so")
+            for (path, leaf), label in zip(jax.tree.leaves_with_path(params), labels, strict=True)
+        ]
     rows, sizes = [("tensor", "shape", "goes to", "because")], dict[str, int]()
-    for (path, leaf), label in zip(jax.tree.leaves_with_path(params), labels, strict=True):
-        name = path_name(path)
-        reason = routing.decide(name, len(leaf.shape))[1] if routing is not None else "the label function says so"
-        rows.append((name, "x".join(map(str, leaf.shape)) or "scalar", label, reason))
-        sizes[label] = sizes.get(label, 0) + leaf.size
+    for name, shape, label, reason in decisions:
+        rows.append((name, "x".join(map(str, shape)) or "scalar", label, reason))
+        sizes[label] = sizes.get(label, 0) + math.prod(shape)
     widths = [max(len(row[i]) for row in rows) for i in range(3)]
     lines = ["  ".join([*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[3]]) for row in rows]
     total = ", ".join(f"{label}: {size:,} parameters" for label, size in sorted(sizes.items()))

@@ -22,6 +22,15 @@ def test_a_network_learns_the_digits(name, capsys):
     assert "goes to" in capsys.readouterr().out
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_script_with_unnamed_layers_learns_as_early_as_with_adam(capsys):
+    lengths = load("ppo_script").main(updates=20)
+    assert lengths["adam"] > 40  # a random policy holds for 20 steps
+    # On average 0.9 and more (the script prints it); four seeds differ by a tenth.
+    assert lengths["celo2"] > 0.75 * lengths["adam"]
+    assert "first matrix of its tower, no name tells" in capsys.readouterr().out
+
+
 def test_both_readings_of_a_convolution_learn_the_digits():
     assert min(load("flax_linen").main(steps=50).values()) > 0.8
 

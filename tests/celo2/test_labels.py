@@ -56,6 +56,99 @@ def test_the_table_says_what_goes_where_and_why():
     assert "the label function says so" in celo2.routing_table(params, lambda p: jax.tree.map(lambda _: "rule", p))
 
 
+def matrices(*shapes, layer="Dense_{}", leaf="kernel"):
+    return {layer.format(i): {leaf: jnp.zeros(shape), "bias": jnp.zeros(3)} for i, shape in enumerate(shapes)}
+
+
+def to_adam(params, label_fn=celo2.hidden_matrix_labels):
+    """Names of the layers whose matrix goes to Adam."""
+    found = {tuple(d.name.split("/")[:-1]) for d in label_fn.decide(params) if len(d.shape) > 1 and d.label == "adam"}
+    return {"/".join(name) for name in found}
+
+
+ACTOR_CRITIC = ((4, 64), (64, 64), (64, 2), (4, 64), (64, 64), (64, 1))
+
+
+@pytest.mark.parametrize(
+    ("params", "ends"),
+    [
+        # purejaxrl's two towers in one flat list; as many actions as observations; ten layers and more.
+        ({"params": matrices(*ACTOR_CRITIC)}, {"params/Dense_0", "params/Dense_2", "params/Dense_3", "params/Dense_5"}),
+        (
+            matrices((3, 64), (64, 64), (64, 3), (3, 64), (64, 64), (64, 1)),
+            {"Dense_0", "Dense_2", "Dense_3", "Dense_5"},
+        ),
+        (matrices(*[(8, 8)] * 12), {"Dense_0", "Dense_11"}),
+        # A torso with two heads, towers under names of their own, convolutions, a narrow network.
+        (matrices((4, 64), (64, 64), (64, 2), (64, 1)), {"Dense_0", "Dense_2", "Dense_3"}),
+        (
+            {"actor": matrices((4, 8), (8, 8), (8, 2)), "critic": matrices((4, 8), (8, 8), (8, 1))},
+            {"actor/Dense_0", "actor/Dense_2", "critic/Dense_0", "critic/Dense_2"},
+        ),
+        (
+            matrices((3, 3, 4, 16), (1024, 128), (128, 6), layer="layers_{}"),
+            {"layers_0", "layers_2"},
+        ),
+        (matrices((4, 16), (16, 16), (16, 51), layer="linear{}"), {"linear0", "linear2"}),
+        # PyTorch and equinox: [out, in].
+        (
+            {"layers": matrices((64, 4), (64, 64), (2, 64), layer="{}", leaf="weight")},
+            {"layers/0", "layers/2"},
+        ),
+        # A name that tells counts before any number; nothing is guessed among blocks, nor of a single matrix.
+        (matrices((4, 8), (8, 8), (8, 8)) | {"policy_head": {"kernel": jnp.zeros((8, 2))}}, {"policy_head"}),
+        ({"Block_0": matrices((8, 32), (32, 8)), "Dense_0": {"kernel": jnp.zeros((8, 9))}}, set()),
+        (
+            {"q_0": matrices((6, 8), (8, 8), (8, 1)), "q_1": matrices((6, 8), (8, 8), (8, 1))},
+            {"q_0/Dense_0", "q_0/Dense_2", "q_1/Dense_0", "q_1/Dense_2"},
+        ),
+        ({"kernel": jnp.zeros((4, 4)), "bias": jnp.zeros(4)}, set()),
+        ({"Dense_0": {"kernel": jnp.zeros((4, 4))}}, set()),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:no output layer was recognised")
+def test_numbered_layers_are_told_by_their_place(params, ends):
+    assert to_adam(params) == ends
+    celo2.hidden_matrix_labels(params)
+
+
+def test_input_layers_stay_with_the_rule_where_only_outputs_are_exceptions():
+    assert to_adam(matrices((4, 64), (64, 64), (64, 2)), celo2.matrix_labels) == {"Dense_2"}
+
+
+def test_names_of_language_models():
+    params = {
+        "bert": {
+            "layer_0": {"attention": {"output": {"dense": {"kernel": jnp.zeros((8, 8))}}}},
+            "output": {"kernel": jnp.zeros((8, 8))},
+        },
+        "tok_emb": {"weight": jnp.zeros((9, 8))},
+        "attention": {"query": {"kernel": jnp.zeros((8, 2, 4)), "bias": jnp.zeros((2, 4))}},
+        "stacked_norm": {"scale": jnp.zeros((3, 8))},
+    }
+    assert to_adam(params) == {"bert/output", "tok_emb", "attention/query", "stacked_norm"}
+    labels = celo2.matrix_labels(params)
+    assert labels["attention"]["query"] == {"kernel": "rule", "bias": "adam"}
+
+
+def test_an_output_layer_that_is_not_recognised_is_warned_of():
+    params = {"encoder": {f"w{i}": jnp.zeros((4, 4)) for i in range(3)}}
+    with pytest.warns(
+        UserWarning, match=r"no output layer was recognised, .* Matrices: encoder/w0, encoder/w1, encoder"
+    ):
+        celo2.matrix_labels(params)
+    with pytest.warns(UserWarning, match=r"the pattern 'heads' matches no parameter of encoder/w0, "):
+        celo2.labels_by_pattern("heads")(params)
+
+
+def test_the_table_shows_what_was_guessed():
+    table = celo2.routing_table(matrices(*ACTOR_CRITIC), celo2.hidden_matrix_labels)
+    rows = {line.split()[0]: line for line in table.splitlines()}
+    assert rows["Dense_0/kernel"].endswith("adam     first matrix of its tower, no name tells")
+    assert rows["Dense_2/kernel"].endswith("last matrix of its tower, no name tells")
+    assert rows["Dense_1/kernel"].endswith("rank 2, no exception applies")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -1,0 +1,86 @@
+"""Input and output layers of networks whose layers are only numbered: the first and the last matrix of each tower."""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+Shape = tuple[int, ...]
+
+# Names that say nothing of a layer's place but its number.
+_NUMBERED = re.compile(r"(dense|linear|fc|lin|layers?|conv|mlp)?_?\d*", re.IGNORECASE)
+_REVERSED = re.compile(r"weight", re.IGNORECASE)  # PyTorch's and equinox's kernels are [out, in, ...]
+
+
+class _Layer(NamedTuple):
+    """A matrix under the name of its tensor, and what goes in and comes out of it (channels, of a convolution)."""
+
+    name: str
+    fan_in: int
+    fan_out: int
+    is_convolution: bool
+
+
+def ends(matrices: Mapping[str, Shape]) -> tuple[set[str], set[str]]:
+    """The first and the last matrices of towers, as far as numbered names and shapes tell.
+
+    A tower is a chain of layers that lie side by side under one name (such as `actor/Dense_0`, `actor/Dense_1`), each
+    as wide as the one before it; where a flat list of layers holds several towers, they are told apart by their widths.
+    Names that say more than a number, lists with other things under the same name, and residual blocks are left alone.
+
+    Args:
+      matrices: shapes of tensors of rank >= 2, by slash-joined name.
+
+    Returns:
+      Names of first matrices of towers of at least two, and of last ones; a tower of one matrix is an output layer
+      where it lies beside another tower.
+    """
+    lists: dict[str, list[_Layer]] = {}
+    for name, shape in matrices.items():
+        if len(parts := name.split("/")) >= 2 and _NUMBERED.fullmatch(parts[-2]):
+            lists.setdefault("/".join(parts[:-2]), []).append(_layer(name, shape))
+    first, last = set(), set()
+    for root, layers in lists.items():
+        if any(
+            name.startswith(f"{root}/" if root else "") for name in matrices if name not in {x.name for x in layers}
+        ):
+            continue
+        towers = _towers(sorted(layers, key=lambda layer: _natural(layer.name)))
+        # `Block_0/Dense_0`: a part of a network, whose width at the end is that at the start.
+        if re.search(r"\d(/|$)", root) and any(tower[0].fan_in == tower[-1].fan_out for tower in towers):
+            continue
+        for tower in towers:
+            if len(tower) > 1:
+                first.add(tower[0].name)
+            if len(tower) > 1 or len(towers) > 1:
+                last.add(tower[-1].name)
+    return first, last
+
+
+def _layer(name: str, shape: Shape) -> _Layer:
+    if _REVERSED.fullmatch(name.rsplit("/", 1)[1]):
+        return _Layer(name, shape[1], shape[0], len(shape) > 2)
+    return _Layer(name, shape[-2] if len(shape) > 2 else math.prod(shape[:-1]), shape[-1], len(shape) > 2)
+
+
+def _natural(name: str) -> tuple[tuple[str, int], ...]:
+    """Sorts layer 10 behind layer 2."""
+    return tuple((text, int(number or 0)) for text, number in re.findall(r"(\D*)(\d*)", name))
+
+
+def _towers(layers: Sequence[_Layer]) -> list[list[_Layer]]:
+    towers: list[list[_Layer]] = []
+    for layer in layers:
+        if towers and _follows(layer, towers[-1]):
+            towers[-1].append(layer)
+        else:
+            towers.append([layer])
+    return towers
+
+
+def _follows(layer: _Layer, tower: Sequence[_Layer]) -> bool:
+    before, start = tower[-1], tower[0]
+    flattened = before.is_convolution and not layer.is_convolution and layer.fan_in % before.fan_out == 0
+    # As many actions as observations: a layer like the tower's first one begins another tower.
+    again = len(tower) > 1 and layer[1:] == start[1:] and start.fan_in != start.fan_out
+    return (layer.fan_in == before.fan_out or flattened) and not again
