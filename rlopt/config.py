@@ -23,8 +23,6 @@ class TrainConfig(Generic[Hyper]):
     """Environment id; `rlopt envs` lists them. The defaults below are for this environment."""
     optimizer: str = "celo2"
     """Optimizer by name (`rlopt optimizers` lists them), or a function like optax's as `module:function`."""
-    arm: Annotated[str | None, tyro.conf.Suppress] = None
-    """What tables, folders and reports call the optimizer with its options (`rlopt.arms`); None: its own name."""
     learning_rate: float | None = None
     """Learning rate; default: the optimizer's own for this agent and environment. Celo and Celo-Adam take none."""
     rates: Annotated[tuple[float, ...], tyro.conf.Suppress] = ()
@@ -43,6 +41,8 @@ class TrainConfig(Generic[Hyper]):
     """How Atari games are shown and played."""
     hyper: Annotated[Hyper, tyro.conf.arg(name="")] = field(default_factory=presets.CONFIGS["ppo"])  # type: ignore[assignment]
     """Settings of the agent; `rlopt.presets` has them per environment."""
+    arm: Annotated[str | None, tyro.conf.Suppress] = None
+    """What tables, folders and reports call the optimizer with its options (`rlopt.arms`); None: its own name."""
 
     @property
     def title(self) -> str:

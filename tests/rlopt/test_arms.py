@@ -4,10 +4,15 @@ import re
 
 import pytest
 
-from rlopt import arms, cli, protocol, results
+from rlopt import arms, cli, protocol, results, runtime
 from rlopt.plan import Plan
 
 TINY = ["--total-steps", "2048", "--num-envs", "4", "--rollout-length", "32", "--minibatches", "2", "--hidden", "8"]
+
+
+@pytest.fixture(autouse=True)
+def set_up_already(monkeypatch):
+    monkeypatch.setattr(runtime, "configure", lambda **settings: None)
 
 
 @pytest.mark.parametrize(
