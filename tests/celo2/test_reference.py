@@ -102,7 +102,7 @@ def test_celo2_is_what_the_paper_says(shapes, form, orthogonalize):
         check_celo2(theta, params, grads, updates, settings, tolerances)
 
 
-@pytest.mark.parametrize(("shapes", "dtype"), zip(SHAPES, (jnp.bfloat16, jnp.float16), strict=True))
+@pytest.mark.parametrize(("shapes", "dtype"), list(zip(SHAPES, (jnp.bfloat16, jnp.float16), strict=True)))
 def test_celo2_in_other_dtypes_is_the_reference_rounded(shapes, dtype):
     settings = {"orthogonalize": False, "odd": True, "size": "adam"}
     tolerances = dict.fromkeys(shapes, float(jnp.finfo(dtype).eps) + 1e-3)
