@@ -60,6 +60,7 @@ ODD_RULES = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:no output layer was recognised")
 @pytest.mark.parametrize("make", ODD_RULES.values(), ids=ODD_RULES)
 def test_an_odd_rule_answers_the_other_sign_with_the_other_step(make):
     for plus, minus in zip(steps(make()), steps(make(), -1.0), strict=True):

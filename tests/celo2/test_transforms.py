@@ -254,6 +254,7 @@ def test_a_mask_says_what_decays(make, mask):
     assert_close(everything["kernel"], rest["kernel"] - 0.01 * 0.1 * params["kernel"])
 
 
+@pytest.mark.filterwarnings("ignore:no output layer was recognised")
 def test_a_matrix_without_any_gradient_stays_where_it_is():
     params = {"used": jnp.ones((4, 3)), "unused": jnp.ones((4, 3)), "unused_conv": jnp.ones((2, 2, 3, 4))}
     grads = jax.tree.map(jnp.zeros_like, params) | {"used": jax.random.normal(jax.random.key(0), (4, 3))}
