@@ -167,7 +167,7 @@ OPTIMIZERS: dict[str, OptimizerInfo] = {
     "celo2_published": OptimizerInfo(
         "Celo2 as published: all matrices but embeddings and heads, AdamW at 20 times the rate elsewhere: "
         'celo2.celo2(rate, "celo2_v1")',
-        2.5e-4,
+        7.5e-4,
         "rlopt.rules:celo2_published",
         _PUBLISHED,
         weights="celo2_v1",
@@ -175,7 +175,7 @@ OPTIMIZERS: dict[str, OptimizerInfo] = {
     ),
     "celo2_base_published": OptimizerInfo(
         'Celo2-base as published, on every tensor: celo2.celo2_base(rate, "celo2_base_v1")',
-        2.5e-4,
+        7.5e-4,
         "rlopt.rules:celo2_base_published",
         _RULE,
         weights="celo2_base_v1",
