@@ -4,7 +4,7 @@ import dataclasses
 import math
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -23,6 +23,7 @@ KINDS = {
     "head": r"head|logits",
     "input": r"input",
 }
+_INPUTS = ("embedding", "input")
 # This counts where it is the layer's own name: BERT's "attention/output/dense" is a hidden layer.
 _OUTPUT = re.compile(r"(.*/)?([^/]*_)?output(_?\d+)?/[^/]*", re.IGNORECASE)
 # Biases, norm scales and the like, whatever their rank: those of attention are [heads, dim], of stacks [layers, dim].
@@ -49,8 +50,8 @@ class Decision(NamedTuple):
 class Routing:
     """A label function: tensors to "adam" by rank, by kind and by name; all others to "rule".
 
-    Layers are recognised by their names; where no name in the tree tells an output layer, and layers are only numbered
-    (`Dense_0`, `linear3`, `layers/1`), the first and the last matrix of each tower are its input and output layer.
+    Layers are recognised by their names; where no name in the tree tells an input or an output layer, and layers are
+    only numbered (`Dense_0`, `linear3`, `layers/1`), the first or the last matrix of each tower is.
 
     Attributes:
       min_rank: least number of axes for the learned rule. 2 keeps biases, norm scales and scalars (log_std) with Adam.
@@ -99,10 +100,8 @@ class Routing:
         """Where every tensor goes, and why, in the order of the tree; params may be shapes."""
         tensors = [(path_name(path), tuple(jnp.shape(leaf))) for path, leaf in jax.tree.leaves_with_path(params)]
         told = [self._by_name(name, len(shape)) for name, shape in tensors]
-        first, last = set[str](), set[str]()
-        if not any(_is_kind("head", name) for name, _ in tensors):
-            untold = {n: shape for (n, shape), decided in zip(tensors, told, strict=True) if not decided}
-            first, last = towers.ends({name: shape for name, shape in untold.items() if len(shape) > 1})
+        untold = {n: shape for (n, shape), decided in zip(tensors, told, strict=True) if not decided}
+        first, last = _ends(untold, [name for name, _ in tensors])
         found = []
         for (name, shape), decided in zip(tensors, told, strict=True):
             if decided is None and "head" in self.kinds and name in last:
@@ -126,6 +125,23 @@ class Routing:
 
 
 _LAST = "last matrix of its tower, no name tells"
+
+
+def _ends(untold: Mapping[str, tuple[int, ...]], names: Sequence[str]) -> tuple[set[str], set[str]]:
+    """Input and output layers that no name tells: the ends of towers, where no layer of the kind has a name.
+
+    A tower of one matrix is an output layer where it lies beside another tower, and an input layer where output layers
+    have names.
+    """
+    inputs, heads = (any(_is_kind(kind, n) for kind in kinds for n in names) for kinds in (_INPUTS, ("head",)))
+    first, last = set(), set()
+    for place in towers.find({name: shape for name, shape in untold.items() if len(shape) > 1}):
+        for tower in place:
+            if not heads and (len(tower) > 1 or len(place) > 1):
+                last.add(tower[-1])
+            if not inputs and (len(tower) > 1 or heads):
+                first.add(tower[0])
+    return first, last
 
 
 def _is_kind(kind: str, name: str) -> bool:

@@ -1,4 +1,4 @@
-"""Input and output layers of networks whose layers are only numbered: the first and the last matrix of each tower."""
+"""The towers of networks whose layers are only numbered: their first and last matrices are input and output layers."""
 
 import math
 import re
@@ -21,25 +21,24 @@ class _Layer(NamedTuple):
     is_convolution: bool
 
 
-def ends(matrices: Mapping[str, Shape]) -> tuple[set[str], set[str]]:
-    """The first and the last matrices of towers, as far as numbered names and shapes tell.
+def find(matrices: Mapping[str, Shape]) -> list[list[list[str]]]:
+    """Towers, as far as numbered names and shapes tell, those of one place (that lie side by side) together.
 
-    A tower is a chain of layers that lie side by side under one name (such as `actor/Dense_0`, `actor/Dense_1`), each
-    as wide as the one before it; where a flat list of layers holds several towers, they are told apart by their widths.
-    Names that say more than a number, lists with other things under the same name, and residual blocks are left alone.
+    A tower is a chain of layers under one name (such as `actor/Dense_0`, `actor/Dense_1`), each as wide as the one
+    before it; where a flat list of layers holds several towers, they are told apart by their widths. Names that say
+    more than a number, lists with other things under the same name, and residual blocks are left alone.
 
     Args:
       matrices: shapes of tensors of rank >= 2, by slash-joined name.
 
     Returns:
-      Names of first matrices of towers of at least two, and of last ones; a tower of one matrix is an output layer
-      where it lies beside another tower.
+      For every place its towers, each the names of its matrices from the first to the last.
     """
     lists: dict[str, list[_Layer]] = {}
     for name, shape in matrices.items():
         if len(parts := name.split("/")) >= 2 and _NUMBERED.fullmatch(parts[-2]):
             lists.setdefault("/".join(parts[:-2]), []).append(_layer(name, shape))
-    first, last = set(), set()
+    found = []
     for root, layers in lists.items():
         if any(
             name.startswith(f"{root}/" if root else "") for name in matrices if name not in {x.name for x in layers}
@@ -49,12 +48,8 @@ def ends(matrices: Mapping[str, Shape]) -> tuple[set[str], set[str]]:
         # `Block_0/Dense_0`: a part of a network, whose width at the end is that at the start.
         if re.search(r"\d(/|$)", root) and any(tower[0].fan_in == tower[-1].fan_out for tower in towers):
             continue
-        for tower in towers:
-            if len(tower) > 1:
-                first.add(tower[0].name)
-            if len(tower) > 1 or len(towers) > 1:
-                last.add(tower[-1].name)
-    return first, last
+        found.append([[layer.name for layer in tower] for tower in towers])
+    return found
 
 
 def _layer(name: str, shape: Shape) -> _Layer:

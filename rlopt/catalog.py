@@ -80,6 +80,8 @@ CARD = "card"
 _ADAM = {"b1": 0.9, "b2": 0.999, "eps": 1e-5}
 _DECAY = {"weight_decay": 1e-2}
 _ROUTED = {"multiplier": 5.0}
+# Which matrices a routed rule takes; "matrices": all but embeddings and output heads.
+_ROUTING = Choice("hidden", ("matrices", "all"))
 # See `celo2.celo2`: form, then which matrices the rule takes, then the rest.
 _RULE = {
     "odd": Choice(CARD, (True, False)),
@@ -88,7 +90,7 @@ _RULE = {
     "matrix_axes": Choice("last_two", ("fan_in_fan_out",)),
     "bias_correction": False,
 }
-_FOR_RL = {"multiplier": 1.0, "routing": Choice("hidden", ("matrices", "all"))} | _RULE | _ADAM
+_FOR_RL = {"multiplier": 1.0, "routing": _ROUTING} | _RULE | _ADAM
 # As published, with weights of that form: AdamW at 20 times the rate.
 _PUBLISHED = {"multiplier": 20.0} | _RULE | {"b1": 0.9, "b2": 0.95, "eps": 1e-8}
 
@@ -136,7 +138,7 @@ OPTIMIZERS: dict[str, OptimizerInfo] = {
         "Muon on hidden matrices, Adam elsewhere, at the same rate",
         1e-2,
         "rlopt.rules:muon",
-        {"beta": 0.95, "multiplier": 1.0},
+        {"beta": 0.95, "multiplier": 1.0, "routing": _ROUTING},
     ),
     "adam_routed": OptimizerInfo(
         "Adam; input layers, heads and 1-D tensors at 5 times the rate", 1e-3, "rlopt.rules:adam_routed", _ROUTED
@@ -145,7 +147,7 @@ OPTIMIZERS: dict[str, OptimizerInfo] = {
         "unit-RMS Muon on hidden matrices, Adam at 5 times the rate elsewhere",
         1e-3,
         "rlopt.rules:muon_routed",
-        _ROUTED | {"size": Choice("unit", ("adam", "snr"))},
+        _ROUTED | {"size": Choice("unit", ("adam", "snr")), "routing": _ROUTING},
     ),
     "celo2": OptimizerInfo(
         "Celo2 (learned) on hidden matrices, Adam elsewhere, all at Adam's rate: celo2.celo2(rate, **celo2.RL)",

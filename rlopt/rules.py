@@ -26,22 +26,27 @@ def adam_routed(learning_rate: Any, *, multiplier: float = MULTIPLIER) -> optax.
 
 
 def muon_routed(
-    learning_rate: Any, *, multiplier: float = MULTIPLIER, size: str = "unit"
+    learning_rate: Any, *, multiplier: float = MULTIPLIER, size: str = "unit", routing: str = "hidden"
 ) -> optax.GradientTransformation:
     """Muon whose updates have the size that those of the learned rules have: see `celo2.scale_by_celo2`.
 
     Args:
       learning_rate: of the hidden matrices. multiplier: that of everything else, over it.
       size: "unit", a root mean square of 1; "adam" or "snr", see `celo2.graft`.
+      routing: which matrices Muon takes, see `ROUTINGS`.
     """
     direction = (_scale_by_muon(), _to_unit_rms()) if size == "unit" else (rules.graft(_scale_by_muon(), size),)
-    return _routed(optax.chain(*direction, optax.scale_by_learning_rate(learning_rate)), learning_rate, multiplier)
+    return _routed(
+        optax.chain(*direction, optax.scale_by_learning_rate(learning_rate)), learning_rate, multiplier, routing
+    )
 
 
-def muon(learning_rate: Any, *, beta: float = 0.95, multiplier: float = 1.0) -> optax.GradientTransformation:
+def muon(
+    learning_rate: Any, *, beta: float = 0.95, multiplier: float = 1.0, routing: str = "hidden"
+) -> optax.GradientTransformation:
     """Muon as `optax.contrib.scale_by_muon` has it, without the scaling by shape of `optax.contrib.muon`."""
     hidden = optax.chain(_scale_by_muon(beta), optax.scale_by_learning_rate(learning_rate))
-    return _routed(hidden, learning_rate, multiplier)
+    return _routed(hidden, learning_rate, multiplier, routing)
 
 
 def adam_rel(
@@ -120,10 +125,10 @@ def fan_in_by_fan_out(params: Any) -> Any:
 
 
 def _routed(
-    hidden: optax.GradientTransformation, learning_rate: Any, multiplier: float
+    hidden: optax.GradientTransformation, learning_rate: Any, multiplier: float, routing: str = "hidden"
 ) -> optax.GradientTransformation:
     fast = optax.adam(multiplier * learning_rate, eps=ADAM_EPS)
-    return optax.partition({RULE: hidden, ADAM: fast}, rules.hidden_matrix_labels)
+    return optax.partition({RULE: hidden, ADAM: fast}, ROUTINGS[routing])
 
 
 def _scale_by_muon(beta: float = 0.95) -> optax.GradientTransformation:

@@ -91,12 +91,11 @@ class MetaTest:
         from rich.console import Console
 
         from rlopt import results
-        from rlopt.supervised import report
-        from rlopt.supervised import suite as supervised
+        from rlopt.supervised import optimizers, report, suite
 
         folder = self.out or Path("runs") / f"metatest-{self.suite}"
-        cells = supervised.run(self.config, folder)
-        tuned = {name: len(entry.rates) > 1 for name, entry in supervised.contestants(self.config).items()}
+        cells = suite.run(self.config, folder)
+        tuned = {name: len(entry.rates) > 1 for name, entry in optimizers.contestants(self.config).items()}
         pages = (report.task_table(cells), report.summary_table(cells, tuned))
         console = Console()
         for page in pages:

@@ -16,7 +16,7 @@ from rlopt import results
 from rlopt.plotting import COLOURS, save
 from rlopt.statistics import Interval
 from rlopt.supervised import scores
-from rlopt.supervised.optimizers import REFERENCE
+from rlopt.supervised.config import REFERENCE
 from rlopt.supervised.training import EVERY
 
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rlopt.statistics import Interval, iqm
-from rlopt.supervised.optimizers import REFERENCE
+from rlopt.supervised.config import REFERENCE
 from rlopt.supervised.suite import Cell
 
 RESAMPLES = 2000

@@ -1,20 +1,20 @@
 """The suite: every optimizer on every task, tuned if it has a rate to tune. Each cell is kept: a run can go on."""
 
-import dataclasses
 import io
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import tqdm
 
+from agents import OptimizerFactory
 from celo2.files import read_json, write_atomic
-from celo2.form import to_card
 from metatrain import npz, run_lock
+from rlopt import typed
 from rlopt.supervised import optimizers, tasks, training
-from rlopt.supervised.config import SuiteConfig
+from rlopt.supervised.config import REFERENCE, SuiteConfig
 
 CELLS = "cells"
 SETTINGS = "suite.json"
@@ -42,55 +42,15 @@ class Cell(NamedTuple):
     final_rate: np.ndarray
 
 
-class Contestant(NamedTuple):
-    """factory: makes the optimizer. rates: to choose from on each task; NaN where there is none to choose.
-
-    file: part of the name of its cells' files, another one for other weights, forms or rates. form: of a learned rule,
-      as its card has it.
-    """
-
-    factory: optimizers.Factory
-    rates: tuple[float, ...]
-    file: str
-    form: dict[str, Any] | None = None
-
-
-def contestants(config: SuiteConfig) -> dict[str, Contestant]:
-    """By name, in the order of the tables: learned rules, then hand-designed optimizers.
-
-    Raises:
-      ValueError: for unknown names, or weights of another rule.
-      FileNotFoundError: for weights that are not there.
-    """
-    learned = {}
-    for spec in config.rules:
-        name, _, file = spec.partition(":")
-        learned[spec] = (name, *optimizers.learned(name, Path(file) if file else None))
-    rates = dict(zip(config.rules, config.rates, strict=False))
-    found = {}
-    for spec, (name, factory, weights) in learned.items():
-        if name in optimizers.SELF_SCHEDULED:
-            tried, setting = (float("nan"),), "none"
-        elif config.tune_rules:
-            tried, setting = optimizers.LEARNING_RATES, "tuned"
-        else:
-            rate = rates.get(spec) or optimizers.learning_rate(name, weights)
-            tried, setting = (rate,), str(rate)
-        found[spec] = Contestant(factory, tried, f"{name}-{optimizers.tag(weights)}-{setting}", to_card(weights.form))
-    for name in dict.fromkeys((optimizers.REFERENCE, *config.optimizers)):
-        found[name] = Contestant(optimizers.hand_designed(name), optimizers.LEARNING_RATES, name)
-    return found
-
-
 def run(config: SuiteConfig, folder: Path, progress: bool = True) -> dict[tuple[str, str], Cell]:
     """Trains what is not in the folder yet. Returns (task, optimizer) -> `Cell`.
 
     Raises:
-      What `contestants` raises.
+      What `optimizers.contestants` raises.
       ValueError: for impossible numbers, a folder with results of other settings, or one that another process holds.
     """
     config.check()
-    entries = contestants(config)
+    entries = optimizers.contestants(config)
     chosen = {name: tasks.make(name) for name in config.tasks}
     settings = {"steps": config.steps, "seeds": config.seeds, "version": tasks.VERSION, "finalists": FINALISTS}
     path = folder / SETTINGS
@@ -105,7 +65,7 @@ def run(config: SuiteConfig, folder: Path, progress: bool = True) -> dict[tuple[
     bar = tqdm.tqdm(total=len(chosen) * len(entries), unit="cell", disable=not progress)
     with run_lock.held(folder), bar:
         told = {name: {"rates": list(entry.rates), "form": entry.form} for name, entry in entries.items() if entry.form}
-        document = dataclasses.asdict(config) | settings | {"learned": told}
+        document = typed.plain(config) | settings | {"learned": told}
         write_atomic(path, json.dumps(document, indent=1).encode() + b"\n")
         for task_name, task in chosen.items():
             for name, entry in entries.items():
@@ -122,11 +82,11 @@ def run(config: SuiteConfig, folder: Path, progress: bool = True) -> dict[tuple[
 
 
 def _run_cell(
-    config: SuiteConfig, task: tasks.Task, name: str, factory: optimizers.Factory, rates: Sequence[float]
+    config: SuiteConfig, task: tasks.Task, name: str, factory: OptimizerFactory, rates: Sequence[float]
 ) -> Cell:
     run_all = training.compile_runs(task, factory, config.steps)
     # The reference is what everything else is measured by: all its rates are tried on all seeds.
-    tuning_seeds = config.seeds if name == optimizers.REFERENCE else 1
+    tuning_seeds = config.seeds if name == REFERENCE else 1
     return _choose(run_all, config.seeds, rates, _run_grid(run_all, rates, range(tuning_seeds)))
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh, PartitionSpec
 
-from rlopt.supervised.optimizers import Factory
+from agents import OptimizerFactory
 from rlopt.supervised.tasks import Task
 
 AXIS = "runs"
@@ -33,7 +33,7 @@ class Curves(NamedTuple):
     smooth: np.ndarray
 
 
-def compile_runs(task: Task, factory: Factory, steps: int) -> Callable[[Sequence[tuple[float, int]]], Curves]:
+def compile_runs(task: Task, factory: OptimizerFactory, steps: int) -> Callable[[Sequence[tuple[float, int]]], Curves]:
     """Prepares (rate, seed) pairs -> `Curves`.
 
     A seed fixes first weights and batches, the same for every optimizer. The recorded loss is that of the step's batch
@@ -45,7 +45,7 @@ def compile_runs(task: Task, factory: Factory, steps: int) -> Callable[[Sequence
     def run(rate: jax.Array, seed: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         init_key, data_key = jax.random.split(jax.random.key(seed))
         params = task.init(init_key)
-        optimizer = factory(rate, steps)
+        optimizer = optax.with_extra_args_support(factory(rate, steps))
 
         def step(carry: Any, t: jax.Array) -> tuple[Any, tuple[jax.Array, jax.Array]]:
             params, state, first, smooth = carry

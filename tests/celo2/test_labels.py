@@ -95,8 +95,19 @@ ACTOR_CRITIC = ((4, 64), (64, 64), (64, 2), (4, 64), (64, 64), (64, 1))
             {"layers": matrices((64, 4), (64, 64), (2, 64), layer="{}", leaf="weight")},
             {"layers/0", "layers/2"},
         ),
-        # A name that tells counts before any number; nothing is guessed among blocks, nor of a single matrix.
-        (matrices((4, 8), (8, 8), (8, 8)) | {"policy_head": {"kernel": jnp.zeros((8, 2))}}, {"policy_head"}),
+        # A name that tells counts before any number, and tells of its own end only; nothing is guessed among blocks,
+        # nor of a single matrix.
+        (
+            matrices((4, 8), (8, 8), (8, 8)) | {"policy_head": {"kernel": jnp.zeros((8, 2))}},
+            {"Dense_0", "policy_head"},
+        ),
+        (matrices((4, 8)) | {"head": {"kernel": jnp.zeros((8, 2))}}, {"Dense_0", "head"}),
+        ({"input": {"kernel": jnp.zeros((4, 8))}} | matrices((8, 8), (8, 2)), {"input", "Dense_1"}),
+        (
+            {"tok_emb": {"kernel": jnp.zeros((9, 8))}, "head": {"kernel": jnp.zeros((8, 9))}}
+            | matrices((8, 8), (8, 8)),
+            {"tok_emb", "head"},
+        ),
         ({"Block_0": matrices((8, 32), (32, 8)), "Dense_0": {"kernel": jnp.zeros((8, 9))}}, set()),
         (
             {"q_0": matrices((6, 8), (8, 8), (8, 1)), "q_1": matrices((6, 8), (8, 8), (8, 1))},

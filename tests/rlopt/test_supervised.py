@@ -9,18 +9,21 @@ import numpy as np
 import pytest
 
 import celo2
+import rlopt.optimizers
 from metatrain import rules
-from rlopt import cli, runtime
+from rlopt import arms, catalog, cli, runtime
 from rlopt.supervised import optimizers, scores, suite, tasks, text, training
-from rlopt.supervised.config import DEFAULT_OPTIMIZERS, DEFAULT_TASKS, SuiteConfig
+from rlopt.supervised.config import DEFAULT_TASKS, HAND_DESIGNED, LEARNED, REFERENCE, SuiteConfig
 
-SMALL = SuiteConfig(rules=("celo2",), optimizers=("sgd",), tasks=("teacher",), steps=20, seeds=2)
+SMALL = SuiteConfig(optimizers=("celo2", "sgd"), tasks=("teacher",), steps=20, seeds=2)
 
 
 def test_the_defaults_name_everything_there_is():
     assert DEFAULT_TASKS == tasks.NAMES
-    assert DEFAULT_OPTIMIZERS == optimizers.HAND_DESIGNED
-    assert len([name for name in DEFAULT_OPTIMIZERS if name != optimizers.REFERENCE]) >= 10
+    learned = {name for name, info in catalog.OPTIMIZERS.items() if info.learned}
+    assert {arms.parse(text).optimizer for text in LEARNED} == learned
+    assert len([name for name in HAND_DESIGNED if name != REFERENCE]) >= 10
+    assert tuple(SuiteConfig().arms) == LEARNED + HAND_DESIGNED
     np.testing.assert_allclose(np.log10(optimizers.LEARNING_RATES), np.arange(-6, 1.5, 0.5))
 
 
@@ -59,8 +62,8 @@ def cell(final, smooth=None, mean=None):
 def test_scores_worked_out_by_hand():
     # 100 steps, a point at every tenth. Adam ends at 2.0 (mean of two seeds) on task a and at 1.0 on task b.
     cells = {
-        ("a", "adam"): cell([1.9, 2.1]),
-        ("b", "adam"): cell([1.0, 1.0]),
+        ("a", REFERENCE): cell([1.9, 2.1]),
+        ("b", REFERENCE): cell([1.0, 1.0]),
         # On a, seed 0 reaches 2.0 at the second point (step 20) and ends at 1.0; seed 1 never does.
         ("a", "x"): cell([1.0, 4.0], [[3.0] + [1.9] * 9, [4.0] * 10], mean=[1.0, 1.5]),
         ("b", "x"): cell([0.5, 0.5], [[0.5] * 10] * 2, mean=[1.5, 1.5]),
@@ -80,13 +83,13 @@ def test_scores_worked_out_by_hand():
     np.testing.assert_allclose(
         scores.speed_scores(cells, ("a", "b"), "x", np.stack([twice] * 3))[2], [[0, 0], [10, 10]]
     )
-    own = scores.summarise(cells, ("a", "b"), "adam")
+    own = scores.summarise(cells, ("a", "b"), REFERENCE)
     assert own.final_iqm.estimate == pytest.approx(1.0, abs=0.01)
 
 
 def test_runs_depend_on_their_own_rate_and_seed_only_and_divergence_counts_as_bad():
     task = tasks.make("teacher")
-    run_all = training.compile_runs(task, optimizers.hand_designed("sgd"), 20)
+    run_all = training.compile_runs(task, optimizers.contestants(SMALL)["sgd"].factory, 20)
     pairs = [(1e-2, 0), (1e-2, 1), (1e-1, 0), (1e30, 0)]
     together = run_all(pairs)
     alone = run_all(pairs[1:2])
@@ -105,7 +108,7 @@ def finished(tmp_path_factory):
 
 def test_hand_designed_rates_are_tuned_and_learned_ones_are_not(finished):
     cells, _ = finished
-    adam, sgd, learned = (cells["teacher", name] for name in ("adam", "sgd", "celo2"))
+    adam, sgd, learned = (cells["teacher", name] for name in (REFERENCE, "sgd", "celo2"))
     assert adam.rates.shape == sgd.rates.shape == (15,)
     assert adam.mean_rate == adam.rates[np.argmin(adam.tuning_mean)]
     assert learned.rates.shape == (1,)
@@ -143,28 +146,61 @@ def test_a_second_run_trains_nothing_again_and_adds_what_is_missing(finished, mo
     monkeypatch.setattr(training, "compile_runs", lambda *a: trained.append(a) or compile_runs(*a))
     suite.run(SMALL, folder, progress=False)
     assert trained == []
-    suite.run(dataclasses.replace(SMALL, rules=("celo2",), rates=(1e-2,)), folder, progress=False)
+    suite.run(dataclasses.replace(SMALL, rates={"celo2": 1e-2}), folder, progress=False)
     assert len(trained) == 1
     for name, content in before.items():
         assert (folder / "cells" / name).read_bytes() == content
     assert len(list((folder / "cells").iterdir())) == len(before) + 1
 
 
-def test_other_weights_are_other_results_and_each_rule_has_the_rate_in_its_place(tmp_path):
+def test_other_weights_options_and_forms_are_other_results_and_each_arm_has_its_own_rate(tmp_path):
     theta = celo2.load_theta("celo2_v1")
     for name, scale in (("a", 1.0), ("b", 2.0)):
         celo2.save_checkpoint(tmp_path / f"{name}.theta", jax.tree.map(lambda x, s=scale: s * x, theta))
-    specs = [f"celo2:{tmp_path / name}.theta" for name in "ab"]
-    packaged = "celo2:celo2_v1"
-    found = suite.contestants(dataclasses.replace(SMALL, rules=(*specs, packaged), rates=(1e-3, 1e-2, 1e-3)))
-    assert [found[name].rates for name in (*specs, packaged)] == [(1e-3,), (1e-2,), (1e-3,)]
-    assert found[specs[0]].file == found[packaged].file != found[specs[1]].file
+    config = SuiteConfig(
+        optimizers=(*(f"{name}=celo2_published" for name in ("a", "b")), "celo2_published"),
+        theta={name: tmp_path / f"{name}.theta" for name in ("a", "b")},
+        rates={"a": 1e-3, "b": 1e-2, "celo2_published": 1e-3},
+    )
+    found = optimizers.contestants(config)
+    assert [found[name].rates for name in ("a", "b", "celo2_published")] == [(1e-3,), (1e-2,), (1e-3,)]
+    assert found["a"].file == found["celo2_published"].file != found["b"].file, (
+        "the same weights, wherever they are from"
+    )
+    same_rates = dataclasses.replace(config, rates=dict.fromkeys(config.rates, 1e-2))
     (tmp_path / "a.theta").write_bytes((tmp_path / "b.theta").read_bytes())
-    again = suite.contestants(dataclasses.replace(SMALL, rules=(*specs, packaged), rates=(1e-2, 1e-2, 1e-3)))
-    assert again[specs[0]].file == found[specs[1]].file != again[packaged].file
+    again = optimizers.contestants(same_rates)
+    assert again["a"].file == found["b"].file != again["celo2_published"].file
     (tmp_path / "b.json").write_text('{"form": {"odd": true}}')
-    odd = suite.contestants(dataclasses.replace(SMALL, rules=(*specs, packaged), rates=(1e-2, 1e-2, 1e-3)))
-    assert odd[specs[1]].file != again[specs[1]].file, "another form is another rule"
+    odd = optimizers.contestants(same_rates)
+    assert odd["b"].file != again["b"].file, "another form is another rule"
+    assert odd["b"].form["odd"] is True
+    decayed = optimizers.contestants(dataclasses.replace(same_rates, options={"weight_decay": 0.1}))
+    assert decayed["b"].file != odd["b"].file, "another option is another optimizer"
+    assert decayed[REFERENCE].file == odd[REFERENCE].file, "Adam has no such option"
+
+
+def test_every_optimizer_of_the_catalog_can_take_part():
+    found = optimizers.contestants(SuiteConfig(optimizers=tuple(catalog.OPTIMIZERS)))
+    assert set(found) == {*catalog.OPTIMIZERS, REFERENCE}
+    assert len({entry.file for entry in found.values()}) == len(found)
+    for name, info in catalog.OPTIMIZERS.items():
+        tried = found[name].rates
+        assert np.isnan(tried[0]) if info.scheduled else len(tried) == (1 if info.learned else 15), name
+
+
+def test_the_same_routing_for_muon_as_for_the_rule():
+    """On a network without hidden layers, "hidden" leaves nothing to either, "matrices" the first layer to both."""
+    params = {"dense_0": {"kernel": jax.numpy.ones((4, 8))}, "head": {"kernel": jax.numpy.ones((8, 2))}}
+    grads = jax.tree.map(lambda x: jax.random.normal(jax.random.key(x.size), x.shape), params)
+    for name in ("muon", "muon_routed", "celo2"):
+        steps = {}
+        for routing in ("hidden", "matrices"):
+            tx = rlopt.optimizers.make(name, options={"routing": routing})(1e-2, 10)
+            steps[routing] = tx.update(grads, tx.init(params), params)[0]
+        apart = jax.tree.map(lambda a, b: float(abs(a - b).max()), *steps.values())
+        assert apart["dense_0"]["kernel"] > 1e-4, name
+        assert apart["head"]["kernel"] < 1e-6, name
 
 
 def test_results_of_other_settings_and_foreign_folders_are_left_alone(finished, tmp_path, monkeypatch):
@@ -189,13 +225,16 @@ def test_results_of_other_settings_and_foreign_folders_are_left_alone(finished, 
         ({"seeds": 0}, "seeds must be at least 1, got 0"),
         ({"tasks": ()}, "one task"),
         ({"tasks": ("widest",)}, "unknown task 'widest'; there are wide"),
-        ({"optimizers": ("adan",)}, "unknown optimizer 'adan'; there are ada"),
-        ({"rules": ("celo3",)}, "unknown learned rule 'celo3'"),
-        ({"rules": ("celo2", "celo2")}, "each rule may be named once, got celo2, celo2"),
-        ({"rates": (1e-3, 1e-2)}, "2 rates were given for 1 rules"),
-        ({"rates": (-1.0,)}, "rates must be finite and positive, got -1.0 for celo2"),
-        ({"rates": (0.0,)}, "rates must be finite and positive, got 0.0 for celo2"),
-        ({"rules": ("celo:x",), "rates": (1e-3,)}, r"celo:x takes no learning rate, got 0\.001"),
+        ({"optimizers": ()}, "at least one optimizer"),
+        ({"optimizers": ("adams",)}, "unknown optimizer 'adams'; there are adam"),
+        ({"optimizers": ("celo2", "celo2")}, "each optimizer may be named once, got 'celo2' twice"),
+        ({"optimizers": ("celo2:rooting=all",)}, "unknown option of celo2 'rooting'; there are routing"),
+        ({"options": {"momentums": 0.1}}, "has an option 'momentums'"),
+        ({"theta": {"celo": "x"}}, "theta was given for 'celo', which is not compared"),
+        ({"rates": {"celo": 1e-3}}, "a rate was given for 'celo', which is not compared; there are celo2, adam"),
+        ({"rates": {"celo2": -1.0}}, "rates must be finite and positive, got -1.0 for celo2"),
+        ({"rates": {"celo2": 0.0}}, "rates must be finite and positive, got 0.0 for celo2"),
+        ({"optimizers": ("celo",), "rates": {"celo": 1e-3}}, r"celo takes no learning rate, got 0\.001"),
     ],
 )
 def test_impossible_settings_are_refused(tmp_path, changes, message):
@@ -208,12 +247,12 @@ def test_the_command_takes_own_weights_and_leaves_tables_and_plot(tmp_path, monk
     monkeypatch.setattr(runtime, "configure", lambda **settings: None)
     theta = tmp_path / "mine.theta"
     celo2.save_checkpoint(theta, rules.get("celo").init_theta(jax.random.key(0)))
-    words = ["metatest", "--rules", f"celo:{theta}", "--optimizers", "adam", "--tasks", "teacher"]
+    words = ["metatest", "--optimizers", "mine=celo", "--theta", "mine", str(theta), "--tasks", "teacher"]
     words += ["--steps", "20", "--seeds", "2", "--out", str(tmp_path / "run")]
     assert cli.main(words) == 0
     shown = capsys.readouterr().out
     assert "Mean loss over training" in shown
-    assert "| adam | tuned |" in (tmp_path / "run" / "tables.md").read_text()
+    assert f"| {REFERENCE} | tuned |" in (tmp_path / "run" / "tables.md").read_text()
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
-    assert summary[f"celo:{theta}"]["mean_rate"] == {"teacher": None}
+    assert summary["mine"]["mean_rate"] == {"teacher": None}
     assert (tmp_path / "run" / "plots" / "curves.png").stat().st_size > 10_000
