@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from agents import experience, exploration, losses, metrics, networks, replay
+from agents import experience, exploration, losses, metrics, networks, replay, telling
 from agents.base import Agent, OptimizerFactory, check_discrete, check_environment, make_optimizer
 from agents.dqn_config import DQNConfig
 from agents.replay import Transition
@@ -66,8 +66,8 @@ def dqn_hyperparams(config: DQNConfig, learning_rate: Any) -> DQNHyperparams:
 def dqn(env: VectorEnv, config: DQNConfig, optimizer: OptimizerFactory) -> Agent:
     """DQN with any optimizer.
 
-    The mean loss of the replayed batch is handed to the optimizer as `value`, and num_updates to its factory, so rules
-    that look at the loss or at progress work.
+    What the optimizer is told besides gradient and parameters is in `docs/optimizers.md`; as `value` the mean loss of
+    the replayed batch.
 
     Args:
       env: where to act; its num_envs must equal the configuration's.
@@ -154,15 +154,25 @@ def dqn(env: VectorEnv, config: DQNConfig, optimizer: OptimizerFactory) -> Agent
             choosing = values(params, next_obs) if config.double else target
             return jnp.take_along_axis(target, jnp.argmax(choosing, axis=1)[:, None], axis=1)[:, 0]
 
-        def learn(carry: tuple[Any, Any, Any], key: jax.Array) -> tuple[Any, metrics.UpdateStats]:
-            params, opt_state, tree = carry
+        def learn(carry: tuple[Any, Any, Any], inputs: tuple[jax.Array, jax.Array]) -> tuple[Any, metrics.UpdateStats]:
+            (params, opt_state, tree), (number, key) = carry, inputs
             drawn = memory.sample(stored._replace(tree=tree), key)
             share = drawn.usable / jnp.maximum(jnp.sum(drawn.usable), 1)
             weights = share
             if config.prioritized:
                 weights = share * replay.importance_weights(drawn.probability, stored.size, beta)
             (loss, (error, chosen)), grads = jax.value_and_grad(loss_fn, has_aux=True)(params, drawn.rows, weights)
-            updates, new_opt_state = tx.update(grads, opt_state, params, value=loss)
+            done = jnp.maximum(state.iteration - config.warmup_iterations, 0) * config.updates_per_iteration + number
+            of_target = state.iteration % config.iterations_per_target * config.updates_per_iteration + number
+            told = telling.extra_args(
+                value=loss,
+                progress=done / config.num_updates,
+                epoch=of_target / config.updates_per_target,
+                key=telling.key_of(state.key, number),
+                actor=telling.is_actor(params),
+                units=lambda: telling.dormancy(network, params, drawn.rows.obs),
+            )
+            updates, new_opt_state = tx.update(grads, opt_state, params, **told)
             # Not a cond: under vmap it would run both branches all the same.
             new_params, new_opt_state = jax.tree.map(
                 lambda new, old: jnp.where(started, new, old),
@@ -181,7 +191,8 @@ def dqn(env: VectorEnv, config: DQNConfig, optimizer: OptimizerFactory) -> Agent
             if config.updates_per_iteration == 1
             else jax.random.split(learn_key, config.updates_per_iteration)
         )
-        (params, opt_state, tree), history = jax.lax.scan(learn, carry, keys)
+        inputs = (jnp.arange(config.updates_per_iteration), keys)
+        (params, opt_state, tree), history = jax.lax.scan(learn, carry, inputs)
         stored = stored._replace(tree=tree)
 
         due = (state.iteration + 1) % config.iterations_per_target == 0

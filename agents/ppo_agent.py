@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from agents import actions, losses, metrics, networks, normalization, permutation
+from agents import actions, losses, metrics, networks, normalization, permutation, telling
 from agents.base import Agent, OptimizerFactory, check_environment, make_optimizer
 from agents.config import PPOConfig
 from agents.returns import generalized_advantages
@@ -117,8 +117,8 @@ def ppo_hyperparams(config: PPOConfig, learning_rate: Any) -> PPOHyperparams:
 def ppo(env: VectorEnv, config: PPOConfig, optimizer: OptimizerFactory) -> Agent:
     """PPO with any optimizer.
 
-    The minibatch's loss is handed to the optimizer as `value` (config.optimizer_loss says which), and num_updates to
-    its factory, so rules that look at the loss or at progress work.
+    What the optimizer is told besides gradient and parameters is in `docs/optimizers.md`; as `value` the minibatch's
+    loss (config.optimizer_loss says which).
 
     Args:
       env: where to act; its num_envs must equal the configuration's.
@@ -244,14 +244,24 @@ def ppo(env: VectorEnv, config: PPOConfig, optimizer: OptimizerFactory) -> Agent
 
         tx = make_optimizer(optimizer, config, hyper, state.iteration / config.num_iterations)
 
-        def update(carry: tuple[Any, Any, jax.Array], rows: jax.Array) -> tuple[Any, tuple[_UpdateStats, Any, Any]]:
-            params, opt_state, stopped = carry
+        def update(
+            carry: tuple[Any, Any, jax.Array], inputs: tuple[jax.Array, jax.Array]
+        ) -> tuple[Any, tuple[_UpdateStats, Any, Any]]:
+            (params, opt_state, stopped), (number, rows) = carry, inputs
             looked_at = ~stopped
             minibatch = jax.tree.map(lambda x: x[rows], flat_batch)
             (loss, parts), grads = jax.value_and_grad(loss_fn, has_aux=True)(params, minibatch)
             policy_loss, value_loss, entropy, kl, clipped = parts
             reported = loss if config.optimizer_loss == "total" else value_loss
-            updates, new_opt_state = tx.update(grads, opt_state, params, value=reported)
+            told = telling.extra_args(
+                value=reported,
+                progress=(state.iteration * updates_per_iteration + number) / config.num_updates,
+                epoch=number / updates_per_iteration,
+                key=telling.key_of(state.key, number),
+                actor=telling.is_actor(params),
+                units=lambda: telling.dormancy(network, params, minibatch.obs),
+            )
+            updates, new_opt_state = tx.update(grads, opt_state, params, **told)
             new_params = optax.apply_updates(params, updates)
             if config.target_kl is not None:
                 # The update that finds the policy too far away is not made, nor is any other of this iteration.
@@ -267,7 +277,8 @@ def ppo(env: VectorEnv, config: PPOConfig, optimizer: OptimizerFactory) -> Agent
         order = permutation.epochs(shuffle_key, config.epochs, config.batch_size)
         rows = order.reshape(updates_per_iteration, config.learning_batch)
         carry = (params, state.opt_state, jnp.zeros([], bool))
-        (params, opt_state, _), (history, looked_at, made) = jax.lax.scan(update, carry, rows)
+        inputs = (jnp.arange(updates_per_iteration), rows)
+        (params, opt_state, _), (history, looked_at, made) = jax.lax.scan(update, carry, inputs)
         means = jax.tree.map(lambda x: losses.masked_mean(x, looked_at), history)
         means = means._replace(update_rms=losses.masked_mean(history.update_rms, made))
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from agents import exploration, losses, metrics, networks, permutation
+from agents import exploration, losses, metrics, networks, permutation, telling
 from agents.base import Agent, OptimizerFactory, check_discrete, check_environment, make_optimizer
 from agents.dqn_config import PQNConfig
 from agents.returns import lambda_returns
@@ -66,8 +66,8 @@ def pqn_hyperparams(config: PQNConfig, learning_rate: Any) -> PQNHyperparams:
 def pqn(env: VectorEnv, config: PQNConfig, optimizer: OptimizerFactory) -> Agent:
     """PQN with any optimizer.
 
-    The minibatch's loss is handed to the optimizer as `value`, and num_updates to its factory, so rules that look at
-    the loss or at progress work.
+    What the optimizer is told besides gradient and parameters is in `docs/optimizers.md`; as `value` the minibatch's
+    loss.
 
     Args:
       env: where to act; its num_envs must equal the configuration's.
@@ -140,18 +140,29 @@ def pqn(env: VectorEnv, config: PQNConfig, optimizer: OptimizerFactory) -> Agent
 
         tx = make_optimizer(optimizer, config, hyper, state.iteration / config.num_iterations)
 
-        def update(carry: tuple[Any, Any], rows: jax.Array) -> tuple[tuple[Any, Any], metrics.UpdateStats]:
-            params, opt_state = carry
+        def update(
+            carry: tuple[Any, Any], inputs: tuple[jax.Array, jax.Array]
+        ) -> tuple[tuple[Any, Any], metrics.UpdateStats]:
+            (params, opt_state), (number, rows) = carry, inputs
             minibatch = jax.tree.map(lambda x: x[rows], flat_batch)
             (loss, parts), grads = jax.value_and_grad(loss_fn, has_aux=True)(params, minibatch)
-            updates, opt_state = tx.update(grads, opt_state, params, value=loss)
+            told = telling.extra_args(
+                value=loss,
+                progress=(state.iteration * updates_per_iteration + number) / config.num_updates,
+                epoch=number / updates_per_iteration,
+                key=telling.key_of(state.key, number),
+                actor=telling.is_actor(params),
+                units=lambda: telling.dormancy(network, params, minibatch.obs),
+            )
+            updates, opt_state = tx.update(grads, opt_state, params, **told)
             q_mean, td_error = parts
             stats = metrics.update_stats(loss, q_mean, td_error, grads, updates)
             return (optax.apply_updates(params, updates), opt_state), stats
 
         order = permutation.epochs(shuffle_key, config.epochs, config.batch_size)
         rows = order.reshape(updates_per_iteration, config.learning_batch)
-        (params, opt_state), history = jax.lax.scan(update, (params, state.opt_state), rows)
+        inputs = (jnp.arange(updates_per_iteration), rows)
+        (params, opt_state), history = jax.lax.scan(update, (params, state.opt_state), inputs)
         measured = metrics.iteration(rollout.episode_return, rollout.episode_length, history, epsilon)
         return PQNState(state.iteration + 1, params, opt_state, env_state, obs, key, hyper), measured
 

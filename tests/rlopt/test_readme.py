@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from agents import PPOConfig
+from rlopt import experiment
+from rlopt.config import TrainConfig
+
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
@@ -32,3 +36,13 @@ def test_the_training_example_runs_when_made_short(block, tmp_path):
 def test_importing_celo2_is_light():
     code = "import sys, celo2; print([m for m in ('distrax', 'gymnax', 'envs', 'agents', 'wandb') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+def test_the_optimizers_of_the_documents_train(tmp_path, monkeypatch):
+    text = (Path(__file__).resolve().parents[2] / "docs" / "optimizers.md").read_text(encoding="utf-8")
+    (tmp_path / "my_rules_of_the_docs.py").write_text("\n".join(re.findall(r"```python\n(.*?)```", text, re.DOTALL)))
+    monkeypatch.syspath_prepend(tmp_path)
+    hyper = PPOConfig(total_steps=64, num_envs=4, rollout_length=8, epochs=1, minibatches=2, hidden=(8,))
+    for name in ("noisy", "lion"):
+        config = TrainConfig(optimizer=f"my_rules_of_the_docs:{name}", learning_rate=1e-3, seeds=1, hyper=hyper)
+        assert len(experiment.run(config, tmp_path / name, progress=False).final) == 1
