@@ -107,10 +107,9 @@ def optimizers() -> dict[str, Callable[[], Any]]:
 
     import celo2
     from celo2.labels import ADAM, RULE
-    from rlopt.rules import fan_in_by_fan_out
 
     def muon() -> Any:
-        matrices = optax.contrib.scale_by_muon(weight_dimension_numbers=fan_in_by_fan_out)
+        matrices = optax.contrib.scale_by_muon(weight_dimension_numbers=celo2.fan_in_fan_out)
         decayed = optax.chain(matrices, optax.add_decayed_weights(1e-4), optax.scale_by_learning_rate(1e-3))
         adamw = optax.adamw(1e-3, weight_decay=1e-4)
         return optax.partition({RULE: decayed, ADAM: adamw}, celo2.matrix_labels)

@@ -18,6 +18,7 @@ from celo2.checkpoint import (
 from celo2.form import Form
 from celo2.initial import init_theta
 from celo2.labels import LabelFn, Routing, hidden_matrix_labels, labels_by_pattern, matrix_labels, routing_table
+from celo2.layouts import fan_in_fan_out
 from celo2.optimizers import RL, celo, celo2, celo2_base, celo_adam
 from celo2.rule_celo import ScaleByCeloState, ScaleByGraftedCeloState, scale_by_celo
 from celo2.rule_celo2 import ScaleByCelo2State, ScaleByGraftedCelo2State, scale_by_celo2
@@ -43,6 +44,7 @@ __all__ = [
     "celo2",
     "celo2_base",
     "celo_adam",
+    "fan_in_fan_out",
     "graft",
     "hidden_matrix_labels",
     "init_theta",

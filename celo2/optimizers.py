@@ -11,6 +11,7 @@ import optax
 from celo2 import checks
 from celo2.checkpoint import ThetaLike, load_weights
 from celo2.labels import ADAM, RULE, LabelFn, Routing, hidden_matrix_labels, matrix_labels
+from celo2.layouts import DimensionNumbers
 from celo2.rule_celo import scale_by_celo
 from celo2.rule_celo2 import scale_by_celo2
 from celo2.rule_celo_adam import scale_by_celo_adam
@@ -39,7 +40,7 @@ def celo2(
     momentum_decays: Sequence[float] | None = None,
     newton_schulz_steps: int | None = None,
     newton_schulz_ratio: float | None = None,
-    matrix_axes: str = "last_two",
+    weight_dimension_numbers: DimensionNumbers | None = None,
     bias_correction: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
     """Celo2: the learned rule with Newton-Schulz on matrices, AdamW on everything else.
@@ -62,7 +63,7 @@ def celo2(
       b1, b2, eps: of the AdamW branch. Default: (0.9, 0.95, 1e-8) with unit size (published), else (0.9, 0.999, 1e-5).
       odd, size, momentum_decays, newton_schulz_steps, newton_schulz_ratio: the form of the rule, see `scale_by_celo2`;
         default: what the card of the weights records.
-      matrix_axes: see `scale_by_celo2`.
+      weight_dimension_numbers: which axes are input and output of a tensor's matrices, see `scale_by_celo2`.
       bias_correction: see `scale_by_celo2`; AdamW always corrects.
 
     Returns:
@@ -93,7 +94,7 @@ def celo2(
         momentum_decays=momentum_decays,
         newton_schulz_steps=newton_schulz_steps,
         newton_schulz_ratio=newton_schulz_ratio,
-        matrix_axes=matrix_axes,
+        weight_dimension_numbers=weight_dimension_numbers,
     )
 
 
@@ -111,7 +112,7 @@ def celo2_base(
     odd: bool | None = None,
     size: str | None = None,
     momentum_decays: Sequence[float] | None = None,
-    matrix_axes: str = "last_two",
+    weight_dimension_numbers: DimensionNumbers | None = None,
     bias_correction: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
     """Celo2-base: the learned rule without Newton-Schulz.
@@ -127,7 +128,7 @@ def celo2_base(
       label_fn: see `celo2`; default: the rule for every tensor, as published; with another size than "unit", for all of
         rank >= 2, as such weights were trained.
       mult_1d, b1, b2, eps: of the AdamW branch, if label_fn sends anything there; see `celo2`.
-      odd, size, momentum_decays: see `celo2`. matrix_axes, bias_correction: see `scale_by_celo2`.
+      odd, size, momentum_decays: see `celo2`. weight_dimension_numbers, bias_correction: see `scale_by_celo2`.
 
     Returns:
       An `optax.GradientTransformationExtraArgs` whose updates are added to the parameters.
@@ -148,7 +149,7 @@ def celo2_base(
         bias_correction=bias_correction,
         odd=odd,
         momentum_decays=momentum_decays,
-        matrix_axes=matrix_axes,
+        weight_dimension_numbers=weight_dimension_numbers,
     )
 
 
@@ -160,6 +161,7 @@ def celo(
     odd: bool | None = None,
     size: str | None = None,
     momentum_decays: Sequence[float] | None = None,
+    weight_dimension_numbers: DimensionNumbers | None = None,
     still_without_gradient: bool = True,
 ) -> optax.GradientTransformationExtraArgs:
     """Celo: learned rule and learned schedule; no learning rate. `update` needs the training loss as `value=`.
@@ -167,7 +169,7 @@ def celo(
     Args:
       num_steps: number of updates of the whole training, at least 1.
       theta: weights, see `scale_by_celo`; default: the packaged "celo". The published file is read as any other.
-      use_scheduler, odd, size, momentum_decays: see `scale_by_celo`.
+      use_scheduler, odd, size, momentum_decays, weight_dimension_numbers: see `scale_by_celo`.
       still_without_gradient: leave a tensor where it is until it has had a gradient other than zero; published: False.
 
     Returns:
@@ -191,6 +193,7 @@ def celo(
         odd=odd,
         size=size,
         momentum_decays=momentum_decays,
+        weight_dimension_numbers=weight_dimension_numbers,
         still_without_gradient=still_without_gradient,
     )
     return _descent(direction)

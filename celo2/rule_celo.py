@@ -12,6 +12,7 @@ from celo2 import accumulators, checks, features, scheduler, trees, update_mlp
 from celo2 import size as sizes
 from celo2.checkpoint import ThetaLike, load_weights
 from celo2.form import Form
+from celo2.layouts import DimensionNumbers
 from celo2.reductions import sums
 
 RMS_DECAY = 0.999
@@ -60,6 +61,7 @@ def scale_by_celo(
     odd: bool | None = None,
     size: str | None = None,
     momentum_decays: Sequence[float] | None = None,
+    weight_dimension_numbers: DimensionNumbers | None = None,
     still_without_gradient: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Celo's update with the sign of the gradient; `celo` subtracts it. There is no learning rate.
@@ -80,6 +82,8 @@ def scale_by_celo(
         "unit": 1, as published; "adam", "snr", "learned": see `scale_by_celo2`. Default: what the weights' card
         records.
       momentum_decays: three decays. Default: what the weights' card records; published: (0.9, 0.99, 0.999).
+      weight_dimension_numbers: of tensors whose axes are not all one matrix's, see `scale_by_celo2`. Default, as
+        published: none.
       still_without_gradient: leave a tensor where it is until it has had a gradient other than zero; off, as published,
         it moves.
 
@@ -108,7 +112,7 @@ def scale_by_celo(
     def init_fn(params: Any) -> ScaleByCeloState:
         checks.check_params(params)
         statistics = trees.init_statistics(
-            params, len(form.momentum_decays), len(FACTORED_DECAYS), with_nu=form.needs_nu
+            params, len(form.momentum_decays), len(FACTORED_DECAYS), weight_dimension_numbers, form.needs_nu
         )
         schedule = scheduler.init(theta) if use_scheduler else None
         return state(jnp.zeros([], jnp.int32), statistics, schedule)
@@ -129,6 +133,7 @@ def scale_by_celo(
             updates,
             params,
             before[1:-1],
+            weight_dimension_numbers,
         )
         return steps, state(count, statistics, schedule)
 

@@ -14,7 +14,7 @@ import optax
 from celo2 import accumulators, checks, features, trees, update_mlp
 from celo2 import size as sizes
 from celo2.checkpoint import ThetaLike, load_weights
-from celo2.names import check_known
+from celo2.layouts import DimensionNumbers
 from celo2.orthogonalize import newton_schulz
 from celo2.reductions import sums
 
@@ -22,8 +22,6 @@ RMS_DECAY = 0.95
 FACTORED_DECAYS = (0.9, 0.99, 0.999)
 RSQRT_EPS = 1e-8
 NORM_EPS = 1e-9
-
-MATRIX_AXES = {"last_two": trees.as_is, "fan_in_fan_out": trees.as_matrix}
 
 
 class ScaleByCelo2State(NamedTuple):
@@ -64,7 +62,7 @@ def scale_by_celo2(
     momentum_decays: Sequence[float] | None = None,
     newton_schulz_steps: int | None = None,
     newton_schulz_ratio: float | None = None,
-    matrix_axes: str = "last_two",
+    weight_dimension_numbers: DimensionNumbers | None = None,
     still_without_gradient: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
     r"""The learned rule alone. Its output has the sign of the gradient: multiply by -learning_rate.
@@ -100,9 +98,11 @@ def scale_by_celo2(
       newton_schulz_steps: iterations of the orthogonalisation. Published: 5.
       newton_schulz_ratio: matrices whose longer side is more than this many times the shorter one are not
         orthogonalised. Published: infinite.
-      matrix_axes: what counts as a matrix above rank 2. "last_two": the last two axes, as published; a convolution
-        kernel [height, width, in, out] is one matrix per tap. "fan_in_fan_out": all axes but the last against the
-        last, one matrix [height * width * in, out].
+      weight_dimension_numbers: which axes of a tensor are input and output of its matrices, as `optax.contrib.muon`
+        takes them: a tree of `optax.contrib.MuonDimensionNumbers` and None, or a function from parameters to one, such
+        as `celo2.fan_in_fan_out`. All other axes are a batch of matrices (stacked layers, heads, experts), each of
+        which takes the step that it would take on its own. None: as published, the last two axes are a matrix (a
+        convolution kernel [height, width, in, out] is one per tap), the others share its second moments.
       still_without_gradient: leave a matrix where it is until it has had a gradient other than zero; off, as published,
         such a matrix moves at the full rate (not so with another size than "unit").
 
@@ -112,9 +112,9 @@ def scale_by_celo2(
       +-1000, so that they do not stay in the statistics (`optax.apply_if_finite` skips such updates altogether).
 
     Raises:
-      ValueError: for a theta of another rule, shape or with non-finite numbers; for an unknown form or matrix_axes;
-        for parameters that are not real floating point or hold no element (at `init`); for a missing `params` (at
-        `update`).
+      ValueError: for a theta of another rule, shape or with non-finite numbers; for an unknown form; for dimension
+        numbers that do not fit, parameters that are not real floating point or hold no element (at `init`); for a
+        missing `params` (at `update`).
 
     Example:
       >>> import celo2, jax.numpy as jnp, optax
@@ -134,8 +134,6 @@ def scale_by_celo2(
         newton_schulz_steps=newton_schulz_steps,
         newton_schulz_ratio=newton_schulz_ratio,
     )
-    check_known("matrix_axes", matrix_axes, MATRIX_AXES)
-    shape_of = MATRIX_AXES[matrix_axes]
     state_type = ScaleByGraftedCelo2State if form.needs_nu else ScaleByCelo2State
 
     def state(count: jax.Array, statistics: accumulators.Accumulators) -> Any:
@@ -144,7 +142,7 @@ def scale_by_celo2(
     def init_fn(params: Any) -> ScaleByCelo2State:
         checks.check_params(params)
         statistics = trees.init_statistics(
-            params, len(form.momentum_decays), len(FACTORED_DECAYS), shape_of, with_nu=form.needs_nu
+            params, len(form.momentum_decays), len(FACTORED_DECAYS), weight_dimension_numbers, form.needs_nu
         )
         return state(jnp.zeros([], jnp.int32), statistics)
 
@@ -173,7 +171,7 @@ def scale_by_celo2(
                 value = value * sizes.rule_size(form, acc, count, FACTORED_DECAYS[-1], weights.b2[2])
             return value, acc
 
-        steps, statistics = trees.map_tensors(step, updates, params, state_before[1:], shape_of)
+        steps, statistics = trees.map_tensors(step, updates, params, state_before[1:], weight_dimension_numbers)
         return steps, state(count, statistics)
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)

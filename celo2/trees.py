@@ -1,6 +1,5 @@
 """From parameter trees to single tensors and back: what every learned rule does around its own arithmetic."""
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -8,21 +7,16 @@ import jax
 import jax.numpy as jnp
 
 from celo2 import accumulators
+from celo2.layouts import DimensionNumbers, Layout, Shape, resolve
 
 GRADIENT_CLIP = 1000.0
 
-Shape = tuple[int, ...]
 TensorStep = Callable[[jax.Array, jax.Array, accumulators.Accumulators], tuple[jax.Array, accumulators.Accumulators]]
 
 
 def as_is(shape: Shape) -> Shape:
     """Every tensor in its own shape, scalars as (1,)."""
     return shape or (1,)
-
-
-def as_matrix(shape: Shape) -> Shape:
-    """Tensors above rank 2 as [all axes but the last, last]: fan-in x fan-out of a kernel [..., in, out]."""
-    return (math.prod(shape[:-1]), shape[-1]) if len(shape) > 2 else as_is(shape)
 
 
 def clipped(g: jax.Array) -> jax.Array:
@@ -35,20 +29,26 @@ def init_statistics(
     params: Any,
     num_momenta: int,
     num_factored: int,
-    shape_of: Callable[[Shape], Shape] = as_is,
+    dimension_numbers: DimensionNumbers | None = None,
     with_nu: bool = False,
 ) -> accumulators.Accumulators:
     """Zero statistics of every parameter: an `accumulators.Accumulators` whose fields are trees like params.
 
-    Momenta and second moments have the parameter's own shape and sharding; factored statistics the shape that
-    `shape_of(shape)` leads to.
+    Momenta and second moments have the parameter's own shape and sharding; factored statistics that of the matrices
+    that `layouts.resolve(dimension_numbers, params)` makes of it.
     """
     leaves, treedef = jax.tree.flatten(params)
     accs = []
-    for p in leaves:
-        zeros = jnp.zeros_like(p, jnp.float32).reshape(shape_of(jnp.shape(p)))
-        acc = accumulators.init(zeros, num_momenta, num_factored, with_nu)
-        accs.append(_stored(acc, jnp.shape(p)))
+    for p, layout in zip(leaves, resolve(dimension_numbers, params), strict=True):
+        zeros = jnp.zeros_like(p, jnp.float32).reshape(as_is(jnp.shape(p)))
+        if layout is not None:
+            zeros = layout.apart(zeros)
+
+        def init(x: jax.Array) -> accumulators.Accumulators:
+            return accumulators.init(x, num_momenta, num_factored, with_nu)
+
+        acc = init(zeros) if layout is None else _per_matrix(init, layout, (0,))(zeros)
+        accs.append(_stored(acc, jnp.shape(p), layout))
     return _columns(treedef, accs)
 
 
@@ -57,46 +57,72 @@ def map_tensors(
     updates: Any,
     params: Any,
     statistics: tuple[Any, ...],
-    shape_of: Callable[[Shape], Shape] = as_is,
+    dimension_numbers: DimensionNumbers | None = None,
 ) -> tuple[Any, accumulators.Accumulators]:
-    """Applies a rule tensor by tensor.
+    """Applies a rule tensor by tensor; where a layout has a batch, matrix by matrix.
 
     Args:
-      step: (g, p, statistics) -> (step, statistics), float32, all in the shape `shape_of(p.shape)`; g is clipped.
+      step: (g, p, statistics) -> (step, statistics), float32, all in the shape of the parameter (of a scalar, [1]) or,
+        where there is a layout, of a matrix; g is clipped.
       updates: gradients. params: parameters, same tree. statistics: as `init_statistics` gives them.
-      shape_of: see `init_statistics`.
+      dimension_numbers: see `init_statistics`.
 
     Returns:
       The steps, in their parameters' shapes and dtypes, and the new statistics.
 
     Raises:
-      ValueError: for a gradient of another shape than its parameter.
+      ValueError: for a gradient of another shape than its parameter, or what `layouts.resolve` refuses.
     """
     treedef: Any
     grads, treedef = jax.tree.flatten(updates)
     columns = [treedef.flatten_up_to(tree) for tree in statistics]
     steps, accs = [], []
-    for g, p, *fields in zip(grads, treedef.flatten_up_to(params), *columns, strict=True):
+    layouts = resolve(dimension_numbers, updates)
+    for g, p, layout, *fields in zip(grads, treedef.flatten_up_to(params), layouts, *columns, strict=True):
         shape, dtype = jnp.shape(p), jnp.result_type(p)
         if jnp.shape(g) != shape:
             raise ValueError(f"a gradient of shape {jnp.shape(g)} was given for a parameter of shape {shape}")
-        work = shape_of(shape)
+        g, p = (x.reshape(as_is(shape)) for x in (clipped(g), jnp.asarray(p, jnp.float32)))
         acc = accumulators.Accumulators(*fields)
-        acc = _reshaped(acc, work)
-        value, acc = step(clipped(g).reshape(work), jnp.asarray(p, jnp.float32).reshape(work), acc)
+        if layout is None:
+            acc = _in_shape(acc, as_is(shape))
+            value, acc = step(g, p, acc)
+        else:
+            acc = acc._replace(m=layout.apart(acc.m, lead=1), **_map_own(layout.apart, acc))
+            value, acc = _per_matrix(step, layout, (0, 0, _BATCH_AXES))(layout.apart(g), layout.apart(p), acc)
+            value = layout.together(value, shape)
         steps.append(value.reshape(shape).astype(dtype))
-        accs.append(_stored(acc, shape))
+        accs.append(_stored(acc, shape, layout))
     return treedef.unflatten(steps), _columns(treedef, accs)
 
 
-def _stored(acc: accumulators.Accumulators, shape: Shape) -> accumulators.Accumulators:
-    return _reshaped(acc, as_is(shape))
+# Behind the axis of the decays, where there is one.
+_BATCH_AXES = accumulators.Accumulators(m=1, v=0, row=1, col=1, diag=1, nu=0)  # type: ignore[arg-type]
 
 
-def _reshaped(acc: accumulators.Accumulators, shape: Shape) -> accumulators.Accumulators:
-    """The statistics of the parameter's own shape in another one."""
-    nu = None if acc.nu is None else acc.nu.reshape(shape)
-    return acc._replace(m=acc.m.reshape(-1, *shape), v=acc.v.reshape(shape), nu=nu)
+def _per_matrix(function: Callable[..., Any], layout: Layout, in_axes: tuple[Any, ...]) -> Callable[..., Any]:
+    """The function for every matrix of a layout on its own, so that stacked layers learn what separate ones do."""
+    if layout.batch is None:
+        return function
+    with_step = len(in_axes) > 1
+    return jax.vmap(function, in_axes=in_axes, out_axes=(0, _BATCH_AXES) if with_step else _BATCH_AXES)
+
+
+def _map_own(change: Callable[..., jax.Array], acc: accumulators.Accumulators) -> dict[str, Any]:
+    """The second moments, which have the parameter's own shape, changed."""
+    return {"v": change(acc.v), "nu": None if acc.nu is None else change(acc.nu)}
+
+
+def _stored(acc: accumulators.Accumulators, shape: Shape, layout: Layout | None) -> accumulators.Accumulators:
+    """Statistics as the state has them: momenta and second moments in the shape of the parameter."""
+    if layout is None:
+        return _in_shape(acc, as_is(shape))
+    own = _map_own(lambda x: layout.together(x, shape), acc)
+    return acc._replace(m=layout.together(acc.m, shape, lead=1), **own)
+
+
+def _in_shape(acc: accumulators.Accumulators, shape: Shape) -> accumulators.Accumulators:
+    return acc._replace(m=acc.m.reshape(-1, *shape), **_map_own(lambda x: x.reshape(shape), acc))
 
 
 def _columns(treedef: Any, accs: list[accumulators.Accumulators]) -> accumulators.Accumulators:

@@ -40,8 +40,8 @@ def main(steps: int = 150) -> dict[str, float]:
         return optax.softmax_cross_entropy_with_integer_labels(logits, labels[batch]).mean()
 
     accuracies = {}
-    for matrix_axes in ("last_two", "fan_in_fan_out"):
-        tx = celo2.celo2(1e-3, matrix_axes=matrix_axes)
+    for name, numbers in {"a matrix per tap": None, "one matrix": celo2.fan_in_fan_out}.items():
+        tx = celo2.celo2(1e-3, weight_dimension_numbers=numbers)
 
         @jax.jit
         def step(params, state, key, tx=tx):
@@ -54,8 +54,8 @@ def main(steps: int = 150) -> dict[str, float]:
         for key in jax.random.split(jax.random.key(1), steps):
             params, state, loss = step(params, state, key)
         logits = network.apply(params, jnp.asarray(test.images, jnp.float32).reshape(-1, 8, 8, 1) / 255)
-        accuracies[matrix_axes] = float(jnp.mean(jnp.argmax(logits, -1) == test.labels))
-        print(f"matrix_axes={matrix_axes:15} loss {loss:.3f}, accuracy {accuracies[matrix_axes]:.3f}")
+        accuracies[name] = float(jnp.mean(jnp.argmax(logits, -1) == test.labels))
+        print(f"kernels as {name:16} loss {loss:.3f}, accuracy {accuracies[name]:.3f}")
     return accuracies
 
 

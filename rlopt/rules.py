@@ -83,21 +83,27 @@ def celo2_base(learning_rate: Any, *, theta: Any, **options: Any) -> optax.Gradi
 
 
 def celo2_published(
-    learning_rate: Any, *, theta: Any, multiplier: float, odd: Any, size: str, **options: Any
+    learning_rate: Any, *, theta: Any, multiplier: float, odd: Any, size: str, matrix_axes: str, **options: Any
 ) -> optax.GradientTransformation:
     """`celo2.celo2(learning_rate, theta)`, the usage of the paper; the options are those of `rlopt.catalog`."""
-    return rules.celo2(learning_rate, theta, mult_1d=multiplier, **explicit_form(odd, size), **options)
+    form = explicit_form(odd, size) | _dimensions(matrix_axes)
+    return rules.celo2(learning_rate, theta, mult_1d=multiplier, **form, **options)
 
 
 def celo2_base_published(
-    learning_rate: Any, *, theta: Any, odd: Any, size: str, **options: Any
+    learning_rate: Any, *, theta: Any, odd: Any, size: str, matrix_axes: str, **options: Any
 ) -> optax.GradientTransformation:
     """`celo2.celo2_base(learning_rate, theta)`, the usage of the paper; the options are those of `rlopt.catalog`."""
-    return rules.celo2_base(learning_rate, theta, **explicit_form(odd, size), **options)
+    return rules.celo2_base(learning_rate, theta, **explicit_form(odd, size), **_dimensions(matrix_axes), **options)
 
 
-def _for_rl(multiplier: float, routing: str, odd: Any, size: str, **options: Any) -> dict[str, Any]:
-    return {"label_fn": ROUTINGS[routing], "mult_1d": multiplier, **explicit_form(odd, size), **options}
+def _for_rl(multiplier: float, routing: str, odd: Any, size: str, matrix_axes: str, **options: Any) -> dict[str, Any]:
+    form = explicit_form(odd, size) | _dimensions(matrix_axes)
+    return {"label_fn": ROUTINGS[routing], "mult_1d": multiplier, **form, **options}
+
+
+def _dimensions(matrix_axes: str) -> dict[str, Any]:
+    return {"weight_dimension_numbers": {"last_two": None, "fan_in_fan_out": rules.fan_in_fan_out}[matrix_axes]}
 
 
 def explicit_form(odd: Any = CARD, size: str = CARD) -> dict[str, Any]:
@@ -115,15 +121,6 @@ def celo_adam(*, theta: Any, num_updates: int) -> optax.GradientTransformation:
     return rules.celo_adam(num_updates, theta)
 
 
-def fan_in_by_fan_out(params: Any) -> Any:
-    """Every tensor as a matrix: all axes but the last against the last (kernels are [..., in, out])."""
-
-    def axes(x: jax.Array) -> optax.contrib.MuonDimensionNumbers:
-        return optax.contrib.MuonDimensionNumbers(tuple(range(x.ndim - 1)), x.ndim - 1)
-
-    return jax.tree.map(axes, params)
-
-
 def _routed(
     hidden: optax.GradientTransformation, learning_rate: Any, multiplier: float, routing: str = "hidden"
 ) -> optax.GradientTransformation:
@@ -132,7 +129,7 @@ def _routed(
 
 
 def _scale_by_muon(beta: float = 0.95) -> optax.GradientTransformation:
-    return optax.contrib.scale_by_muon(beta=beta, weight_dimension_numbers=fan_in_by_fan_out)
+    return optax.contrib.scale_by_muon(beta=beta, weight_dimension_numbers=rules.fan_in_fan_out)
 
 
 def _to_unit_rms() -> optax.GradientTransformation:

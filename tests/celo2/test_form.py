@@ -43,7 +43,9 @@ ODD_RULES = {
     "celo2": lambda: celo2.scale_by_celo2(THETA, odd=True),
     "celo2_base": lambda: celo2.scale_by_celo2(THETA, False, odd=True),
     "celo2_corrected": lambda: celo2.scale_by_celo2(THETA, False, True, odd=True),
-    "celo2_fan_in_fan_out": lambda: celo2.scale_by_celo2(THETA, odd=True, matrix_axes="fan_in_fan_out"),
+    "celo2_fan_in_fan_out": lambda: celo2.scale_by_celo2(
+        THETA, odd=True, weight_dimension_numbers=celo2.fan_in_fan_out
+    ),
     **{
         f"celo2_{size}": lambda size=size: celo2.scale_by_celo2(THETA, odd=True, size=size, newton_schulz_steps=2)
         for size in ("adam", "snr", "learned")
@@ -188,7 +190,7 @@ def test_long_matrices_are_not_orthogonalised_beyond_the_ratio():
     for name, expected in {"square": every, "long": none, "wide": none, "taps": every}.items():
         np.testing.assert_array_equal(some[name], expected[name])
         assert rms(every[name] - none[name]) > 0.1
-    whole = {"matrix_axes": "fan_in_fan_out"}
+    whole = {"weight_dimension_numbers": celo2.fan_in_fan_out}
     found = step(newton_schulz_ratio=4.0, **whole)["taps"]
     np.testing.assert_array_equal(found, step(orthogonalize=False, **whole)["taps"])
     np.testing.assert_array_equal(step(newton_schulz_ratio=5.0)["long"], every["long"])

@@ -23,7 +23,7 @@ def scaled(tx, rate):
 MAKERS = {
     "scale_by_celo2": lambda rate: optax.chain(celo2.scale_by_celo2(THETA), optax.scale_by_learning_rate(rate)),
     "celo2": lambda rate: celo2.celo2(rate, THETA, weight_decay=0.01),
-    "celo2_matrix_axes": lambda rate: celo2.celo2(rate, THETA, matrix_axes="fan_in_fan_out"),
+    "celo2_dimensions": lambda rate: celo2.celo2(rate, THETA, weight_dimension_numbers=celo2.fan_in_fan_out),
     "celo2_base": lambda rate: celo2.celo2_base(rate, THETA, weight_decay=0.01),
     "celo": lambda rate: scaled(celo2.celo(10, CELO_THETA), rate),
     "celo_phase1": lambda rate: scaled(celo2.celo(10, CELO_THETA, use_scheduler=False), rate),
@@ -32,7 +32,7 @@ MAKERS = {
 maker = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS.keys())
 # What takes long to compile is tried with these: scale_by_celo2 is what celo2 and celo2_base are made of, celo_phase1 is
 # celo without its scheduler.
-WHOLE = ("celo2", "celo2_matrix_axes", "celo2_base", "celo", "celo_adam")
+WHOLE = ("celo2", "celo2_dimensions", "celo2_base", "celo", "celo_adam")
 whole = pytest.mark.parametrize("make", [MAKERS[name] for name in WHOLE], ids=WHOLE)
 
 
@@ -183,7 +183,7 @@ def test_one_bad_batch_does_not_stay_in_the_statistics(make):
 
     for loss in (jnp.nan, jnp.inf, -jnp.inf):
         result = steps(params, loss)
-        if make in (MAKERS["celo2"], MAKERS["celo2_matrix_axes"]):
+        if make in (MAKERS["celo2"], MAKERS["celo2_dimensions"]):
             # optax's Adam branch has no such guard: only the learned rule's part is ours to keep clean.
             result = [({k: u[k] for k in ("kernel", "conv")}) for u in result[:2]]
         assert all(bool(jnp.all(jnp.isfinite(x))) for x in jax.tree.leaves(result))
