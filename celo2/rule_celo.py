@@ -68,7 +68,9 @@ def scale_by_celo(
 
     Per tensor, with d and q the outputs of the MLP on 30 features (normalised over the whole tensor) and eta the
     scheduler's output:  update = eta 0.001 d exp(0.001 q) sqrt(mean(p^2) + 1e-9).  A tensor that starts at zero
-    therefore starts to move slowly.
+    therefore starts to move slowly, and weights that grow take longer steps: in RL, where gradients are mostly noise,
+    they grow without end. With another size than "unit" the update is, as in Celo2,
+    eta 0.001 size d exp(0.001 q) / rms(d exp(0.001 q)).
 
     Args:
       num_steps: number of updates of the whole training, at least 1. Later updates are allowed; the schedule then
@@ -78,9 +80,8 @@ def scale_by_celo(
       use_scheduler: False gives eta = 1 and needs no loss: phase 1 of Celo's meta-training.
       odd: take half the difference of the updates for (gradient, parameters) and (-gradient, -parameters), which then
         is the negative one for the other sign. Default: what the weights' card records; published: False.
-      size: what every tensor's update is multiplied with besides, so that it shrinks with the noise of the gradient.
-        "unit": 1, as published; "adam", "snr", "learned": see `scale_by_celo2`. Default: what the weights' card
-        records.
+      size: of every tensor's update. "unit", as published: that of the parameters; "adam", "snr", "learned": see
+        `scale_by_celo2`. Default: what the weights' card records.
       momentum_decays: three decays. Default: what the weights' card records; published: (0.9, 0.99, 0.999).
       weight_dimension_numbers: of tensors whose axes are not all one matrix's, see `scale_by_celo2`. Default, as
         published: none.
@@ -162,21 +163,28 @@ def tensor_step(
     else:
         gradient_factor, momentum_factor = accumulators.diagonal_factor(acc), jax.lax.rsqrt(acc.diag)
     inputs = features.Inputs(g, p, acc.m, acc.v, acc.diag, gradient_factor, momentum_factor)
-    (total,) = sums([jnp.square(p)], p.ndim)
-    scale = jnp.sqrt(total / math.prod(p.shape) + SCALE_EPS)
-    factor = STEP_MULT * eta * scale
+    unit = form.size == "unit"
+    factor = STEP_MULT * eta * (jnp.sqrt(_mean_square(p) + SCALE_EPS) if unit else 1.0)
     if still_without_gradient:
         factor = jnp.where(accumulators.has_had_gradient(acc, p.ndim), factor, 0.0)
-    if form.size != "unit":
-        factor = factor * sizes.rule_size(form, acc, count, FACTORED_DECAYS[-1], weights.b2[2])
     hidden = features.first_layer(weights, inputs, acc.row, acc.col, g.ndim, NORM_EPS, RSQRT_EPS, form.odd)
+    # The factor comes first, as published: in another order of products the last bit is another one.
+    first = factor if unit else 1.0
     if isinstance(hidden, features.FirstLayer):
         plus, minus = update_mlp.odd_parts(weights, hidden.even, hidden.odd, outputs=(0, 1))
-        step = 0.5 * (_step(factor, *plus) - _step(factor, *minus))
+        step = 0.5 * (_step(first, *plus) - _step(first, *minus))
     else:
-        step = _step(factor, *update_mlp.remaining_layers(weights, hidden, outputs=(0, 1)))
+        step = _step(first, *update_mlp.remaining_layers(weights, hidden, outputs=(0, 1)))
+    if not unit:
+        size = sizes.rule_size(form, acc, count, FACTORED_DECAYS[-1], weights.b2[2])
+        step = factor * size * jax.lax.rsqrt(sizes.NORM_EPS + _mean_square(step)) * step
     return step.reshape(g.shape), acc
 
 
-def _step(factor: jax.Array, direction: jax.Array, magnitude: jax.Array) -> jax.Array:
+def _mean_square(x: jax.Array) -> jax.Array:
+    (total,) = sums([jnp.square(x)], x.ndim)
+    return total / math.prod(x.shape)
+
+
+def _step(factor: jax.Array | float, direction: jax.Array, magnitude: jax.Array) -> jax.Array:
     return factor * direction * jnp.exp(EXP_MULT * magnitude)

@@ -128,8 +128,10 @@ def _celo2_rule(form: Form, orthogonalize: bool) -> Rule:
 
 
 def _celo_rule(form: Form, use_scheduler: bool) -> Rule:
+    sized_update = form.size != "unit" and not use_scheduler
+
     def optimizer(theta: Theta, num_steps: Any) -> optax.GradientTransformationExtraArgs:
-        return celo2.celo(
+        rule = celo2.celo(
             num_steps,
             theta,
             use_scheduler=use_scheduler,
@@ -138,11 +140,13 @@ def _celo_rule(form: Form, use_scheduler: bool) -> Rule:
             momentum_decays=form.momentum_decays,
             still_without_gradient=False,
         )
+        # At the rate at which the update of Celo2 is trained.
+        return optax.chain(rule, optax.scale(SIZED_STEP_MULT / STEP_MULT)) if sized_update else rule
 
     init_theta = partial(celo2.init_theta, "celo")
     if use_scheduler:
         return Rule(init_theta, optimizer, SCHEDULE)
-    return Rule(init_theta, optimizer, UPDATE, TUNABLE)
+    return Rule(init_theta, optimizer, UPDATE, SIZED_TUNABLE if sized_update else TUNABLE)
 
 
 def _celo_adam_rule(form: Form) -> Rule:

@@ -155,8 +155,9 @@ def celo_step(theta, g, p, stats, eta, *, odd=False, size="unit"):
         return found[..., 0] * np.exp(0.001 * found[..., 1])
 
     direction = step(plus) if minus is None else (step(plus) - step(minus)) / 2
-    scale = np.sqrt(np.mean(p**2) + 1e-9) * (adam_size(stats) if size == "adam" else 1.0)
-    return eta * 0.001 * scale * direction
+    if size == "adam":
+        return eta * 0.001 * adam_size(stats) * normalised(direction, tuple(range(g.ndim)), 1e-9)
+    return eta * 0.001 * np.sqrt(np.mean(p**2) + 1e-9) * direction
 
 
 def celo_adam_step(g, moments, count, eta):
