@@ -15,6 +15,8 @@ import jax.numpy as jnp
 
 _WIDTH = 4  # neighbours added per level: few enough that XLA unrolls the inner loop and vectorises the outer one
 _SMALL = 64  # elements that are left to one final reduction
+_SHARED = 8  # devices that may hold parts of an axis: it is not cut shorter than that
+_ROW = 64
 # Levels need memory: (1/4 + 1/16 + ...) floats per element and sum. Larger tensors do without.
 _LARGE = 1 << 16
 
@@ -53,16 +55,33 @@ def sums(arrays: Sequence[jax.Array], num_axes: int) -> list[jax.Array]:
         # By rows first: XLA vectorises that, but adds up a whole array in one chain (and would merge the two sums).
         rows = jax.lax.optimization_barrier(jnp.sum(arrays[0], -1))
         return [jnp.sum(rows, tuple(range(len(lead), len(shape) - 1)))]
-    values = list(arrays)
-    # The arrays may be broadcast along an axis, so the first level keeps to the last axis; after it the data is flat.
+    values, sizes = list(arrays), list(shape[len(lead) :])
+    # The arrays may be broadcast along an axis, so the first level keeps to the last axis.
     if last % _WIDTH == 0 and last > _WIDTH and count <= _LARGE:
-        values = _reduce([x.reshape(*shape[:-1], last // _WIDTH, _WIDTH) for x in values], (len(shape),))
-        count //= _WIDTH
+        values = _in_groups(values, lead, sizes, -1, _WIDTH)
     elif num_axes > 1:
-        values = _reduce(values, (len(shape) - 1,))
-        count //= last
-    values = [x.reshape(*lead, count) for x in values]
-    while count % _WIDTH == 0 and count > _SMALL:
-        count //= _WIDTH
-        values = _reduce([x.reshape(*lead, count, _WIDTH) for x in values], (len(lead) + 1,))
-    return _reduce(values, (len(lead),))
+        # In parts that devices may share, where rows are long enough for that to cost no memory to speak of.
+        values = _in_groups(values, lead, sizes, -1, max(_ROW, last // _SHARED) if last % _ROW == 0 else last)
+    while math.prod(sizes) > _SMALL:
+        divisible = [axis for axis, size in enumerate(sizes) if size % _WIDTH == 0 and size >= _WIDTH * _SHARED]
+        if not divisible:
+            break
+        values = _in_groups(values, lead, sizes, max(divisible, key=sizes.__getitem__), _WIDTH)
+    # One array, one sum: devices that hold a part each exchange their sums once.
+    return list(jnp.sum(jnp.stack(values), tuple(range(-len(sizes), 0))))
+
+
+def _in_groups(
+    values: list[jax.Array], lead: Sequence[int], sizes: list[int], axis: int, width: int
+) -> list[jax.Array]:
+    """Adds up groups of `width` neighbours along an axis, whose entry in sizes it changes.
+
+    Axes stay apart, however short they become: arrays that are laid out over devices along any of them are added up
+    where they are.
+    """
+    axis %= len(sizes)
+    before, after = sizes[:axis], sizes[axis + 1 :]
+    groups = sizes[axis] // width
+    sizes[axis] = groups
+    grouped = [x.reshape(*lead, *before, groups, width, *after) for x in values]
+    return _reduce(grouped, (len(lead) + axis + 1,))

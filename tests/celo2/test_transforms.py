@@ -115,6 +115,27 @@ def test_bfloat16_parameters_get_nearly_the_same_update(make):
     assert_close(jax.tree.map(lambda u: u.astype(jnp.float32), one_step(make(0.01), low)), exact, 0.02)
 
 
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("shape", [(64, 128), (1024, 512)])
+def test_statistics_of_sharded_parameters_stay_where_they_are(axis, shape):
+    """Only orthogonalisation needs whole matrices; all else exchanges sums."""
+    mesh = jax.make_mesh((8,), ("model",), axis_types=(jax.sharding.AxisType.Auto,))
+    spec = [None, None]
+    spec[axis] = "model"
+    kernel = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*spec))
+    bias = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("model"))
+    params = {
+        "kernel": jax.device_put(jnp.ones(shape), kernel),
+        "bias": jax.device_put(jnp.ones(shape[1]), bias),
+    }
+    for tx in (
+        celo2.scale_by_celo2(THETA, orthogonalize=False, odd=True, size="adam"),
+        celo2.scale_by_celo(10, celo2.init_theta("celo", jax.random.key(0))),
+    ):
+        compiled = jax.jit(lambda g, s, p, tx=tx: tx.update(g, s, p, value=1.0)).lower(params, tx.init(params), params)
+        assert "all-gather" not in compiled.compile().as_text()
+
+
 @whole
 def test_sharded_parameters_give_the_same_update_and_keep_their_shardings(make):
     mesh = jax.make_mesh((8,), ("model",), axis_types=(jax.sharding.AxisType.Auto,))
