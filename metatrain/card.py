@@ -102,6 +102,7 @@ def write_theta(
         "iterations": iteration,
         "inner_steps": iteration * config.inner_steps_per_iteration,
         "init_theta": _origin(config.init_theta),
+        **({"init_schedule": _origin(config.init_schedule)} if config.init_schedule else {}),
         "seed": config.seed,
         "families": list(config.families),
         "config": json.loads(json.dumps(dataclasses.asdict(config), default=lambda path: path.name)),

@@ -56,8 +56,10 @@ def resume_key(config: MetaTrainConfig) -> dict[str, Any]:
         settings.pop("iterations")
     settings |= to_card(config.form)
     settings["data_dir"] = _fingerprints(config)
-    if config.init_theta is not None:
-        settings["init_theta"] = hashlib.sha256(config.init_theta.read_bytes()).hexdigest()
+    for name in ("init_theta", "init_schedule"):
+        path = getattr(config, name)
+        if path is not None:
+            settings[name] = hashlib.sha256(path.read_bytes()).hexdigest()
     return json.loads(json.dumps(settings))
 
 

@@ -30,6 +30,8 @@ class MetaTrainConfig:
     """Outer iterations, in total: a resumed run continues up to this number."""
     init_theta: Path | None = None
     """Theta file to start from; default: random weights."""
+    init_schedule: Path | None = None
+    """Theta file whose schedule celo starts from, such as that of celo_adam; default: that of --init-theta."""
     families: tuple[str, ...] = (
         "digits",
         "mnist",
@@ -164,5 +166,9 @@ class MetaTrainConfig:
                 f"{self.rule} trains the schedule only: give the update rule with --init-theta, "
                 "for example runs/metatrain-celo_phase1/celo_phase1.theta"
             )
-        if self.init_theta is not None and not self.init_theta.is_file():
-            raise ValueError(f"init_theta: there is no file {self.init_theta}")
+        if self.init_schedule is not None and self.rule not in NEEDS_INIT_THETA:
+            raise ValueError(f"init_schedule is for {', '.join(NEEDS_INIT_THETA)}, not for {self.rule}")
+        for name in ("init_theta", "init_schedule"):
+            path = getattr(self, name)
+            if path is not None and not path.is_file():
+                raise ValueError(f"{name}: there is no file {path}")

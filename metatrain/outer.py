@@ -1,6 +1,7 @@
 """One outer iteration of meta-training: every particle, both signs, AdamW on theta, in one compiled program."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -13,6 +14,7 @@ import celo2
 from celo2 import checks
 from metatrain import particles
 from metatrain.config import NEEDS_INIT_THETA, MetaTrainConfig
+from metatrain.rules import SCHEDULE
 
 AXIS = "particles"
 # Reported in place of a mean loss that is not finite.
@@ -133,6 +135,8 @@ def build(config: MetaTrainConfig, devices: list[Any] | None = None) -> Program:
         theta = population.rule.init_theta(theta_key)
         if start is not None:
             theta = _like(start, theta, config)
+        if config.init_schedule is not None:
+            theta = _with_schedule(theta, config.init_schedule)
         trained, frozen = population.rule.split(theta)
         return with_particles(jnp.zeros([], jnp.int32), trained, frozen, trained, outer_optimizer.init(trained))
 
@@ -183,6 +187,15 @@ def build(config: MetaTrainConfig, devices: list[Any] | None = None) -> Program:
         place=lambda state: OuterState(*(jax.device_put(x, s) for x, s in zip(state, shardings, strict=True))),
         num_devices=mesh.size,
     )
+
+
+def _with_schedule(theta: Any, path: Path) -> Any:
+    """Celo's theta with the schedule of other weights; an array that those of Celo-Adam lack stays."""
+    schedule = celo2.load_weights(path)
+    if checks.rule_of(schedule.theta) == "celo2":
+        raise ValueError(f"{path} holds celo2 weights, which have no schedule: init_schedule takes celo or celo_adam")
+    parts = {name: {**theta[name], **schedule.theta[name]} for name in SCHEDULE}
+    return jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), {**theta, **parts})
 
 
 def _like(start: celo2.Weights, theta: Any, config: MetaTrainConfig) -> Any:

@@ -215,6 +215,7 @@ def test_other_settings_are_refused_by_name(own_copy):
         ({"average_decay": 1.0}, r"average_decay must lie in \[0, 1\)"),
         ({"rule": "celo"}, "give the update rule with --init-theta"),
         ({"init_theta": Path("nowhere.theta")}, "there is no file nowhere.theta"),
+        ({"init_schedule": Path("nowhere.theta")}, "init_schedule is for celo, not for celo_adam"),
         ({"data_dir": Path("nowhere")}, "there is no folder nowhere"),
         ({"rule": "celo3"}, "unknown rule 'celo3'; there are celo"),
         ({"scale_range": (0.0, 1.0)}, "scale_range must satisfy"),
@@ -309,6 +310,21 @@ def test_a_schedule_is_trained_for_the_form_of_its_update_rule(tmp_path):
         ValueError, match=r"was trained with odd False, size unit, .*: --no-odd --size unit --momentum-d"
     ):
         outer.build(config).init()
+
+
+def test_celo_can_start_with_the_schedule_of_celo_adam(tmp_path):
+    for rule in ("celo", "celo_adam", "celo2"):
+        celo2.save_checkpoint(tmp_path / f"{rule}.theta", rules.get(rule).init_theta(jax.random.key(7)))
+    config = dataclasses.replace(SMALL, rule="celo", odd=False, size="unit", init_theta=tmp_path / "celo.theta")
+    plain = outer.build(config).init().trained
+    found = outer.build(dataclasses.replace(config, init_schedule=tmp_path / "celo_adam.theta")).init().trained
+    schedule = celo2.load_theta(tmp_path / "celo_adam.theta")
+    for part, arrays in found.items():
+        for name, array in arrays.items():
+            source = schedule if name in schedule[part] else plain  # "rnn_to_controls" is Celo's alone
+            jax.tree.map(np.testing.assert_array_equal, array, source[part][name])
+    with pytest.raises(ValueError, match="celo2 weights, which have no schedule"):
+        outer.build(dataclasses.replace(config, init_schedule=tmp_path / "celo2.theta")).init()
 
 
 def test_weights_of_another_rule_are_refused_as_a_start(tmp_path):
