@@ -21,6 +21,8 @@ RSQRT_EPS = 1e-6
 NORM_EPS = 1e-5
 SCALE_EPS = 1e-9
 STEP_MULT = 0.001
+# Of steps with a size: where an untrained schedule is, at about 0.1, the rate is one that suits Adam.
+SIZED_STEP_MULT = 0.03
 EXP_MULT = 0.001
 
 
@@ -70,7 +72,7 @@ def scale_by_celo(
     scheduler's output:  update = eta 0.001 d exp(0.001 q) sqrt(mean(p^2) + 1e-9).  A tensor that starts at zero
     therefore starts to move slowly, and weights that grow take longer steps: in RL, where gradients are mostly noise,
     they grow without end. With another size than "unit" the update is, as in Celo2,
-    eta 0.001 size d exp(0.001 q) / rms(d exp(0.001 q)).
+    eta 0.03 size d exp(0.001 q) / rms(d exp(0.001 q)).
 
     Args:
       num_steps: number of updates of the whole training, at least 1. Later updates are allowed; the schedule then
@@ -164,7 +166,7 @@ def tensor_step(
         gradient_factor, momentum_factor = accumulators.diagonal_factor(acc), jax.lax.rsqrt(acc.diag)
     inputs = features.Inputs(g, p, acc.m, acc.v, acc.diag, gradient_factor, momentum_factor)
     unit = form.size == "unit"
-    factor = STEP_MULT * eta * (jnp.sqrt(_mean_square(p) + SCALE_EPS) if unit else 1.0)
+    factor = STEP_MULT * eta * jnp.sqrt(_mean_square(p) + SCALE_EPS) if unit else SIZED_STEP_MULT * eta
     if still_without_gradient:
         factor = jnp.where(accumulators.has_had_gradient(acc, p.ndim), factor, 0.0)
     hidden = features.first_layer(weights, inputs, acc.row, acc.col, g.ndim, NORM_EPS, RSQRT_EPS, form.odd)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import optax
 
 import celo2
-from celo2 import Theta, scale_by_celo2
+from celo2 import Theta, rule_celo, scale_by_celo2
 from celo2.form import PUBLISHED, Form
 from celo2.labels import ADAM, RULE, path_name
 from celo2.names import check_known
@@ -141,7 +141,7 @@ def _celo_rule(form: Form, use_scheduler: bool) -> Rule:
             still_without_gradient=False,
         )
         # At the rate at which the update of Celo2 is trained.
-        return optax.chain(rule, optax.scale(SIZED_STEP_MULT / STEP_MULT)) if sized_update else rule
+        return optax.chain(rule, optax.scale(SIZED_STEP_MULT / rule_celo.SIZED_STEP_MULT)) if sized_update else rule
 
     init_theta = partial(celo2.init_theta, "celo")
     if use_scheduler:
