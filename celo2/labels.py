@@ -33,7 +33,9 @@ LabelFn = Callable[[Any], Any]
 
 
 def path_name(path: tuple[Any, ...]) -> str:
-    """Slash-joined name of a leaf, e.g. "actor/hidden_0/kernel"."""
+    """Slash-joined name of a leaf, e.g. "actor/hidden_0/kernel"; boxes of flax around tensors have no part in it."""
+    if len(path) > 1 and path[-1] == jax.tree_util.GetAttrKey("value"):
+        path = path[:-1]
     return jax.tree_util.keystr(path, simple=True, separator="/")
 
 

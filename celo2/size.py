@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from flax.core import meta
 
 from celo2 import accumulators, checks, trees
 from celo2.form import Form
@@ -135,7 +136,10 @@ def graft(
     def init_fn(params: Any) -> GraftState:
         checks.check_params(params)
         mu = optax.tree.zeros_like(params, dtype=jnp.float32)
-        nu = jax.tree.map(lambda m: jnp.zeros_like(m) if size == "adam" else jnp.zeros([], jnp.float32), mu)
+        if size == "adam":
+            nu = jax.tree.map(jnp.zeros_like, mu)
+        else:  # scalars are not laid out as their tensors: they go without flax's boxes
+            nu = jax.tree.map(lambda m: jnp.zeros([], jnp.float32), meta.unbox(mu))
         return GraftState(jnp.zeros([], jnp.int32), mu, nu, inner.init(params))
 
     def update_fn(updates: Any, state: GraftState, params: Any = None, **extra_args: Any) -> tuple[Any, GraftState]:
@@ -149,7 +153,8 @@ def graft(
 
         # The ratio is corrected for 1 - b2^t in float32: with another 1 - b2 in the mean, noise looks like signal.
         decay = b2 if size == "adam" else jnp.float32(b2)
-        nu = jax.tree.map(lambda v, g: decay * v + (1 - decay) * second(g), state.nu, grads)
+        squared = grads if size == "adam" else meta.unbox(grads)
+        nu = jax.tree.map(lambda v, g: decay * v + (1 - decay) * second(g), state.nu, squared)
 
         def sized(step: jax.Array, m: jax.Array, v: jax.Array) -> jax.Array:
             m, v = (x.reshape(trees.as_is(x.shape)) for x in (m, v))
@@ -157,6 +162,7 @@ def graft(
             value = jnp.asarray(step, jnp.float32)
             return (wanted * value * jax.lax.rsqrt(NORM_EPS + jnp.mean(jnp.square(value)))).astype(step.dtype)
 
-        return jax.tree.map(sized, steps, mu, nu), GraftState(count, mu, nu, inner_state)
+        per_tensor = jax.tree.unflatten(jax.tree.structure(mu), jax.tree.leaves(nu))
+        return jax.tree.map(sized, steps, mu, per_tensor), GraftState(count, mu, nu, inner_state)
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)

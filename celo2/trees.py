@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from flax.core import meta
 
 from celo2 import accumulators
 from celo2.layouts import DimensionNumbers, Layout, Shape, resolve
@@ -37,9 +38,10 @@ def init_statistics(
     Momenta and second moments have the parameter's own shape and sharding; factored statistics that of the matrices
     that `layouts.resolve(dimension_numbers, params)` makes of it.
     """
-    leaves, treedef = jax.tree.flatten(params)
+    boxes, treedef = jax.tree.flatten(params, is_leaf=_is_box)
+    params = meta.unbox(params)
     accs = []
-    for p, layout in zip(leaves, resolve(dimension_numbers, params), strict=True):
+    for p, box, layout in zip(jax.tree.leaves(params), boxes, resolve(dimension_numbers, params), strict=True):
         zeros = jnp.zeros_like(p, jnp.float32).reshape(as_is(jnp.shape(p)))
         if layout is not None:
             zeros = layout.apart(zeros)
@@ -48,7 +50,7 @@ def init_statistics(
             return accumulators.init(x, num_momenta, num_factored, with_nu)
 
         acc = init(zeros) if layout is None else _per_matrix(init, layout, (0,))(zeros)
-        accs.append(_stored(acc, jnp.shape(p), layout))
+        accs.append(_boxed(_stored(acc, jnp.shape(p), layout), box, layout))
     return _columns(treedef, accs)
 
 
@@ -74,11 +76,14 @@ def map_tensors(
       ValueError: for a gradient of another shape than its parameter, or what `layouts.resolve` refuses.
     """
     treedef: Any
+    boxed_treedef: Any
+    boxes, boxed_treedef = jax.tree.flatten(updates, is_leaf=_is_box)
+    updates, params, statistics = meta.unbox((updates, params, statistics))
     grads, treedef = jax.tree.flatten(updates)
-    columns = [treedef.flatten_up_to(tree) for tree in statistics]
+    columns = [treedef.flatten_up_to(tree) for tree in (params, *statistics)]
     steps, accs = [], []
     layouts = resolve(dimension_numbers, updates)
-    for g, p, layout, *fields in zip(grads, treedef.flatten_up_to(params), layouts, *columns, strict=True):
+    for g, box, layout, p, *fields in zip(grads, boxes, layouts, *columns, strict=True):
         shape, dtype = jnp.shape(p), jnp.result_type(p)
         if jnp.shape(g) != shape:
             raise ValueError(f"a gradient of shape {jnp.shape(g)} was given for a parameter of shape {shape}")
@@ -91,9 +96,10 @@ def map_tensors(
             acc = acc._replace(m=layout.apart(acc.m, lead=1), **_map_own(layout.apart, acc))
             value, acc = _per_matrix(step, layout, (0, 0, _BATCH_AXES))(layout.apart(g), layout.apart(p), acc)
             value = layout.together(value, shape)
-        steps.append(value.reshape(shape).astype(dtype))
-        accs.append(_stored(acc, shape, layout))
-    return treedef.unflatten(steps), _columns(treedef, accs)
+        value = value.reshape(shape).astype(dtype)
+        steps.append(box.replace_boxed(value) if _is_box(box) else value)
+        accs.append(_boxed(_stored(acc, shape, layout), box, layout))
+    return boxed_treedef.unflatten(steps), _columns(boxed_treedef, accs)
 
 
 # Behind the axis of the decays, where there is one.
@@ -123,6 +129,38 @@ def _stored(acc: accumulators.Accumulators, shape: Shape, layout: Layout | None)
 
 def _in_shape(acc: accumulators.Accumulators, shape: Shape) -> accumulators.Accumulators:
     return acc._replace(m=acc.m.reshape(-1, *shape), **_map_own(lambda x: x.reshape(shape), acc))
+
+
+def _is_box(x: Any) -> bool:
+    """Whether it is a box of flax around a tensor; one around nothing, which `optax.partition` leaves, is none."""
+    return isinstance(x, meta.AxisMetadata) and bool(jax.tree.leaves(x))
+
+
+def _boxed(acc: accumulators.Accumulators, box: Any, layout: Layout | None) -> Any:
+    """Statistics in boxes like their parameter's (`flax.linen.with_partitioning`), where it is in one.
+
+    So `flax.linen.get_partition_spec` of a state lays them out as the parameter, the axis of the decays whole.
+    """
+    if not _is_box(box):
+        return acc
+    stacked = box.add_axis(0, {meta.PARTITION_NAME: None})
+
+    def factored(x: jax.Array | None) -> Any:
+        names = getattr(stacked, "names", None)
+        if x is None or names is None or layout is not None:
+            return x  # of other axes than the parameter's
+        return stacked.replace(
+            value=x, names=tuple(n if size > 1 else None for n, size in zip(names, x.shape, strict=True))
+        )
+
+    return acc._replace(
+        m=stacked.replace_boxed(acc.m),
+        v=box.replace_boxed(acc.v),
+        nu=None if acc.nu is None else box.replace_boxed(acc.nu),
+        row=factored(acc.row),
+        col=factored(acc.col),
+        diag=None if acc.diag is None else stacked.replace_boxed(acc.diag),
+    )
 
 
 def _columns(treedef: Any, accs: list[accumulators.Accumulators]) -> accumulators.Accumulators:

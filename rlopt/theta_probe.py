@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import celo2
-from celo2 import scheduler
+from celo2 import rule_celo, scheduler
 from rlopt.theta import Loaded
 
 SIZE = 64
@@ -79,11 +79,14 @@ def even_share(response: Response) -> float:
 def drift(loaded: Loaded, seeds: int = NOISE_SEEDS) -> Drift:
     """Runs a rule for 300 steps on gradients N(0, 1), from a 64x64 matrix of N(0, 0.1^2).
 
-    Celo2's steps are taken with size 1 (a sized step hardly moves on noise), each times 1e-3; Celo's without schedule.
+    Celo2's steps are taken with size 1 (a sized step hardly moves on noise), each times 1e-3; Celo's without schedule,
+    in its own size, or where it has another one, that one times 1e-3.
     """
     # A theta of celo2 and of celo2_base are alike; the card says whether its steps are orthogonalised.
     tx = _direction(loaded, orthogonalize=loaded.card.get("rule") == "celo2")
-    rate = NOISE_RATE if loaded.rule == "celo2" else 1.0
+    rate = NOISE_RATE
+    if loaded.rule == "celo":
+        rate = 1.0 if loaded.form.size == "unit" else NOISE_RATE / rule_celo.SIZED_STEP_MULT
 
     @jax.jit
     @jax.vmap

@@ -2,11 +2,13 @@
 
 import inspect
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from jax.sharding import PartitionSpec as P
 
 import celo2
 
@@ -120,6 +122,34 @@ def test_statistics_lie_where_their_parameters_do(make):
     assert large
     for name, x in large.items():
         assert x.sharding.shard_shape(x.shape) == (*x.shape[:-2], 2, 4), name
+
+
+@complete
+def test_boxed_parameters_of_flax_get_boxed_statistics(make):
+    """`nn.with_partitioning`: the same updates, and the layout of the state follows from that of the parameters."""
+    names = {"kernel": ("rows", "columns"), "bias": ("columns",)}
+    boxed = {name: nn.Partitioned(PARAMS[name], names[name]) for name in names}
+    grads = {name: nn.Partitioned(GRADS[name], names[name]) for name in names}
+    plain = [{name: tree[name] for name in names} for tree in (GRADS, PARAMS)]
+    tx = optax.with_extra_args_support(make())
+    state = tx.init(boxed)
+    for _ in range(2):
+        updates, state = tx.update(grads, state, boxed, value=1.0)
+    expected_state = tx.init(plain[1])
+    for _ in range(2):
+        expected, expected_state = tx.update(plain[0], expected_state, plain[1], value=1.0)
+    assert jax.tree.structure(updates) == jax.tree.structure(boxed)
+    for ours, theirs in ((nn.unbox(updates), expected), (nn.unbox(state), expected_state)):
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), ours, theirs)
+    specs = jax.tree.leaves_with_path(nn.get_partition_spec(state), is_leaf=lambda x: isinstance(x, P))
+    shapes = {jax.tree_util.keystr(path): x.shape for path, x in jax.tree.leaves_with_path(nn.unbox(state))}
+    laid_out = 0
+    for path, spec in specs:
+        shape = shapes.get(jax.tree_util.keystr(path), ())  # boxes that `optax.partition` has emptied
+        for axis, size in zip(spec, shape, strict=True) if spec and shape else ():
+            assert axis is None or size == {"rows": PARAMS["kernel"].shape[0], "columns": len(PARAMS["bias"])}[axis]
+        laid_out += any(spec)
+    assert laid_out >= 4
 
 
 @complete
