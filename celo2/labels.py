@@ -40,12 +40,13 @@ def path_name(path: tuple[Any, ...]) -> str:
 
 
 class Decision(NamedTuple):
-    """Where a tensor goes, and why. name: slash-joined path."""
+    """Where a tensor goes, and why. name: slash-joined path. kind: of layer, one of `KINDS`; "": none."""
 
     name: str
     shape: tuple[int, ...]
     label: str
     reason: str
+    kind: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +88,7 @@ class Routing:
         """
         decisions = self.decide(params)
         matrices = [d for d in decisions if len(d.shape) >= max(self.min_rank, 2) and not _NO_MATRIX.fullmatch(d.name)]
-        heads = any(d.reason.endswith(("as head", _LAST)) for d in decisions)
+        heads = any(d.kind == "head" for d in decisions)
         if "head" in self.kinds and len(matrices) > 2 and not heads and self.pattern is None:
             warnings.warn(
                 "no output layer was recognised, so that the learned rule gets it: name it (such as `policy_head`) or "
@@ -107,26 +108,24 @@ class Routing:
         found = []
         for (name, shape), decided in zip(tensors, told, strict=True):
             if decided is None and "head" in self.kinds and name in last:
-                decided = ADAM, _LAST
+                decided = ADAM, "last matrix of its tower, no name tells", "head"
             if decided is None and "input" in self.kinds and name in first:
-                decided = ADAM, "first matrix of its tower, no name tells"
-            found.append(Decision(name, shape, *(decided or (RULE, f"rank {len(shape)}, no exception applies"))))
+                decided = ADAM, "first matrix of its tower, no name tells", "input"
+            found.append(Decision(name, shape, *(decided or (RULE, f"rank {len(shape)}, no exception applies", ""))))
         return found
 
-    def _by_name(self, name: str, rank: int) -> tuple[str, str] | None:
+    def _by_name(self, name: str, rank: int) -> tuple[str, str, str] | None:
+        """Label, reason and kind, if rank or name tell."""
         if rank < self.min_rank:
-            return ADAM, f"rank {rank} < {self.min_rank}"
+            return ADAM, f"rank {rank} < {self.min_rank}", ""
         if self.min_rank > 1 and _NO_MATRIX.fullmatch(name):
-            return ADAM, "named as a bias or scale"
+            return ADAM, "named as a bias or scale", ""
         for kind in self.kinds:
             if _is_kind(kind, name):
-                return ADAM, f"named as {kind}"
+                return ADAM, f"named as {kind}", kind
         if self.pattern is not None and _matches(self.pattern, name):
-            return ADAM, f"matches {self.pattern!r}"
+            return ADAM, f"matches {self.pattern!r}", ""
         return None
-
-
-_LAST = "last matrix of its tower, no name tells"
 
 
 def _ends(untold: Mapping[str, tuple[int, ...]], names: Sequence[str]) -> tuple[set[str], set[str]]:
