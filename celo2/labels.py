@@ -196,7 +196,7 @@ def routing_table(params: Any, label_fn: LabelFn = matrix_labels) -> str:
             for (path, leaf), label in zip(jax.tree.leaves_with_path(params), labels, strict=True)
         ]
     rows, sizes = [("tensor", "shape", "goes to", "because")], dict[str, int]()
-    for name, shape, label, reason in decisions:
+    for name, shape, label, reason, _ in decisions:
         rows.append((name, "x".join(map(str, shape)) or "scalar", label, reason))
         sizes[label] = sizes.get(label, 0) + math.prod(shape)
     widths = [max(len(row[i]) for row in rows) for i in range(3)]
