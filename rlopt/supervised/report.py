@@ -19,6 +19,8 @@ from rlopt.supervised import scores
 from rlopt.supervised.config import REFERENCE
 from rlopt.supervised.training import EVERY
 
+OTHER = "best other"
+
 
 def names_of(cells: scores.Cells) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Tasks and optimizers, in the order in which they were run."""
@@ -126,18 +128,19 @@ def curves(cells: scores.Cells, path: Path) -> None:
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     learned = names[: names.index(REFERENCE)]
     others = [name for name in names if name not in learned and name != REFERENCE]
-    colours = dict(zip((*learned, REFERENCE, "best other"), itertools.cycle(COLOURS), strict=False))
+    colours = dict(zip((*learned, REFERENCE), itertools.cycle(COLOURS), strict=False)) | {OTHER: "grey"}
     for ax, task in zip(axes, tasks, strict=False):
         shown = {name: cells[task, name] for name in (*learned, REFERENCE)}
         if others:
             best = min(others, key=lambda name: cells[task, name].final.mean())
-            shown["best other"] = cells[task, best]
-            ax.set_title(f"{task} (other: {best})", fontsize="medium")
+            shown[OTHER] = cells[task, best]
+            ax.set_title(f"{task}\n(other: {best})", fontsize="small")
         else:
             ax.set_title(task, fontsize="medium")
         for name, cell in shown.items():
             steps = EVERY * np.arange(1, cell.smooth.shape[1] + 1)
-            ax.plot(steps, cell.smooth.mean(0), color=colours[name], linewidth=1.5, label=name)
+            line = "--" if name == OTHER else "-"
+            ax.plot(steps, cell.smooth.mean(0), line, color=colours[name], linewidth=1.5, label=name)
             ax.fill_between(steps, cell.smooth.min(0), cell.smooth.max(0), color=colours[name], alpha=0.2, linewidth=0)
         low = min(float(cell.smooth.min()) for cell in shown.values())
         ax.set_yscale("log")
