@@ -132,7 +132,7 @@ def _ends(untold: Mapping[str, tuple[int, ...]], names: Sequence[str]) -> tuple[
     """Input and output layers that no name tells: the ends of towers, where no layer of the kind has a name.
 
     A tower of one matrix is an output layer where it lies beside another tower, and an input layer where output layers
-    have names.
+    have names. Where they have, a tower that another matrix may feed has no input layer.
     """
     inputs, heads = (any(_is_kind(kind, n) for kind in kinds for n in names) for kinds in (_INPUTS, ("head",)))
     first, last = set(), set()
@@ -140,7 +140,8 @@ def _ends(untold: Mapping[str, tuple[int, ...]], names: Sequence[str]) -> tuple[
         for tower in place:
             if not heads and (len(tower) > 1 or len(place) > 1):
                 last.add(tower[-1])
-            if not inputs and (len(tower) > 1 or heads):
+            fed = heads and any(towers.fits(untold, other, tower[0]) for other in untold if other not in tower)
+            if not inputs and not fed and (len(tower) > 1 or heads):
                 first.add(tower[0])
     return first, last
 

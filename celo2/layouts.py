@@ -75,9 +75,9 @@ def resolve(numbers: DimensionNumbers | None, params: Any) -> list[Layout | None
     """
     if callable(numbers):
         numbers = numbers(params)
-    tensors = {path_name(path): jnp.shape(x) for path, x in jax.tree.leaves_with_path(params)}
     if numbers is None:
-        return [None] * len(tensors)
+        return [None] * len(jax.tree.leaves(params))
+    tensors = {path_name(path): jnp.shape(x) for path, x in jax.tree.leaves_with_path(params)}
     if isinstance(numbers, MuonDimensionNumbers):
         return [_layout(name, shape, numbers) if len(shape) > 1 else None for name, shape in tensors.items()]
     found = jax.tree.leaves_with_path(numbers, is_leaf=lambda x: x is None or isinstance(x, MuonDimensionNumbers))

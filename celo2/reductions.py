@@ -67,6 +67,9 @@ def sums(arrays: Sequence[jax.Array], num_axes: int) -> list[jax.Array]:
         if not divisible:
             break
         values = _in_groups(values, lead, sizes, max(divisible, key=sizes.__getitem__), _WIDTH)
+    axes = tuple(range(len(lead), len(lead) + len(sizes)))
+    if math.prod(sizes) > 16 * _SMALL:  # lengths that cannot be halved, which would have to be written down
+        return _reduce(values, axes)
     # One array, one sum: devices that hold a part each exchange their sums once.
     return list(jnp.sum(jnp.stack(values), tuple(range(-len(sizes), 0))))
 

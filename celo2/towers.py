@@ -52,6 +52,13 @@ def find(matrices: Mapping[str, Shape]) -> list[list[list[str]]]:
     return found
 
 
+def fits(matrices: Mapping[str, Shape], before: str, layer: str) -> bool:
+    """Whether a matrix could come right before another one: its outputs are as many as the other's inputs."""
+    if len(matrices[before]) < 2 or len(matrices[layer]) < 2:
+        return False
+    return _layer(before, matrices[before]).fan_out == _layer(layer, matrices[layer]).fan_in
+
+
 def _layer(name: str, shape: Shape) -> _Layer:
     if _REVERSED.fullmatch(name.rsplit("/", 1)[1]):
         return _Layer(name, shape[1], shape[0], len(shape) > 2)

@@ -149,9 +149,9 @@ def _boxed(acc: accumulators.Accumulators, box: Any, layout: Layout | None) -> A
         names = getattr(stacked, "names", None)
         if x is None or names is None or layout is not None:
             return x  # of other axes than the parameter's
-        return stacked.replace(
-            value=x, names=tuple(n if size > 1 else None for n, size in zip(names, x.shape, strict=True))
-        )
+        padded = (*names, *[None] * x.ndim)[: x.ndim]
+        kept = tuple(name if size > 1 else None for name, size in zip(padded, x.shape, strict=True))
+        return stacked.replace(value=x, names=kept)
 
     return acc._replace(
         m=stacked.replace_boxed(acc.m),

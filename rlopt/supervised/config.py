@@ -41,8 +41,8 @@ class SuiteConfig:
     theta: dict[str, Path] = field(default_factory=dict)
     """Weight files for learned optimizers, in place of the packaged ones: `--theta celo2 mine.theta`."""
     rates: dict[str, float] = field(default_factory=dict)
-    """Learning rates of optimizers that are not to be tuned: `--rates celo2 1e-3`. By default learned rules have the
-    one that meta-validation found best for their weights."""
+    """Learning rates of optimizers that are not to be tuned, by optimizer or by name: `--rates celo2 1e-3`. By default
+    learned rules have the one that meta-validation found best for their weights."""
     tune_learned: bool = False
     """Tune the learned rules on each task as well, as the hand-designed optimizers are."""
 
@@ -72,12 +72,13 @@ class SuiteConfig:
         if not self.optimizers or not self.tasks:
             raise ValueError("at least one optimizer and one task are needed")
         compared = self.arms
+        by_optimizer = {arm.optimizer: arm for arm in compared.values()}
         for name, rate in self.rates.items():
-            if name not in compared:
+            if name not in compared and name not in by_optimizer:
                 raise ValueError(
                     f"a rate was given for {name!r}, which is not compared; there are {', '.join(compared)}"
                 )
-            info = catalog.find(compared[name].optimizer)
+            info = catalog.find(compared[name].optimizer if name in compared else name)
             if info and info.scheduled:
                 raise ValueError(f"{name} takes no learning rate, got {rate}")
             if not (math.isfinite(rate) and rate > 0):

@@ -50,7 +50,7 @@ def _contestant(arm: Arm, config: SuiteConfig) -> Contestant:
     info = optimizers.look_up(name)
     weights = optimizers.load_weights(name, theta) if info.learned else None
     form = optimizers.form_of(name, theta, options)
-    rates = _rates(arm.name, info, weights, config)
+    rates = _rates(config.rates.get(arm.name, config.rates.get(arm.optimizer)), info, weights, config)
     identity = {
         "options": {**info.defaults, **{key: info.read(key, value) for key, value in options.items() if info.options}},
         "given": options if not info.options else {},
@@ -63,12 +63,12 @@ def _contestant(arm: Arm, config: SuiteConfig) -> Contestant:
 
 
 def _rates(
-    name: str, info: catalog.OptimizerInfo, weights: celo2.Weights | None, config: SuiteConfig
+    given: float | None, info: catalog.OptimizerInfo, weights: celo2.Weights | None, config: SuiteConfig
 ) -> tuple[float, ...]:
     if info.scheduled:
         return (float("nan"),)
-    if name in config.rates:
-        return (config.rates[name],)
+    if given is not None:
+        return (given,)
     if weights is not None and not config.tune_learned:
         return (validated_rate(weights),)
     return LEARNING_RATES

@@ -102,6 +102,11 @@ ACTOR_CRITIC = ((4, 64), (64, 64), (64, 2), (4, 64), (64, 64), (64, 1))
             {"Dense_0", "policy_head"},
         ),
         (matrices((4, 8)) | {"head": {"kernel": jnp.zeros((8, 2))}}, {"Dense_0", "head"}),
+        (  # towers behind a torso have no inputs of their own
+            {"torso": matrices((4, 64), (64, 64))}
+            | {name: matrices((64, 32)) | {"head": {"kernel": jnp.zeros((32, 2))}} for name in ("actor", "critic")},
+            {"torso/Dense_0", "actor/head", "critic/head"},
+        ),
         ({"input": {"kernel": jnp.zeros((4, 8))}} | matrices((8, 8), (8, 2)), {"input", "Dense_1"}),
         (
             {"tok_emb": {"kernel": jnp.zeros((9, 8))}, "head": {"kernel": jnp.zeros((8, 9))}}
