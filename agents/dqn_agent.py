@@ -165,12 +165,13 @@ def dqn(env: VectorEnv, config: DQNConfig, optimizer: OptimizerFactory) -> Agent
             done = jnp.maximum(state.iteration - config.warmup_iterations, 0) * config.updates_per_iteration + number
             of_target = state.iteration % config.iterations_per_target * config.updates_per_iteration + number
             told = telling.extra_args(
+                network,
+                params,
+                drawn.rows.obs,
                 value=loss,
                 progress=done / config.num_updates,
                 epoch=of_target / config.updates_per_target,
                 key=telling.key_of(state.key, number),
-                actor=telling.is_actor(params),
-                units=lambda: telling.dormancy(network, params, drawn.rows.obs),
             )
             updates, new_opt_state = tx.update(grads, opt_state, params, **told)
             # Not a cond: under vmap it would run both branches all the same.

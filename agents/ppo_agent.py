@@ -254,12 +254,13 @@ def ppo(env: VectorEnv, config: PPOConfig, optimizer: OptimizerFactory) -> Agent
             policy_loss, value_loss, entropy, kl, clipped = parts
             reported = loss if config.optimizer_loss == "total" else value_loss
             told = telling.extra_args(
+                network,
+                params,
+                minibatch.obs,
                 value=reported,
                 progress=(state.iteration * updates_per_iteration + number) / config.num_updates,
                 epoch=number / updates_per_iteration,
                 key=telling.key_of(state.key, number),
-                actor=telling.is_actor(params),
-                units=lambda: telling.dormancy(network, params, minibatch.obs),
             )
             updates, new_opt_state = tx.update(grads, opt_state, params, **told)
             new_params = optax.apply_updates(params, updates)

@@ -147,12 +147,13 @@ def pqn(env: VectorEnv, config: PQNConfig, optimizer: OptimizerFactory) -> Agent
             minibatch = jax.tree.map(lambda x: x[rows], flat_batch)
             (loss, parts), grads = jax.value_and_grad(loss_fn, has_aux=True)(params, minibatch)
             told = telling.extra_args(
+                network,
+                params,
+                minibatch.obs,
                 value=loss,
                 progress=(state.iteration * updates_per_iteration + number) / config.num_updates,
                 epoch=number / updates_per_iteration,
                 key=telling.key_of(state.key, number),
-                actor=telling.is_actor(params),
-                units=lambda: telling.dormancy(network, params, minibatch.obs),
             )
             updates, opt_state = tx.update(grads, opt_state, params, **told)
             q_mean, td_error = parts

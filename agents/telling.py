@@ -1,6 +1,6 @@
 """What agents tell their optimizers besides gradient and parameters; `docs/optimizers.md` is the contract."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -67,15 +67,29 @@ def dormancy(network: nn.Module, params: Any, obs: jax.Array) -> Any:
 
 
 def extra_args(
-    *, value: jax.Array, progress: jax.Array, epoch: jax.Array, key: jax.Array, actor: Any, units: Callable[[], Any]
+    network: nn.Module,
+    params: Any,
+    obs: jax.Array,
+    *,
+    value: jax.Array,
+    progress: jax.Array,
+    epoch: jax.Array,
+    key: jax.Array,
 ) -> Mapping[str, Any]:
     """The keywords of `update` that every agent gives.
 
     Args:
-      value: the loss. progress, epoch: float32 scalars in [0, 1]. key: PRNG key of this update. actor: see `is_actor`.
-      units: gives what `dormancy` does when it is called, and costs nothing where it is not.
+      network, params, obs: see `dormancy`, which costs nothing unless the optimizer calls it.
+      value: the loss. progress, epoch: float32 scalars in [0, 1]. key: PRNG key of this update.
     """
-    return {"value": value, "progress": progress, "epoch": epoch, "is_actor": actor, "key": key, "dormancy": units}
+    return {
+        "value": value,
+        "progress": progress,
+        "epoch": epoch,
+        "is_actor": is_actor(params),
+        "key": key,
+        "dormancy": lambda: dormancy(network, params, obs),
+    }
 
 
 def _names(path: tuple[Any, ...]) -> tuple[str, ...]:

@@ -38,6 +38,10 @@ def init_statistics(
     Momenta and second moments have the parameter's own shape and sharding; factored statistics that of the matrices
     that `layouts.resolve(dimension_numbers, params)` makes of it.
     """
+
+    def init(x: jax.Array) -> accumulators.Accumulators:
+        return accumulators.init(x, num_momenta, num_factored, with_nu)
+
     boxes, treedef = jax.tree.flatten(params, is_leaf=_is_box)
     params = meta.unbox(params)
     accs = []
@@ -45,10 +49,6 @@ def init_statistics(
         zeros = jnp.zeros_like(p, jnp.float32).reshape(as_is(jnp.shape(p)))
         if layout is not None:
             zeros = layout.apart(zeros)
-
-        def init(x: jax.Array) -> accumulators.Accumulators:
-            return accumulators.init(x, num_momenta, num_factored, with_nu)
-
         acc = init(zeros) if layout is None else _per_matrix(init, layout, (0,))(zeros)
         accs.append(_boxed(_stored(acc, jnp.shape(p), layout), box, layout))
     return _columns(treedef, accs)
