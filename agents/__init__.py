@@ -7,58 +7,59 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from agents.base import Agent, OptimizerFactory
+    from agents.base import Agent, NetworkLike, OptimizerFactory
     from agents.config import PPOConfig
-    from agents.dqn_agent import DQNHyperparams, dqn, dqn_hyperparams
+    from agents.dqn_agent import DQNHyperparams, DQNState, dqn
     from agents.dqn_config import DQNConfig, PQNConfig
     from agents.evaluation import Episodes, evaluate
-    from agents.ppo_agent import PPOHyperparams, ppo, ppo_hyperparams
-    from agents.pqn_agent import PQNHyperparams, pqn, pqn_hyperparams
-    from agents.registry import hyperparams, make
+    from agents.metrics import QMetrics
+    from agents.ppo_agent import PPOHyperparams, PPOMetrics, PPOPolicy, PPOState, ppo
+    from agents.pqn_agent import PQNHyperparams, PQNState, pqn
+    from agents.registry import make, train
 
 _WHERE = {
-    "Agent": "agents.base",
-    "OptimizerFactory": "agents.base",
-    "PPOConfig": "agents.config",
-    "PPOHyperparams": "agents.ppo_agent",
-    "ppo_hyperparams": "agents.ppo_agent",
-    "ppo": "agents.ppo_agent",
-    "DQNConfig": "agents.dqn_config",
-    "PQNConfig": "agents.dqn_config",
-    "DQNHyperparams": "agents.dqn_agent",
-    "dqn_hyperparams": "agents.dqn_agent",
-    "dqn": "agents.dqn_agent",
-    "PQNHyperparams": "agents.pqn_agent",
-    "pqn_hyperparams": "agents.pqn_agent",
-    "pqn": "agents.pqn_agent",
-    "Episodes": "agents.evaluation",
-    "evaluate": "agents.evaluation",
-    "make": "agents.registry",
-    "hyperparams": "agents.registry",
+    "agents.base": ("Agent", "NetworkLike", "OptimizerFactory"),
+    "agents.config": ("PPOConfig",),
+    "agents.dqn_agent": ("DQNHyperparams", "DQNState", "dqn"),
+    "agents.dqn_config": ("DQNConfig", "PQNConfig"),
+    "agents.evaluation": ("Episodes", "evaluate"),
+    "agents.metrics": ("QMetrics",),
+    "agents.ppo_agent": ("PPOHyperparams", "PPOMetrics", "PPOPolicy", "PPOState", "ppo"),
+    "agents.pqn_agent": ("PQNHyperparams", "PQNState", "pqn"),
+    "agents.registry": ("make", "train"),
 }
 __all__ = [
     "Agent",
     "DQNConfig",
     "DQNHyperparams",
+    "DQNState",
     "Episodes",
+    "NetworkLike",
     "OptimizerFactory",
     "PPOConfig",
     "PPOHyperparams",
+    "PPOMetrics",
+    "PPOPolicy",
+    "PPOState",
     "PQNConfig",
     "PQNHyperparams",
+    "PQNState",
+    "QMetrics",
     "dqn",
-    "dqn_hyperparams",
     "evaluate",
-    "hyperparams",
     "make",
     "ppo",
-    "ppo_hyperparams",
     "pqn",
-    "pqn_hyperparams",
+    "train",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _WHERE:
-        raise AttributeError(f"module 'agents' has no attribute {name!r}")
-    return getattr(import_module(_WHERE[name]), name)
+    for module, names in _WHERE.items():
+        if name in names:
+            return getattr(import_module(module), name)
+    raise AttributeError(f"module 'agents' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

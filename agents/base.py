@@ -3,22 +3,29 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
 
+from agents.hyperparameters import Hyperparams
 from envs import Discrete, VectorEnv
 
 # (learning_rate, num_updates) -> optimizer. learning_rate is a traced scalar, that of the current iteration;
 # num_updates is the number of updates over the whole training, for rules with a schedule of their own.
 OptimizerFactory = Callable[[Any, int], optax.GradientTransformation]
+# A user's own network: a flax linen module, or functions (init, apply) with init(key, obs) -> params and
+# apply(params, obs [B, *shape]) -> action values [B, A], or for ppo (actor outputs [B, A], values [B]).
+NetworkLike = nn.Module | tuple[Callable[..., Any], Callable[..., Any]]
 
 
 class Agent(NamedTuple):
     """An agent on one vectorised environment.
 
-    init(key, hyperparams) -> state. hyperparams: a NamedTuple of scalars, traced, so that `jax.vmap` over
-      keys and hyperparams makes a population.
+    hyperparams(learning_rate, **overrides) -> what `init` takes: a NamedTuple of the learning rate and the scalars of
+      the agent's configuration, see `hyperparameters.maker`.
+    init(key, hyperparams) -> state. The scalars are traced, so that `jax.vmap` over keys and hyperparams makes a
+      population.
     step(state) -> (state, metrics): one iteration of rollout and learning.
     act(policy, obs, key, greedy=True) -> action: obs [N, *shape] -> [N, ...], in the environment's units.
     policy(state) -> what `act` needs: the network's parameters and whatever else acting depends on.
@@ -30,6 +37,7 @@ class Agent(NamedTuple):
     step: Callable[[Any], tuple[Any, Any]]
     act: Callable[..., jax.Array]
     policy: Callable[[Any], Any]
+    hyperparams: Callable[..., Hyperparams]
     unsaved: tuple[str, ...] = ()
 
 
@@ -47,19 +55,34 @@ def check_discrete(env: VectorEnv, agent: str) -> Discrete:
     return space
 
 
+def start(
+    env: VectorEnv, init_network: Callable[[jax.Array, jax.Array], Any], key: jax.Array, hyperparams: Hyperparams
+) -> tuple[jax.Array, Any, Any, jax.Array, Hyperparams]:
+    """What every agent begins with: its key, the environments' state, params, what it sees, and float32 scalars."""
+    hyperparams = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), hyperparams)
+    key, params_key, env_key = jax.random.split(key, 3)
+    env_state, obs = env.reset(env_key)
+    return key, env_state, init_network(params_key, obs), obs, hyperparams
+
+
+def unsaved_fields(env: VectorEnv, *more: str) -> tuple[str, ...]:
+    """See `Agent.unsaved`. more: fields that belong to the episodes under way as well."""
+    return () if env.spec.restorable else ("env_state", "obs", *more)
+
+
 def make_optimizer(
-    optimizer: OptimizerFactory, config: Any, hyper: Any, progress: Any
+    optimizer: OptimizerFactory, config: Any, hyperparams: Hyperparams, progress: Any
 ) -> optax.GradientTransformationExtraArgs:
     """The agent's optimizer, with the gradient clipped before it and the learning rate annealed if asked for.
 
     Args:
       optimizer: see `OptimizerFactory`.
       config: has `anneal` (linearly to 0) and `num_updates`.
-      hyper: has `learning_rate` and `max_grad_norm`, traced.
+      hyperparams: has `learning_rate` and `max_grad_norm`, traced.
       progress: share of the training's learning iterations that are done, traced. It does not come from the
         optimizer's own count, which stands still where a KL stop drops updates.
     """
-    rate = hyper.learning_rate * jnp.maximum(1 - progress, 0.0) if config.anneal else hyper.learning_rate
+    rate = hyperparams.learning_rate * jnp.maximum(1 - progress, 0.0) if config.anneal else hyperparams.learning_rate
     return optax.with_extra_args_support(
-        optax.chain(optax.clip_by_global_norm(hyper.max_grad_norm), optimizer(rate, config.num_updates))
+        optax.chain(optax.clip_by_global_norm(hyperparams.max_grad_norm), optimizer(rate, config.num_updates))
     )

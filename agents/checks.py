@@ -33,6 +33,14 @@ def one_of(config: Any, **choices: tuple[str, ...]) -> None:
             raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {getattr(config, name)!r}")
 
 
+def network(config: Any, names: tuple[str, ...]) -> None:
+    """Refuses a network that is neither one of ours nor `module:name`."""
+    module, colon, name = config.network.partition(":")
+    if config.network not in names and not (colon and module and name):
+        known = ", ".join(names)
+        raise ValueError(f"unknown network {config.network!r}; there are {known}, and module:name of your own")
+
+
 def widths(config: Any) -> None:
     """Refuses a network without hidden layers, or with empty ones."""
     if not config.hidden or min(config.hidden) < 1:
@@ -42,9 +50,12 @@ def widths(config: Any) -> None:
 def rollout(config: Any) -> None:
     """Refuses a rollout that does not divide into minibatches, or is longer than the whole training."""
     sizes = f"num_envs {config.num_envs} x rollout_length {config.rollout_length}"
-    if config.batch_size % config.minibatches:
+    if config.env_steps_per_iteration % config.minibatches:
         raise ValueError(
-            f"a batch of {config.batch_size} ({sizes}) does not divide into {config.minibatches} minibatches"
+            f"a batch of {config.env_steps_per_iteration} ({sizes}) does not divide into "
+            f"{config.minibatches} minibatches"
         )
     if config.num_iterations < 1:
-        raise ValueError(f"total_steps ({config.total_steps}) must cover one rollout of {config.batch_size} ({sizes})")
+        raise ValueError(
+            f"total_steps ({config.total_steps}) must cover one rollout of {config.env_steps_per_iteration} ({sizes})"
+        )

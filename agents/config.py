@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from agents import checks
+from agents.hyperparameters import traced
+
+NETWORKS = ("mlp", "shared_mlp", "minatar", "nature", "small")
 
 
 @dataclass(frozen=True)
@@ -21,19 +24,19 @@ class PPOConfig:
     """Passes over each rollout."""
     minibatches: int = 4
     """Parts into which each pass is split."""
-    gamma: float = 0.99
+    gamma: float = traced(0.99)
     """Discount factor."""
-    gae_lambda: float = 0.95
+    gae_lambda: float = traced(0.95)
     """Decay of the advantage estimate (generalised advantage estimation)."""
-    clip_epsilon: float = 0.2
+    clip_epsilon: float = traced(0.2)
     """The probability ratio is clipped to 1 +- this."""
     clip_value: bool = False
     """Clip the value loss around the old values as well (by clip_epsilon)."""
-    entropy_coef: float = 0.01
+    entropy_coef: float = traced(0.01)
     """Weight of the entropy bonus."""
-    value_coef: float = 0.5
+    value_coef: float = traced(0.5)
     """Weight of the value loss."""
-    max_grad_norm: float | None = 0.5
+    max_grad_norm: float | None = traced(0.5)
     """Clip the gradient's global norm to this; None: no clipping. (Rules that normalise their own update ignore it
     in the main; Adam does not.)"""
     normalize_advantages: bool = True
@@ -42,7 +45,7 @@ class PPOConfig:
     """Reduce the learning rate linearly to 0, once per iteration."""
     bootstrap_on_truncation: bool = True
     """Value the state after a time limit; False treats it as an end, as older code and results do."""
-    target_kl: float | None = None
+    target_kl: float | None = traced(None)
     """End an iteration's updates once the policy has moved this far (approximate KL divergence); None: never."""
     normalize_observations: bool = False
     """Standardise observations by their running mean and deviation; usual for continuous control."""
@@ -52,29 +55,29 @@ class PPOConfig:
     """How a Gaussian's samples are brought into the bounds of a continuous action space."""
     optimizer_loss: Literal["total", "value"] = "total"
     """Which loss rules that look at the loss are told. Total: what is minimised; value: the critic's part."""
-    network: Literal["mlp", "shared_mlp", "minatar", "nature", "small"] = "mlp"
+    network: str = "mlp"
     """mlp: separate actor and critic of dense layers; shared_mlp: one torso with two heads; minatar: one 3x3
     convolution and a dense layer, shared; nature: the three convolutions of DQN's Nature paper; small: two, for
-    frames of 42 x 42; both shared likewise."""
+    frames of 42 x 42; both shared likewise. Or `module:name` of your own, see docs/networks.md."""
     hidden: tuple[int, ...] = (64, 64)
     """Widths of the dense layers."""
     activation: Literal["tanh", "relu"] = "tanh"
     """Activation between the layers."""
 
     @property
-    def batch_size(self) -> int:
-        """Transitions per iteration."""
+    def env_steps_per_iteration(self) -> int:
+        """Environment steps per iteration, over all environments."""
         return self.num_envs * self.rollout_length
 
     @property
-    def learning_batch(self) -> int:
+    def minibatch_size(self) -> int:
         """Transitions per gradient step."""
-        return self.batch_size // self.minibatches
+        return self.env_steps_per_iteration // self.minibatches
 
     @property
     def num_iterations(self) -> int:
         """Iterations of rollout and learning."""
-        return self.total_steps // self.batch_size
+        return self.total_steps // self.env_steps_per_iteration
 
     @property
     def updates_per_target(self) -> int:
@@ -86,6 +89,10 @@ class PPOConfig:
         """Optimizer updates over the whole training."""
         return self.num_iterations * self.epochs * self.minibatches
 
+    def inert(self) -> dict[str, str]:
+        """Traced settings that other settings switch off, and why."""
+        return {} if self.target_kl is not None else {"target_kl": "the configuration has target_kl None"}
+
     def check(self) -> None:
         """Refuses impossible settings before anything is compiled.
 
@@ -94,7 +101,7 @@ class PPOConfig:
         """
         checks.at_least_one(self, "total_steps", "num_envs", "rollout_length", "epochs", "minibatches")
         checks.rollout(self)
-        if self.normalize_advantages and self.learning_batch < 2:
+        if self.normalize_advantages and self.minibatch_size < 2:
             raise ValueError(
                 f"{self.minibatches} minibatches leave one sample each, whose standardised advantage is always 0; use "
                 "fewer, or normalize_advantages=False"
@@ -106,4 +113,5 @@ class PPOConfig:
             if not (math.isfinite(value) and value >= 0):
                 raise ValueError(f"{name} must be finite and >= 0, got {value}")
         checks.one_of(self, squash=("clip", "tanh"), optimizer_loss=("total", "value"))
+        checks.network(self, NETWORKS)
         checks.widths(self)

@@ -1,31 +1,30 @@
 """Deep Q-learning with replay (Mnih et al., Nature 2015; van Hasselt et al., arXiv 1509.06461)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 
-from agents import experience, exploration, losses, metrics, networks, replay, telling
-from agents.base import Agent, OptimizerFactory, check_discrete, check_environment, make_optimizer
+from agents import experience, exploration, learning, losses, metrics, models, replay, telling
+from agents.base import (
+    Agent,
+    NetworkLike,
+    OptimizerFactory,
+    check_discrete,
+    check_environment,
+    make_optimizer,
+    start,
+    unsaved_fields,
+)
 from agents.dqn_config import DQNConfig
+from agents.hyperparameters import Hyperparams, maker, type_of
+from agents.models import Model
 from agents.replay import Transition
+from agents.rollout import rollout
 from envs import VectorEnv
 
-
-class DQNHyperparams(NamedTuple):
-    """Scalars that may differ between the members of a population; float32, traced."""
-
-    learning_rate: Any
-    gamma: Any
-    epsilon_start: Any
-    epsilon_end: Any
-    exploration_fraction: Any
-    priority_exponent: Any
-    importance_exponent: Any
-    target_rate: Any
-    max_grad_norm: Any
+DQNHyperparams = type_of("DQNHyperparams", DQNConfig)
 
 
 class DQNState(NamedTuple):
@@ -45,25 +44,10 @@ class DQNState(NamedTuple):
     env_state: Any
     obs: jax.Array
     key: jax.Array
-    hyperparams: DQNHyperparams
+    hyperparams: Hyperparams
 
 
-def dqn_hyperparams(config: DQNConfig, learning_rate: Any) -> DQNHyperparams:
-    """The traced scalars of a configuration."""
-    return DQNHyperparams(
-        learning_rate=learning_rate,
-        gamma=config.gamma,
-        epsilon_start=config.epsilon_start,
-        epsilon_end=config.epsilon_end,
-        exploration_fraction=config.exploration_fraction,
-        priority_exponent=config.priority_exponent,
-        importance_exponent=config.importance_exponent,
-        target_rate=config.target_rate,
-        max_grad_norm=jnp.inf if config.max_grad_norm is None else config.max_grad_norm,
-    )
-
-
-def dqn(env: VectorEnv, config: DQNConfig, optimizer: OptimizerFactory) -> Agent:
+def dqn(env: VectorEnv, config: DQNConfig, optimizer: OptimizerFactory, network: NetworkLike | None = None) -> Agent:
     """DQN with any optimizer.
 
     What the optimizer is told besides gradient and parameters is in `docs/optimizers.md`; as `value` the mean loss of
@@ -71,141 +55,156 @@ def dqn(env: VectorEnv, config: DQNConfig, optimizer: OptimizerFactory) -> Agent
 
     Args:
       env: where to act; its num_envs must equal the configuration's.
-      config: sizes and switches; its scalars reach the agent through `dqn_hyperparams`.
+      config: sizes, switches and scalars; `hyperparams` of the result gives the scalars to `init`.
       optimizer: (learning_rate, num_updates) -> optax optimizer.
+      network: your own instead of the configuration's, see `NetworkLike`.
 
     Returns:
       An `Agent`; `init` takes `DQNHyperparams`.
 
     Raises:
-      ValueError: for impossible settings, or an environment that this agent cannot act in.
+      ValueError: for impossible settings, an environment that this agent cannot act in, or a network that does not fit.
     """
     config.check()
-    spec = env.spec
     check_environment(env, config)
     num_actions = check_discrete(env, "dqn").n
-    network = networks.q_network(config.network, spec.observation_shape, num_actions, config.hidden, config.activation)
-    memory = experience.memory(spec, config)
+    model = models.action_values(config, env.spec.observation_shape, num_actions, False, network)
+    memory = experience.memory(env.spec, config)
 
-    def values(params: Any, obs: jax.Array) -> Any:
-        return network.apply(params, obs)
-
-    def init(key: jax.Array, hyper: DQNHyperparams) -> DQNState:
-        hyper = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), hyper)
-        key, params_key, env_key = jax.random.split(key, 3)
-        env_state, obs = env.reset(env_key)
-        params = network.init(params_key, obs)
+    def init(key: jax.Array, hyperparams: Hyperparams) -> DQNState:
+        key, env_state, params, obs, hyperparams = start(env, model.init, key, hyperparams)
         empty, nothing = memory.init(obs)
         return DQNState(
             iteration=jnp.zeros([], jnp.int32),
             params=params,
             target_params=jax.tree.map(jnp.copy, params),  # of its own, so that a state can be donated
-            opt_state=make_optimizer(optimizer, config, hyper, 0.0).init(params),
+            opt_state=make_optimizer(optimizer, config, hyperparams, 0.0).init(params),
             replay=empty,
             recent=nothing,
             env_state=env_state,
             obs=obs,
             key=key,
-            hyperparams=hyper,
+            hyperparams=hyperparams,
         )
-
-    def collect(
-        state: DQNState, keys: Sequence[jax.Array], epsilon: jax.Array
-    ) -> tuple[Any, jax.Array, experience.Step, jax.Array, jax.Array]:
-        """Acts for some steps: environment state, next observation, steps, episode returns and lengths, [T, N, ...]."""
-        rollout_key, noise_key, resets_key = keys
-        length = config.steps_per_iteration
-        noise = exploration.draw(noise_key, (length, config.num_envs), num_actions)
-        env_state = env.prepare(resets_key, state.env_state, length)
-
-        def act_and_step(carry: tuple[Any, jax.Array], inputs: Any) -> Any:
-            env_state, obs = carry
-            step_key, noise_t = inputs
-            action = exploration.epsilon_greedy(values(state.params, obs), noise_t, epsilon)
-            env_state, t = env.step(step_key, env_state, action)
-            step = experience.Step(obs, action, t.reward, t.terminated, t.truncated, t.final_obs, t.valid)
-            return (env_state, t.obs), (step, t.episode_return, t.episode_length)
-
-        (env_state, obs), (steps, episode_return, episode_length) = jax.lax.scan(
-            act_and_step, (env_state, state.obs), (jax.random.split(rollout_key, length), noise)
-        )
-        return env.release(env_state), obs, steps, episode_return, episode_length
 
     def step(state: DQNState) -> tuple[DQNState, metrics.QMetrics]:
-        hyper = state.hyperparams
-        key, learn_key, *collect_keys = jax.random.split(state.key, 5)
-        epsilon = exploration.epsilon(config, hyper, state.iteration)
-        env_state, obs, steps, episode_return, episode_length = collect(state, collect_keys, epsilon)
-        stored, recent = memory.add(state.replay, state.recent, steps, hyper.gamma)
+        key, learn_key, rollout_key, noise_key, resets_key = jax.random.split(state.key, 5)
+        epsilon = exploration.epsilon(config, state.hyperparams, state.iteration)
 
-        started = state.iteration >= config.warmup_iterations
-        beta = hyper.importance_exponent + (1 - hyper.importance_exponent) * state.iteration / config.num_iterations
-        learned = (state.iteration - config.warmup_iterations) / (config.num_iterations - config.warmup_iterations)
-        tx = make_optimizer(optimizer, config, hyper, jnp.maximum(learned, 0.0))
+        def act(obs: jax.Array, noise: exploration.Noise) -> tuple[jax.Array, None]:
+            return exploration.epsilon_greedy(model.apply(state.params, obs), noise, epsilon), None
 
-        def loss_fn(params: Any, rows: Transition, weights: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-            chosen = jnp.take_along_axis(values(params, rows.obs), rows.action[:, None], axis=1)[:, 0]
-            error = chosen - rows.reward - rows.factor * jax.lax.stop_gradient(bootstrap(params, rows.next_obs))
-            kind = losses.huber if config.loss == "huber" else losses.squared_error
-            return jnp.sum(weights * kind(error)), (error, chosen)
+        noise = exploration.draw(noise_key, (config.steps_per_iteration, config.num_envs), num_actions)
+        keys = (resets_key, rollout_key)
+        env_state, obs, found = rollout(env, act, state.env_state, state.obs, noise, keys)
+        steps = experience.Step(*(getattr(found.steps, name, found.action) for name in experience.Step._fields))
+        stored, recent = memory.add(state.replay, state.recent, steps, state.hyperparams.gamma)
+        params, opt_state, stored, updates = learn(model, memory, config, optimizer, state, stored, learn_key)
+        after = state._replace(
+            iteration=state.iteration + 1,
+            params=params,
+            target_params=next_target(config, state, params),
+            opt_state=opt_state,
+            replay=stored,
+            recent=recent,
+            env_state=env_state,
+            obs=obs,
+            key=key,
+        )
+        return after, metrics.of_action_values(found.steps, updates, epsilon)
 
-        def bootstrap(params: Any, next_obs: jax.Array) -> jax.Array:
-            target = values(state.target_params, next_obs)
-            choosing = values(params, next_obs) if config.double else target
-            return jnp.take_along_axis(target, jnp.argmax(choosing, axis=1)[:, None], axis=1)[:, 0]
+    act = exploration.actor(model.apply, num_actions, config.epsilon_end)
+    make_hyperparams = maker(config, DQNHyperparams)
+    return Agent(init, step, act, lambda state: state.params, make_hyperparams, unsaved_fields(env, "recent"))
 
-        def learn(carry: tuple[Any, Any, Any], inputs: tuple[jax.Array, jax.Array]) -> tuple[Any, metrics.UpdateStats]:
-            (params, opt_state, tree), (number, key) = carry, inputs
-            drawn = memory.sample(stored._replace(tree=tree), key)
-            share = drawn.usable / jnp.maximum(jnp.sum(drawn.usable), 1)
-            weights = share
-            if config.prioritized:
-                weights = share * replay.importance_weights(drawn.probability, stored.size, beta)
-            (loss, (error, chosen)), grads = jax.value_and_grad(loss_fn, has_aux=True)(params, drawn.rows, weights)
-            done = jnp.maximum(state.iteration - config.warmup_iterations, 0) * config.updates_per_iteration + number
-            of_target = state.iteration % config.iterations_per_target * config.updates_per_iteration + number
-            told = telling.extra_args(
-                network,
+
+def learn(
+    model: Model,
+    memory: experience.Memory,
+    config: DQNConfig,
+    optimizer: OptimizerFactory,
+    state: DQNState,
+    stored: Any,
+    key: jax.Array,
+) -> tuple[Any, Any, Any, learning.Update]:
+    """An iteration's updates from the replay: params, opt_state, the replay with new priorities, what they were.
+
+    Args:
+      state: at the start of the iteration. stored: the replay with this iteration's steps. key: for drawing from it.
+    """
+    hyperparams = state.hyperparams
+    started = state.iteration >= config.warmup_iterations
+    beta = hyperparams.importance_exponent
+    beta = beta + (1 - beta) * state.iteration / config.num_iterations
+    learned = (state.iteration - config.warmup_iterations) / (config.num_iterations - config.warmup_iterations)
+    tx = make_optimizer(optimizer, config, hyperparams, jnp.maximum(learned, 0.0))
+
+    def update(carry: tuple[Any, Any, Any], inputs: tuple[jax.Array, jax.Array]) -> tuple[Any, learning.Update]:
+        (params, opt_state, tree), (number, key) = carry, inputs
+        drawn = memory.sample(stored._replace(tree=tree), key)
+        share = drawn.usable / jnp.maximum(jnp.sum(drawn.usable), 1)
+        weights = share
+        if config.prioritized:
+            weights = share * replay.importance_weights(drawn.probability, stored.size, beta)
+        done = jnp.maximum(state.iteration - config.warmup_iterations, 0) * config.updates_per_iteration + number
+        of_target = state.iteration % config.iterations_per_target * config.updates_per_iteration + number
+
+        def tell(loss: jax.Array, aux: Any) -> Mapping[str, Any]:
+            return telling.extra_args(
                 params,
-                drawn.rows.obs,
                 value=loss,
                 progress=done / config.num_updates,
                 epoch=of_target / config.updates_per_target,
                 key=telling.key_of(state.key, number),
+                dormancy=lambda: model.dormancy(params, drawn.rows.obs),
             )
-            updates, new_opt_state = tx.update(grads, opt_state, params, **told)
-            # Not a cond: under vmap it would run both branches all the same.
-            new_params, new_opt_state = jax.tree.map(
-                lambda new, old: jnp.where(started, new, old),
-                (optax.apply_updates(params, updates), new_opt_state),
-                (params, opt_state),
-            )
-            # The replay's data is closed over, not carried: loops copy what they carry.
-            tree = replay.reprioritize(tree, drawn, error, hyper.priority_exponent)
-            stats = metrics.update_stats(loss, jnp.sum(share * chosen), jnp.sum(share * jnp.abs(error)), grads, updates)
-            stats = jax.tree.map(lambda x: jnp.where(started, x, 0.0), stats)
-            return (new_params, new_opt_state, tree), stats
 
-        carry = (state.params, state.opt_state, stored.tree)
-        keys = (
-            learn_key[None]
-            if config.updates_per_iteration == 1
-            else jax.random.split(learn_key, config.updates_per_iteration)
+        *after, made = learning.gradient_step(
+            tx,
+            lambda params: loss(model, config, params, state.target_params, drawn.rows, weights),
+            params,
+            opt_state,
+            tell,
         )
-        inputs = (jnp.arange(config.updates_per_iteration), keys)
-        (params, opt_state, tree), history = jax.lax.scan(learn, carry, inputs)
-        stored = stored._replace(tree=tree)
+        # Not a cond: under vmap it would run both branches all the same.
+        params, opt_state = jax.tree.map(lambda new, old: jnp.where(started, new, old), after, [params, opt_state])
+        error, chosen = made.aux
+        # The replay's data is closed over, not carried: loops copy what they carry.
+        tree = replay.reprioritize(tree, drawn, error, hyperparams.priority_exponent)
+        made = made._replace(aux=metrics.QParts(jnp.sum(share * chosen), jnp.sum(share * jnp.abs(error))))
+        return (params, opt_state, tree), jax.tree.map(lambda x: jnp.where(started, x, 0.0), made)
 
-        due = (state.iteration + 1) % config.iterations_per_target == 0
-        share = jnp.where(due, hyper.target_rate, 0.0)
-        target_params = jax.tree.map(lambda old, new: old + share * (new - old), state.target_params, params)
-        measured = metrics.iteration(episode_return, episode_length, history, epsilon)
-        new_state = DQNState(
-            *(state.iteration + 1, params, target_params, opt_state, stored, recent, env_state, obs, key, hyper)
-        )
-        return new_state, measured
+    num = config.updates_per_iteration
+    keys = key[None] if num == 1 else jax.random.split(key, num)
+    carry = (state.params, state.opt_state, stored.tree)
+    (params, opt_state, tree), updates = jax.lax.scan(update, carry, (jnp.arange(num), keys))
+    return params, opt_state, stored._replace(tree=tree), updates
 
-    unsaved = () if spec.restorable else ("env_state", "obs", "recent")
-    return Agent(
-        init, step, exploration.actor(values, num_actions, config.epsilon_end), lambda state: state.params, unsaved
-    )
+
+def loss(
+    model: Model, config: DQNConfig, params: Any, target_params: Any, rows: Transition, weights: jax.Array
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    """Weighted sum of the losses of the temporal-difference errors.
+
+    Args:
+      rows: transitions, leaves [B, ...]. weights: float32 [B].
+
+    Returns:
+      The loss; errors and values of the chosen actions, [B] each.
+
+    Reference: double Q-learning, arXiv 1509.06461, equation 4.
+    """
+    chosen = jnp.take_along_axis(model.apply(params, rows.obs), rows.action[:, None], axis=1)[:, 0]
+    target = model.apply(target_params, rows.next_obs)
+    choosing = model.apply(params, rows.next_obs) if config.double else target
+    following = jnp.take_along_axis(target, jnp.argmax(choosing, axis=1)[:, None], axis=1)[:, 0]
+    error = chosen - rows.reward - rows.factor * jax.lax.stop_gradient(following)
+    kind = losses.huber if config.loss == "huber" else losses.squared_error
+    return jnp.sum(weights * kind(error)), (error, chosen)
+
+
+def next_target(config: DQNConfig, state: DQNState, params: Any) -> Any:
+    """The target network after an iteration that ended with params: moved by target_rate where one is due."""
+    due = (state.iteration + 1) % config.iterations_per_target == 0
+    share = jnp.where(due, state.hyperparams.target_rate, 0.0)
+    return jax.tree.map(lambda old, new: old + share * (new - old), state.target_params, params)

@@ -61,7 +61,7 @@ def _of_transitions(config: DQNConfig) -> Memory:
         stored: replay.Replay, waiting: Step | None, steps: Step, gamma: jax.Array
     ) -> tuple[replay.Replay, Step | None]:
         window = _joined(waiting, steps)
-        # A reset in disguise comes after an end, so within an episode no sum runs over one.
+        # An autoreset step comes after an end, so within an episode no sum runs over one.
         total, factor, offset = n_step_targets(window.reward, window.terminated, window.truncated, gamma, config.n_step)
         count = total.shape[0]
         final = window.final_obs[jnp.arange(count)[:, None] + offset, jnp.arange(config.num_envs)]
@@ -71,7 +71,7 @@ def _of_transitions(config: DQNConfig) -> Memory:
         return replay.add(stored, flat, window.valid[:count].reshape(-1)), still
 
     def sample(stored: replay.Replay, key: jax.Array) -> replay.Sample:
-        return replay.sample(stored, key, config.learning_batch)
+        return replay.sample(stored, key, config.batch_size)
 
     return Memory(init, add, sample)
 
@@ -94,7 +94,7 @@ def _of_frames(spec: EnvSpec, config: DQNConfig) -> Memory:
         return after, _from(window, count)
 
     def sample(stored: frame_replay.FrameReplay, key: jax.Array) -> replay.Sample:
-        return frame_replay.sample(stored, key, config.learning_batch, spec.observation_shape)
+        return frame_replay.sample(stored, key, config.batch_size, spec.observation_shape)
 
     return Memory(init, add, sample)
 

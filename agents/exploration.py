@@ -30,10 +30,12 @@ def epsilon_greedy(values: jax.Array, noise: Noise, epsilon: jax.Array) -> jax.A
     return jnp.where(noise.chance < epsilon, noise.action, best)
 
 
-def epsilon(config: Any, hyper: Any, iteration: jax.Array) -> jax.Array:
+def epsilon(config: Any, hyperparams: Any, iteration: jax.Array) -> jax.Array:
     """Share of random actions: linear from epsilon_start to epsilon_end over exploration_fraction of training."""
-    fraction = iteration / (hyper.exploration_fraction * config.num_iterations + 1e-9)
-    return hyper.epsilon_start + (hyper.epsilon_end - hyper.epsilon_start) * jnp.clip(fraction, 0.0, 1.0)
+    fraction = iteration / (hyperparams.exploration_fraction * config.num_iterations + 1e-9)
+    return hyperparams.epsilon_start + (hyperparams.epsilon_end - hyperparams.epsilon_start) * jnp.clip(
+        fraction, 0.0, 1.0
+    )
 
 
 def actor(values: Callable[[Any, jax.Array], jax.Array], num_actions: int, epsilon: float) -> Callable[..., jax.Array]:

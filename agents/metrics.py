@@ -6,15 +6,15 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from agents import losses
+from envs import TimeStep
 
-class UpdateStats(NamedTuple):
-    """Of one update; float32 scalars, see `QMetrics`."""
 
-    loss: jax.Array
+class QParts(NamedTuple):
+    """What a loss of action values tells besides, float32 scalars: see `QMetrics`."""
+
     q_mean: jax.Array
     td_error: jax.Array
-    grad_norm: jax.Array
-    update_rms: jax.Array
 
 
 class QMetrics(NamedTuple):
@@ -47,22 +47,27 @@ def episode_sums(episode_return: jax.Array, episode_length: jax.Array) -> tuple[
     return jnp.sum(episode_return), length, jnp.sum(episode_length > 0).astype(jnp.int32)
 
 
-def update_stats(loss: jax.Array, q_mean: jax.Array, td_error: jax.Array, grads: Any, updates: Any) -> UpdateStats:
-    """Joins losses with the sizes of gradient and update."""
-    return UpdateStats(loss, q_mean, td_error, optax.tree.norm(grads), rms(updates))
+def explained_variance(values: jax.Array, advantages: jax.Array, valid: jax.Array) -> jax.Array:
+    """1 - Var(target - value) / Var(target) of a critic whose targets are values + advantages; all [T, N]."""
+
+    def variance(x: jax.Array) -> jax.Array:
+        return losses.masked_mean(jnp.square(x - losses.masked_mean(x, valid)), valid)
+
+    return 1 - variance(advantages) / jnp.maximum(variance(advantages + values), 1e-8)
 
 
-def iteration(
-    episode_return: jax.Array, episode_length: jax.Array, history: UpdateStats, epsilon: jax.Array
-) -> QMetrics:
-    """Sums up an iteration.
+def of_action_values(steps: TimeStep, updates: Any, epsilon: jax.Array) -> QMetrics:
+    """Sums up an iteration of an agent that learns action values.
 
     Args:
-      episode_return, episode_length: [T, N], 0 where no episode ended. history: leaves [updates].
-      epsilon: share of random actions.
+      steps: of the rollout. updates: `learning.Update` with `QParts`, leaves [U]. epsilon: share of random actions.
     """
+    means = jax.tree.map(jnp.mean, updates)
     return QMetrics(
-        *episode_sums(episode_return, episode_length),
-        **jax.tree.map(jnp.mean, history)._asdict(),
+        *episode_sums(steps.episode_return, steps.episode_length),
+        loss=means.loss,
+        **means.aux._asdict(),
+        grad_norm=means.grad_norm,
+        update_rms=means.update_rms,
         epsilon=jnp.asarray(epsilon, jnp.float32),
     )

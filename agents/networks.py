@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from agents import config, dqn_config
 from agents.convolution import Convolution
 from agents.initializers import orthogonal
 from agents.products import product
@@ -20,9 +21,6 @@ _FRONT = {
     "nature": (((32, 8, 4), (64, 4, 2), (64, 3, 1)), 1 / 255),
     "small": (((16, 4, 2), (32, 4, 2)), 1 / 255),
 }
-NETWORKS = ("mlp", "shared_mlp", *_FRONT)
-Q_NETWORKS = ("mlp", *_FRONT)
-
 Activation = Callable[[jax.Array], jax.Array]
 ACTIVATIONS: dict[str, Activation] = {"tanh": nn.tanh, "relu": nn.relu}
 
@@ -206,7 +204,7 @@ def actor_critic(
     Raises:
       ValueError: for an unknown network or activation, or an observation that does not fit the network.
     """
-    _check(network, NETWORKS, activation, observation_shape)
+    _check(network, config.NETWORKS, activation, observation_shape)
     common = (num_outputs, tuple(hidden), ACTIVATIONS[activation], log_std)
     if network == "mlp":
         return SeparateActorCritic(*common)
@@ -226,6 +224,6 @@ def q_network(
     Raises:
       ValueError: for an unknown network or activation, or an observation that does not fit the network.
     """
-    _check(network, Q_NETWORKS, activation, observation_shape)
+    _check(network, dqn_config.NETWORKS, activation, observation_shape)
     front = _FRONT.get(network, ((), 1.0))
     return QNetwork(num_actions, tuple(hidden), ACTIVATIONS[activation], layer_norm, *front)

@@ -49,6 +49,11 @@ def standardize(moments: Moments, samples: jax.Array) -> jax.Array:
     return jnp.clip((samples - moments.mean) * jax.lax.rsqrt(moments.variance + _EPS), -CLIP, CLIP)
 
 
+def apply(moments: Moments | None, samples: jax.Array) -> jax.Array:
+    """`standardize`, or the samples as they are where there are no statistics."""
+    return samples if moments is None else standardize(moments, samples)
+
+
 class RewardScale(NamedTuple):
     """moments: of the discounted returns; discounted: float32 [N], each environment's so far."""
 

@@ -1,29 +1,30 @@
 """Proximal Policy Optimization (Schulman et al., arXiv 1707.06347). `docs/ppo.md` lists every detail and its source."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 
-from agents import actions, losses, metrics, networks, normalization, permutation, telling
-from agents.base import Agent, OptimizerFactory, check_environment, make_optimizer
+from agents import actions, learning, losses, metrics, models, normalization
+from agents.actions import ActionHead
+from agents.base import (
+    Agent,
+    NetworkLike,
+    OptimizerFactory,
+    check_environment,
+    make_optimizer,
+    start,
+    unsaved_fields,
+)
 from agents.config import PPOConfig
+from agents.hyperparameters import Hyperparams, maker, type_of
+from agents.models import Model
 from agents.returns import generalized_advantages
+from agents.rollout import Rollout, next_values, over_steps, rollout
 from envs import VectorEnv
 
-
-class PPOHyperparams(NamedTuple):
-    """Scalars that may differ between the members of a population; float32, traced."""
-
-    learning_rate: Any
-    gamma: Any
-    gae_lambda: Any
-    clip_epsilon: Any
-    entropy_coef: Any
-    value_coef: Any
-    max_grad_norm: Any
-    target_kl: Any
+PPOHyperparams = type_of("PPOHyperparams", PPOConfig)
 
 
 class PPOState(NamedTuple):
@@ -40,7 +41,7 @@ class PPOState(NamedTuple):
     env_state: Any
     obs: jax.Array
     key: jax.Array
-    hyperparams: PPOHyperparams
+    hyperparams: Hyperparams
     observations: normalization.Moments | None
     rewards: normalization.RewardScale | None
 
@@ -75,21 +76,8 @@ class PPOMetrics(NamedTuple):
     explained_variance: jax.Array
 
 
-class _UpdateStats(NamedTuple):
-    """Of one update; float32 scalars, see `PPOMetrics`."""
-
-    loss: jax.Array
-    policy_loss: jax.Array
-    value_loss: jax.Array
-    entropy: jax.Array
-    approx_kl: jax.Array
-    clip_fraction: jax.Array
-    grad_norm: jax.Array
-    update_rms: jax.Array
-
-
-class _Batch(NamedTuple):
-    """Transitions, leaves [T, N, ...] or [B, ...]."""
+class Batch(NamedTuple):
+    """Transitions, leaves [T, N, ...] or [B, ...]; obs as the network sees it, noise as drawn for the action."""
 
     obs: jax.Array
     action: jax.Array
@@ -100,21 +88,17 @@ class _Batch(NamedTuple):
     valid: jax.Array
 
 
-def ppo_hyperparams(config: PPOConfig, learning_rate: Any) -> PPOHyperparams:
-    """The traced scalars of a configuration."""
-    return PPOHyperparams(
-        learning_rate=learning_rate,
-        gamma=config.gamma,
-        gae_lambda=config.gae_lambda,
-        clip_epsilon=config.clip_epsilon,
-        entropy_coef=config.entropy_coef,
-        value_coef=config.value_coef,
-        max_grad_norm=jnp.inf if config.max_grad_norm is None else config.max_grad_norm,
-        target_kl=jnp.inf if config.target_kl is None else config.target_kl,
-    )
+class Parts(NamedTuple):
+    """Of a minibatch's loss and what it tells of the policy; float32 scalars, see `PPOMetrics`."""
+
+    policy_loss: jax.Array
+    value_loss: jax.Array
+    entropy: jax.Array
+    approx_kl: jax.Array
+    clip_fraction: jax.Array
 
 
-def ppo(env: VectorEnv, config: PPOConfig, optimizer: OptimizerFactory) -> Agent:
+def ppo(env: VectorEnv, config: PPOConfig, optimizer: OptimizerFactory, network: NetworkLike | None = None) -> Agent:
     """PPO with any optimizer.
 
     What the optimizer is told besides gradient and parameters is in `docs/optimizers.md`; as `value` the minibatch's
@@ -122,185 +106,172 @@ def ppo(env: VectorEnv, config: PPOConfig, optimizer: OptimizerFactory) -> Agent
 
     Args:
       env: where to act; its num_envs must equal the configuration's.
-      config: sizes and switches; its scalars reach the agent through `ppo_hyperparams`.
+      config: sizes, switches and scalars; `hyperparams` of the result gives the scalars to `init`.
       optimizer: (learning_rate, num_updates) -> optax optimizer.
+      network: your own instead of the configuration's, see `NetworkLike`.
 
     Returns:
       An `Agent`; `init` takes `PPOHyperparams`.
 
     Raises:
-      ValueError: for impossible settings, or an environment that this agent cannot act in.
+      ValueError: for impossible settings, an environment that this agent cannot act in, or a network that does not fit.
     """
     config.check()
-    spec = env.spec
     check_environment(env, config)
-    head = actions.make(spec.action_space, config.squash)
-    network = networks.actor_critic(
-        config.network, spec.observation_shape, head.num_outputs, config.hidden, config.activation, head.has_log_std
-    )
-    updates_per_iteration = config.epochs * config.minibatches
-    # A shared torso gives the value with the policy; a critic of its own is faster on the whole rollout at once.
-    value_while_acting = isinstance(network, networks.SharedActorCritic)
+    head = actions.make(env.spec.action_space, config.squash)
+    model = models.actor_critic(config, env.spec.observation_shape, head.num_outputs, head.has_log_std, network)
 
-    def policy(params: Any, obs: jax.Array) -> Any:
-        return network.apply(params, obs, method="policy")
-
-    def value(params: Any, obs: jax.Array) -> Any:
-        return network.apply(params, obs, method="value")
-
-    def seen(moments: normalization.Moments | None, obs: jax.Array) -> jax.Array:
-        return obs if moments is None else normalization.standardize(moments, obs)
-
-    def init(key: jax.Array, hyper: PPOHyperparams) -> PPOState:
-        hyper = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), hyper)
-        key, params_key, env_key = jax.random.split(key, 3)
-        env_state, obs = env.reset(env_key)
-        params = network.init(params_key, obs)
+    def init(key: jax.Array, hyperparams: Hyperparams) -> PPOState:
+        key, env_state, params, obs, hyperparams = start(env, model.init, key, hyperparams)
         return PPOState(
             iteration=jnp.zeros([], jnp.int32),
             params=params,
-            opt_state=make_optimizer(optimizer, config, hyper, 0.0).init(params),
+            opt_state=make_optimizer(optimizer, config, hyperparams, 0.0).init(params),
             env_state=env_state,
             obs=obs,
             key=key,
-            hyperparams=hyper,
-            observations=normalization.init(spec.observation_shape) if config.normalize_observations else None,
+            hyperparams=hyperparams,
+            observations=normalization.init(env.spec.observation_shape) if config.normalize_observations else None,
             rewards=normalization.init_rewards(config.num_envs) if config.normalize_rewards else None,
         )
 
     def step(state: PPOState) -> tuple[PPOState, PPOMetrics]:
-        hyper, params = state.hyperparams, state.params
-        moments = state.observations
-        key, rollout_key, noise_key, resets_key, shuffle_key = jax.random.split(state.key, 5)
-        # All random numbers of the rollout at once: on a CPU, a few at every step would take longer than acting.
-        noise = head.draw_noise(noise_key, (config.rollout_length, config.num_envs))
-        env_state = env.prepare(resets_key, state.env_state, config.rollout_length)
-
-        def act_and_step(carry: tuple[Any, jax.Array], inputs: tuple[jax.Array, jax.Array]) -> Any:
-            env_state, obs = carry
-            step_key, noise_t = inputs
-            looked_at = seen(moments, obs)
-            outputs, values = (
-                network.apply(params, looked_at) if value_while_acting else (policy(params, looked_at), None)
-            )
-            action = head.sample(outputs, noise_t)
-            env_state, timestep = env.step(step_key, env_state, head.to_env(action))
-            # The next observation is in the carry; keeping it in the rollout too would only cost memory.
-            kept = timestep._replace(obs=obs)
-            return (env_state, timestep.obs), (kept, action, head.log_prob(outputs, action), values)
-
-        (env_state, obs), (rollout, action, log_prob, values) = jax.lax.scan(
-            act_and_step, (env_state, state.obs), (jax.random.split(rollout_key, config.rollout_length), noise)
+        key, *collect_keys, shuffle_key = jax.random.split(state.key, 5)
+        env_state, obs, found, noise = collect(env, model, head, config, state, collect_keys)
+        batch, rewards = targets(env, model, config, state, found, noise, obs)
+        tx = make_optimizer(optimizer, config, state.hyperparams, state.iteration / config.num_iterations)
+        params, opt_state, history = learning.update_epochs(
+            model,
+            config,
+            tx,
+            lambda params, minibatch: loss(model, head, config, state.hyperparams, params, minibatch),
+            state,
+            batch,
+            shuffle_key,
+            reported=lambda total, parts: total if config.optimizer_loss == "total" else parts.value_loss,
+            stop=None if config.target_kl is None else lambda parts: parts.approx_kl > state.hyperparams.target_kl,
         )
-        env_state = env.release(env_state)
-        reward, reward_scale = rollout.reward, state.rewards
-        if reward_scale is not None:
-            reward, reward_scale = normalization.scale_rewards(
-                reward_scale, reward, rollout.done, rollout.valid, hyper.gamma
-            )
+        observations = state.observations
+        if observations is not None:
+            observations = normalization.update(observations, found.steps.obs, found.steps.valid)
+        iteration = state.iteration + 1
+        after = PPOState(iteration, params, opt_state, env_state, obs, key, state.hyperparams, observations, rewards)
+        return after, measure(found, batch, history)
 
-        def values_of(observations: jax.Array) -> jax.Array:  # [T, N, ...] -> [T, N]
-            flat = observations.reshape(-1, *spec.observation_shape)
-            return value(params, seen(moments, flat)).reshape(observations.shape[:2])
-
-        if not value_while_acting:
-            values = values_of(rollout.obs)
-        # V of the state that each action led to, which is right at time limits.
-        if spec.next_step_reset:
-            next_values = jnp.concatenate([values[1:], values_of(obs[None])])
-        else:
-            next_values = values_of(rollout.final_obs)
-        terminated = rollout.terminated if config.bootstrap_on_truncation else rollout.done
-        advantages = generalized_advantages(
-            reward, values, next_values, terminated, rollout.truncated, hyper.gamma, hyper.gae_lambda
-        )
-        # Learned from in the units in which they were acted on; the statistics take them in afterwards.
-        batch = _Batch(seen(moments, rollout.obs), action, log_prob, noise, values, advantages, rollout.valid)
-        flat_batch = jax.tree.map(lambda x: x.reshape(config.batch_size, *x.shape[2:]), batch)
-
-        def loss_fn(params: Any, minibatch: _Batch) -> tuple[jax.Array, Any]:
-            outputs: Any = network.apply(params, minibatch.obs)
-            actor_outputs, new_value = outputs
-            log_ratio = head.log_prob(actor_outputs, minibatch.action) - minibatch.log_prob
-            advantage = minibatch.advantage
-            if config.normalize_advantages:
-                advantage = losses.standardize(advantage, minibatch.valid)
-            target = minibatch.advantage + minibatch.value
-            if config.clip_value:
-                value_losses = losses.clipped_value_loss(new_value, minibatch.value, target, hyper.clip_epsilon)
-            else:
-                value_losses = losses.squared_error(new_value - target)
-
-            def mean(x: jax.Array) -> jax.Array:
-                return losses.masked_mean(x, minibatch.valid)
-
-            policy_loss = mean(losses.clipped_surrogate(log_ratio, advantage, hyper.clip_epsilon))
-            value_loss = mean(value_losses)
-            entropy = mean(head.entropy(actor_outputs, minibatch.noise))
-            total = policy_loss - hyper.entropy_coef * entropy + hyper.value_coef * value_loss
-            clipped = jnp.abs(jnp.exp(log_ratio) - 1) > hyper.clip_epsilon
-            kl = mean(losses.approximate_kl(log_ratio))
-            return total, (policy_loss, value_loss, entropy, kl, mean(clipped.astype(jnp.float32)))
-
-        tx = make_optimizer(optimizer, config, hyper, state.iteration / config.num_iterations)
-
-        def update(
-            carry: tuple[Any, Any, jax.Array], inputs: tuple[jax.Array, jax.Array]
-        ) -> tuple[Any, tuple[_UpdateStats, Any, Any]]:
-            (params, opt_state, stopped), (number, rows) = carry, inputs
-            looked_at = ~stopped
-            minibatch = jax.tree.map(lambda x: x[rows], flat_batch)
-            (loss, parts), grads = jax.value_and_grad(loss_fn, has_aux=True)(params, minibatch)
-            policy_loss, value_loss, entropy, kl, clipped = parts
-            reported = loss if config.optimizer_loss == "total" else value_loss
-            told = telling.extra_args(
-                network,
-                params,
-                minibatch.obs,
-                value=reported,
-                progress=(state.iteration * updates_per_iteration + number) / config.num_updates,
-                epoch=number / updates_per_iteration,
-                key=telling.key_of(state.key, number),
-            )
-            updates, new_opt_state = tx.update(grads, opt_state, params, **told)
-            new_params = optax.apply_updates(params, updates)
-            if config.target_kl is not None:
-                # The update that finds the policy too far away is not made, nor is any other of this iteration.
-                stopped = stopped | (kl > hyper.target_kl)
-                new_params, new_opt_state = jax.tree.map(
-                    lambda old, new: jnp.where(stopped, old, new), (params, opt_state), (new_params, new_opt_state)
-                )
-            grad_norm, update_rms = optax.tree.norm(grads), metrics.rms(updates)
-            stats = _UpdateStats(loss, policy_loss, value_loss, entropy, kl, clipped, grad_norm, update_rms)
-            return (new_params, new_opt_state, stopped), (stats, looked_at, ~stopped)
-
-        # One permutation per epoch, cut into minibatches without replacement.
-        order = permutation.epochs(shuffle_key, config.epochs, config.batch_size)
-        rows = order.reshape(updates_per_iteration, config.learning_batch)
-        carry = (params, state.opt_state, jnp.zeros([], bool))
-        inputs = (jnp.arange(updates_per_iteration), rows)
-        (params, opt_state, _), (history, looked_at, made) = jax.lax.scan(update, carry, inputs)
-        means = jax.tree.map(lambda x: losses.masked_mean(x, looked_at), history)
-        means = means._replace(update_rms=losses.masked_mean(history.update_rms, made))
-
-        residual = losses.masked_mean(jnp.square(advantages - losses.masked_mean(advantages, batch.valid)), batch.valid)
-        targets = advantages + values
-        spread = losses.masked_mean(jnp.square(targets - losses.masked_mean(targets, batch.valid)), batch.valid)
-        measured = PPOMetrics(
-            *metrics.episode_sums(rollout.episode_return, rollout.episode_length),
-            **means._asdict(),
-            explained_variance=1 - residual / jnp.maximum(spread, 1e-8),
-        )
-        if moments is not None:
-            moments = normalization.update(moments, rollout.obs, rollout.valid)
-        new_state = PPOState(state.iteration + 1, params, opt_state, env_state, obs, key, hyper, moments, reward_scale)
-        return new_state, measured
-
-    def act(policy_params: PPOPolicy, obs: jax.Array, key: jax.Array, greedy: bool = True) -> jax.Array:
-        outputs = policy(policy_params.params, seen(policy_params.observations, obs))
+    def act(policy: PPOPolicy, obs: jax.Array, key: jax.Array, greedy: bool = True) -> jax.Array:
+        outputs = model.policy(policy.params, normalization.apply(policy.observations, obs))
         if greedy:
             return head.to_env(head.mode(outputs))
         return head.to_env(head.sample(outputs, head.draw_noise(key, obs.shape[:1])))
 
-    unsaved = () if spec.restorable else ("env_state", "obs")
-    return Agent(init, step, act, lambda state: PPOPolicy(state.params, state.observations), unsaved)
+    def policy(state: PPOState) -> PPOPolicy:
+        return PPOPolicy(state.params, state.observations)
+
+    return Agent(init, step, act, policy, maker(config, PPOHyperparams), unsaved_fields(env))
+
+
+def collect(
+    env: VectorEnv, model: Model, head: ActionHead, config: PPOConfig, state: PPOState, keys: Sequence[jax.Array]
+) -> tuple[Any, jax.Array, Rollout, jax.Array]:
+    """Acts with the current policy.
+
+    Args:
+      keys: for the steps, the noise, and first states of new episodes.
+
+    Returns:
+      The environment's state, what is seen next, the rollout, and the noise [T, N, ...]. The rollout's extras are
+      log-probabilities [T, N] and, where acting gives them, values [T, N], else None.
+    """
+    steps_key, noise_key, resets_key = keys
+
+    def act(obs: jax.Array, noise_t: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array | None]]:
+        obs = normalization.apply(state.observations, obs)
+        # A shared torso gives the value with the policy; a critic of its own is faster on the whole rollout at once.
+        both = model.apply(state.params, obs) if model.is_shared else (model.policy(state.params, obs), None)
+        action = head.sample(both[0], noise_t)
+        return action, (head.log_prob(both[0], action), both[1])
+
+    noise = head.draw_noise(noise_key, (config.rollout_length, config.num_envs))
+    env_state, obs, found = rollout(env, act, state.env_state, state.obs, noise, (resets_key, steps_key), head.to_env)
+    return env_state, obs, found, noise
+
+
+def targets(
+    env: VectorEnv,
+    model: Model,
+    config: PPOConfig,
+    state: PPOState,
+    found: Rollout,
+    noise: jax.Array,
+    obs: jax.Array,
+) -> tuple[Batch, normalization.RewardScale | None]:
+    """What to learn from, leaves [T, N, ...]: the rollout with values and advantages; the scale of rewards after it.
+
+    Args:
+      state: before the rollout; all is in the units that were acted in. obs: what is seen after it.
+    """
+    steps, (log_prob, values) = found.steps, found.extras
+    reward, rewards = steps.reward, state.rewards
+    if rewards is not None:
+        reward, rewards = normalization.scale_rewards(rewards, reward, steps.done, steps.valid, state.hyperparams.gamma)
+
+    def value(obs: jax.Array) -> jax.Array:
+        return model.value(state.params, normalization.apply(state.observations, obs))
+
+    if values is None:
+        values = over_steps(value, steps.obs)
+    advantages = generalized_advantages(
+        reward,
+        values,
+        next_values(env, value, steps, obs, values),
+        steps.terminated if config.bootstrap_on_truncation else steps.done,
+        steps.truncated,
+        state.hyperparams.gamma,
+        state.hyperparams.gae_lambda,
+    )
+    seen = normalization.apply(state.observations, steps.obs)
+    return Batch(seen, found.action, log_prob, noise, values, advantages, steps.valid), rewards
+
+
+def loss(
+    model: Model, head: ActionHead, config: PPOConfig, hyperparams: Hyperparams, params: Any, batch: Batch
+) -> tuple[jax.Array, Parts]:
+    """PPO's loss on a minibatch, leaves [B, ...]: policy - entropy_coef entropy + value_coef value.
+
+    Reference: arXiv 1707.06347, equation 9.
+    """
+    actor_outputs, new_value = model.apply(params, batch.obs)
+    log_ratio = head.log_prob(actor_outputs, batch.action) - batch.log_prob
+    advantage = batch.advantage
+    if config.normalize_advantages:
+        advantage = losses.standardize(advantage, batch.valid)
+    target = batch.advantage + batch.value
+    if config.clip_value:
+        value_losses = losses.clipped_value_loss(new_value, batch.value, target, hyperparams.clip_epsilon)
+    else:
+        value_losses = losses.squared_error(new_value - target)
+
+    def mean(x: jax.Array) -> jax.Array:
+        return losses.masked_mean(x, batch.valid)
+
+    policy_loss = mean(losses.clipped_surrogate(log_ratio, advantage, hyperparams.clip_epsilon))
+    value_loss = mean(value_losses)
+    entropy = mean(head.entropy(actor_outputs, batch.noise))
+    total = policy_loss - hyperparams.entropy_coef * entropy + hyperparams.value_coef * value_loss
+    clipped = jnp.abs(jnp.exp(log_ratio) - 1) > hyperparams.clip_epsilon
+    kl = mean(losses.approximate_kl(log_ratio))
+    return total, Parts(policy_loss, value_loss, entropy, kl, mean(clipped.astype(jnp.float32)))
+
+
+def measure(found: Rollout, batch: Batch, history: learning.History) -> PPOMetrics:
+    """Sums up an iteration: the episodes that ended, the updates, and the critic before them."""
+    updates = history.updates
+    means = jax.tree.map(lambda x: losses.masked_mean(x, history.counts), updates)
+    return PPOMetrics(
+        *metrics.episode_sums(found.steps.episode_return, found.steps.episode_length),
+        loss=means.loss,
+        **means.aux._asdict(),
+        grad_norm=means.grad_norm,
+        update_rms=losses.masked_mean(updates.update_rms, history.made),
+        explained_variance=metrics.explained_variance(batch.value, batch.advantage, batch.valid),
+    )

@@ -1,38 +1,61 @@
 """Agents by name."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
-from agents.base import Agent, OptimizerFactory
+import jax
+
+from agents.base import Agent, NetworkLike, OptimizerFactory
 from agents.config import PPOConfig
-from agents.dqn_agent import dqn, dqn_hyperparams
+from agents.dqn_agent import dqn
 from agents.dqn_config import DQNConfig, PQNConfig
-from agents.ppo_agent import ppo, ppo_hyperparams
-from agents.pqn_agent import pqn, pqn_hyperparams
+from agents.ppo_agent import ppo
+from agents.pqn_agent import pqn
 from envs import VectorEnv
 
 Config = PPOConfig | DQNConfig | PQNConfig
+# (env, config, optimizer, network) -> Agent.
+KINDS: dict[type, Callable[..., Agent]] = {PPOConfig: ppo, DQNConfig: dqn, PQNConfig: pqn}
 
 
-class Kind(NamedTuple):
-    """make(env, config, optimizer) -> Agent. hyperparams(config, learning_rate) -> what its `init` takes."""
+def make(env: VectorEnv, config: Config, optimizer: OptimizerFactory, network: NetworkLike | None = None) -> Agent:
+    """The agent that a configuration is of; arguments and errors as of `ppo`, `dqn`, `pqn`.
 
-    make: Callable[[VectorEnv, Any, OptimizerFactory], Agent]
-    hyperparams: Callable[[Any, Any], Any]
-
-
-KINDS: dict[type, Kind] = {
-    PPOConfig: Kind(ppo, ppo_hyperparams),
-    DQNConfig: Kind(dqn, dqn_hyperparams),
-    PQNConfig: Kind(pqn, pqn_hyperparams),
-}
-
-
-def make(env: VectorEnv, config: Config, optimizer: OptimizerFactory) -> Agent:
-    """The agent that a configuration is of."""
-    return KINDS[type(config)].make(env, config, optimizer)
+    Raises:
+      ValueError: for a configuration of no known agent.
+    """
+    for config_type, agent in KINDS.items():
+        if isinstance(config, config_type):
+            return agent(env, config, optimizer, network)
+    known = ", ".join(config_type.__name__ for config_type in KINDS)
+    raise ValueError(f"a configuration must be one of {known}, got {config!r}")
 
 
-def hyperparams(config: Config, learning_rate: Any) -> Any:
-    """The traced scalars of a configuration."""
-    return KINDS[type(config)].hyperparams(config, learning_rate)
+def train(agent: Agent, key: jax.Array, hyperparams: Any, iterations: int) -> tuple[Any, Any]:
+    """A whole training as one loop.
+
+    Args:
+      agent: of `ppo`, `dqn`, `pqn`.
+      key: PRNG key. hyperparams: as `agent.hyperparams` gives them. Under `jax.vmap` over both it trains a population.
+      iterations: how many, at least 1; all are the configuration's num_iterations.
+
+    Returns:
+      The state after them, and the metrics of every one: leaves [iterations].
+
+    Raises:
+      ValueError: for less than one iteration.
+
+    Example:
+      >>> import agents, envs, jax, optax
+      >>> config = agents.PPOConfig(total_steps=2_048)
+      >>> env = envs.make("CartPole-v1", config.num_envs)
+      >>> agent = agents.ppo(env, config, lambda rate, num_updates: optax.adam(rate))
+      >>> keys = jax.random.split(jax.random.key(0), 3)
+      >>> train = jax.vmap(lambda key: agents.train(agent, key, agent.hyperparams(1e-3), config.num_iterations))
+      >>> state, metrics = jax.jit(train)(keys)
+      >>> metrics.return_sum.shape
+      (3, 4)
+    """
+    if iterations < 1:
+        raise ValueError(f"iterations must be at least 1, got {iterations}")
+    return jax.lax.scan(lambda state, _: agent.step(state), agent.init(key, hyperparams), None, iterations)

@@ -1,7 +1,7 @@
 """Replay of transitions, uniform or prioritised, as pure functions on arrays.
 
 The ring is our own since flashbax, whose sum tree the prioritised kind uses, cannot leave single rows of a batch out,
-and resets in disguise (`TimeStep.valid`) must not be stored.
+and autoreset steps (`TimeStep.valid`) must not be stored.
 """
 
 from typing import Any, NamedTuple

@@ -26,7 +26,6 @@ import agents  # noqa: E402
 import envs  # noqa: E402
 from rlopt import presets, training  # noqa: E402
 from rlopt.config import TrainConfig  # noqa: E402
-from rlopt.population import hyperparams  # noqa: E402
 
 Work = Callable[[], Any]
 
@@ -75,7 +74,7 @@ def stepped_by_us(config: TrainConfig, env: envs.VectorEnv, steps: int) -> Work:
 
 def acted(config: TrainConfig, env: envs.VectorEnv, agent: agents.Agent, steps: int) -> Work:
     """Sampled from the agent's policy."""
-    start = jax.jit(agent.init)(jax.random.key(0), hyperparams(config))
+    start = jax.jit(agent.init)(jax.random.key(0), agent.hyperparams(config.resolved_learning_rate or 0.0))
 
     @jax.jit
     def run(policy: Any, carry: Any) -> Any:
@@ -90,7 +89,7 @@ def acted(config: TrainConfig, env: envs.VectorEnv, agent: agents.Agent, steps: 
 
 def trained(config: TrainConfig, agent: agents.Agent) -> Work:
     """The whole agent."""
-    start = jax.jit(agent.init)(jax.random.key(0), hyperparams(config))
+    start = jax.jit(agent.init)(jax.random.key(0), agent.hyperparams(config.resolved_learning_rate or 0.0))
     run = jax.jit(lambda state: jax.lax.scan(lambda s, _: agent.step(s), state, None, config.hyper.num_iterations))
     return lambda: jax.block_until_ready(run(start))
 
@@ -112,7 +111,7 @@ def main() -> None:
     args = parser.parse_args()
     preset = presets.find("ppo", args.env, args.preset)
     hyper = presets.config("ppo", args.env, args.preset)
-    hyper = dataclasses.replace(hyper, total_steps=args.iterations * hyper.batch_size)
+    hyper = dataclasses.replace(hyper, total_steps=args.iterations * hyper.env_steps_per_iteration)
     steps = args.iterations * hyper.rollout_length
     config = TrainConfig(
         agent="ppo", env=args.env, optimizer=args.optimizer, preset=args.preset, atari=preset.atari, hyper=hyper

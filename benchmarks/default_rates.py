@@ -48,7 +48,7 @@ def main() -> None:
         def step(state: Any, _: None) -> tuple[Any, Any]:
             return agent.step(state)
 
-        state = agent.init(jax.random.key(seed), agents.ppo_hyperparams(config, rate))
+        state = agent.init(jax.random.key(seed), agent.hyperparams(rate))
         metrics = jax.lax.scan(step, state, None, length=config.num_iterations)[1]
         return metrics.return_sum, metrics.num_episodes
 

@@ -49,14 +49,14 @@ def follow(env_id: str, name: str, rate: str, steps: int, tenths: list[int]) -> 
     agent = agents.make(env, config, lambda rate, num_updates: recorded(make(rate, num_updates)))
     advance = jax.jit(lambda n, state: jax.lax.fori_loop(0, n, lambda _, s: agent.step(s)[0], state))
     step = jax.jit(agent.step)
-    state = jax.jit(agent.init)(jax.random.key(0), agents.hyperparams(config, learning_rate))
+    state = jax.jit(agent.init)(jax.random.key(0), agent.hyperparams(learning_rate))
     done = 0
     for tenth in tenths:
         until = config.num_iterations * tenth // 10
         state, metrics = step(advance(until - done - 1, state))
         done = until
         found = float(metrics.return_sum) / max(1, int(metrics.num_episodes))
-        print(f"\n{name} {rate} on {env_id} after {done * config.batch_size:,} steps: ", end="")
+        print(f"\n{name} {rate} on {env_id} after {done * config.env_steps_per_iteration:,} steps: ", end="")
         print(f"return {found:.3g}, value loss {float(metrics.value_loss):.3g}, entropy {float(metrics.entropy):.3g}")
         show(state, jax)
 

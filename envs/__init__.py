@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from envs.atari_config import AtariConfig
     from envs.base import Box, Discrete, EnvSpec, TimeStep, VectorEnv
+    from envs.gymnax import from_gymnax
     from envs.registry import check_id, ids, is_atari, make
 
 _WHERE = {
@@ -19,6 +20,7 @@ _WHERE = {
     "TimeStep": "envs.base",
     "VectorEnv": "envs.base",
     "check_id": "envs.registry",
+    "from_gymnax": "envs.gymnax",
     "ids": "envs.registry",
     "is_atari": "envs.registry",
     "make": "envs.registry",
@@ -31,6 +33,7 @@ __all__ = [
     "TimeStep",
     "VectorEnv",
     "check_id",
+    "from_gymnax",
     "ids",
     "is_atari",
     "make",
@@ -41,3 +44,7 @@ def __getattr__(name: str) -> Any:
     if name not in _WHERE:
         raise AttributeError(f"module 'envs' has no attribute {name!r}")
     return getattr(import_module(_WHERE[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

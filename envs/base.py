@@ -56,7 +56,7 @@ class TimeStep(NamedTuple):
     terminated: bool [N], the episode ended in a state without a future.
     truncated: bool [N], the episode was cut off (time limit): its last state still has a value.
     final_obs: [N, *shape], the observation that the action really led to; differs from obs after an end.
-    valid: bool [N]; False where the step was a reset in disguise that must not be learned from.
+    valid: bool [N]; False where the step was an autoreset step that must not be learned from.
     episode_return: float32 [N], undiscounted raw return of the episode that ended here; 0 elsewhere.
     episode_length: int32 [N], its length; 0 elsewhere.
     """

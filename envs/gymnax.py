@@ -6,6 +6,7 @@ at the few that end an episode; on a CPU those many small random draws take long
 does. `prepare` draws them ahead for a whole rollout, in one go.
 """
 
+import ast
 import importlib
 from typing import Any, NamedTuple
 
@@ -13,7 +14,6 @@ import gymnax
 import jax
 import jax.numpy as jnp
 import numpy as np
-from gymnax.environments import spaces
 
 from envs.base import Box, Discrete, EnvSpec, TimeStep, VectorEnv
 
@@ -54,32 +54,81 @@ def ids() -> tuple[str, ...]:
 def make(env_id: str, num_envs: int) -> VectorEnv:
     """num_envs copies of a registered gymnax environment, with its default parameters."""
     env, params = gymnax.make(env_id)
-    return from_env(env, params, env_id, num_envs, binary=env_id.endswith(BINARY))
+    return _vectorized(env, params, env_id, num_envs, binary=env_id.endswith(BINARY))
 
 
-def from_class(path: str, num_envs: int) -> VectorEnv:
-    """num_envs copies of the environment `module:Class`, made without arguments, with its `default_params`.
+def from_path(path: str, num_envs: int) -> VectorEnv:
+    """num_envs copies of the environment that `module:name` or `module:name(size=8, ...)` makes.
+
+    Args:
+      path: of a class or a function, with arguments by name, as Python literals. It gives an environment with gymnax's
+        interface, or that and its params; default: `default_params`.
+      num_envs: how many.
 
     Raises:
-      ValueError: if it cannot be imported or lacks gymnax's interface.
+      ValueError: if it cannot be imported or called, or lacks gymnax's interface.
     """
-    module, _, name = path.partition(":")
+    module, name, arguments = _parsed(path)
     try:
-        env = getattr(importlib.import_module(module), name)()
+        made = getattr(importlib.import_module(module), name)(**arguments)
     except Exception as error:  # a user's own class may raise anything
         raise ValueError(f"cannot make an environment from {path!r}: {error}") from error
-    needed = ("default_params", "reset_env", "step_env", "is_truncated", "action_space")
+    env, params = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
+    return from_gymnax(env, params, num_envs, path)
+
+
+def _parsed(path: str) -> tuple[str, str, dict[str, Any]]:
+    """Module, name and arguments of `module:name(argument=literal, ...)`."""
+    module, _, call = path.partition(":")
+    try:
+        tree = ast.parse(call, mode="eval").body
+        if isinstance(tree, ast.Name):
+            return module, tree.id, {}
+        if not (isinstance(tree, ast.Call) and isinstance(tree.func, ast.Name)) or tree.args:
+            raise ValueError("not a call by name")
+        arguments = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in tree.keywords}
+        return module, tree.func.id, arguments
+    except (SyntaxError, ValueError) as error:
+        raise ValueError(
+            f"an environment of your own is module:name or module:name(argument=1, other='text'), got {path!r}"
+        ) from error
+
+
+def from_gymnax(env: Any, params: Any = None, num_envs: int = 1, env_id: str | None = None) -> VectorEnv:
+    """num_envs copies of an environment that follows gymnax's interface (1.0), with parameters of your choice.
+
+    Args:
+      env: has `reset_env`, `step_env`, `is_truncated` and `action_space`. Action spaces are told by what they have: `n`
+        (or `num_values`), or `low`, `high` (`minimum`, `maximum`) and `shape`.
+      params: handed to each of these; None: `env.default_params`.
+      num_envs: at least 1.
+      env_id: what messages call it; default: the class.
+
+    Raises:
+      ValueError: if parts of the interface are missing, empty, or do not go together.
+
+    Example:
+      >>> import envs, gymnax, jax
+      >>> env, params = gymnax.make("CartPole-v1")
+      >>> env = envs.from_gymnax(env, params.replace(max_steps_in_episode=50), num_envs=4)
+      >>> env.spec.time_limit
+      50
+    """
+    name = type(env).__name__ if env_id is None else env_id
+    if num_envs < 1:
+        raise ValueError(f"num_envs must be at least 1, got {num_envs}")
+    needed = ("reset_env", "step_env", "is_truncated", "action_space", *(("default_params",) if params is None else ()))
     try:
         missing = [attribute for attribute in needed if not hasattr(env, attribute)]
         if missing:
-            raise ValueError(f"{path!r} does not follow gymnax's interface (1.0): it lacks {', '.join(missing)}")
-        return from_env(env, env.default_params, path, num_envs)
+            raise ValueError(f"{name!r} does not follow gymnax's interface (1.0): it lacks {', '.join(missing)}")
+        return _vectorized(env, env.default_params if params is None else params, name, num_envs)
     except NotImplementedError as error:  # gymnax's own base class has everything, but empty
-        raise ValueError(f"{path!r} leaves parts of gymnax's interface (1.0) empty: {error!r}") from error
+        raise ValueError(f"{name!r} leaves parts of gymnax's interface (1.0) empty: {error!r}") from error
 
 
-def from_env(env: Any, params: Any, env_id: str, num_envs: int, binary: bool = False) -> VectorEnv:
-    """num_envs copies of any environment that follows gymnax's interface (`reset_env`, `step_env`, `is_truncated`).
+def _vectorized(env: Any, params: Any, env_id: str, num_envs: int, binary: bool = False) -> VectorEnv:
+    """num_envs copies of an environment.
 
     An observation that is a single whole number becomes one-hot. binary: observations are zeros and ones, to be handed
     out as bool.
@@ -202,10 +251,15 @@ def _check_step(env_id: str, first: tuple[Any, Any], step_one: Any, space: Discr
 
 
 def _action_space(space: Any, env_id: str) -> Discrete | Box:
-    if isinstance(space, spaces.Discrete):
-        return Discrete(int(space.n))
-    if isinstance(space, spaces.Box):
-        shape = tuple(space.shape)
-        low, high = (np.broadcast_to(np.asarray(x, np.float32), shape) for x in (space.low, space.high))
-        return Box(low, high, shape)
-    raise ValueError(f"{env_id}: action space {type(space).__name__} is not supported; Discrete and Box are")
+    """Told by what a space has, not by its class: every suite has classes of its own."""
+    for name in ("n", "num_values"):
+        if hasattr(space, name) and np.ndim(getattr(space, name)) == 0:
+            return Discrete(int(getattr(space, name)))
+    for names in (("low", "high"), ("minimum", "maximum")):
+        if all(hasattr(space, name) for name in (*names, "shape")):
+            shape = tuple(space.shape)
+            low, high = (np.broadcast_to(np.asarray(getattr(space, name), np.float32), shape) for name in names)
+            return Box(low, high, shape)
+    raise ValueError(
+        f"{env_id}: action space {type(space).__name__} is not supported; one is that has n, or low, high and shape"
+    )

@@ -39,7 +39,8 @@ def make(env_id: str, num_envs: int, atari_config: AtariConfig | None = None) ->
     """num_envs copies of an environment, stepped together.
 
     Args:
-      env_id: one of `ids()`, or `module:Class` for any other class with gymnax's interface (1.0).
+      env_id: one of `ids()`, or `module:name` for a class or function of your own with gymnax's interface (1.0); with
+        arguments `module:name(size=8)`.
       num_envs: how many, at least 1.
       atari_config: how an Atari game is shown and played; default: `AtariConfig()`. Others have no such settings.
 
@@ -62,5 +63,5 @@ def make(env_id: str, num_envs: int, atari_config: AtariConfig | None = None) ->
     if atari_config is not None:
         raise ValueError(f"{env_id} is not an Atari game; atari_config must be None")
     if ":" in env_id:
-        return gymnax.from_class(env_id, num_envs)
+        return gymnax.from_path(env_id, num_envs)
     return (probes if env_id in probes.ids() else gymnax).make(env_id, num_envs)

@@ -50,6 +50,11 @@ class TrainConfig(Generic[Hyper]):
         return self.optimizer if self.arm is None else self.arm
 
     @property
+    def code(self) -> tuple[str, ...]:
+        """What it names that is code to be imported: `module:name` of an environment, an optimizer, a network."""
+        return tuple(name for name in (self.env, self.optimizer, self.hyper.network) if ":" in name)
+
+    @property
     def resolved_learning_rate(self) -> float | None:
         """The learning rate in use; None for an optimizer that takes none."""
         if self.learning_rate is not None:

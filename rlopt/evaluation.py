@@ -60,7 +60,7 @@ def load_policies(folder: Path, config: TrainConfig) -> tuple[agents.Agent, Any]
     agent = training.build(dataclasses.replace(config, optimizer="adam", learning_rate=1.0, theta=None, options={}))
     seeds = jax.ShapeDtypeStruct((config.seeds,), np.uint32)
     template = jax.eval_shape(
-        jax.vmap(lambda seed: agent.policy(agent.init(jax.random.key(seed), agents.hyperparams(config.hyper, 0.0)))),
+        jax.vmap(lambda seed: agent.policy(agent.init(jax.random.key(seed), agent.hyperparams(0.0)))),
         seeds,
     )
     return agent, results.read_params(folder, template)

@@ -153,7 +153,7 @@ class Launcher:
         folders.prepare(folder, config)
         executor = self.executor(root / LOGS, f"rlopt {label}", cores)
         arguments = [*command(folder, runtime.devices_for(config.size, cores=cores)), *self.flags]
-        if ":" in config.env + config.optimizer:
+        if config.code:
             arguments.append("--trust")  # the code is the user's, who names it in this very command
         handle = executor.submit(_resumable(arguments))
         job = _Job(handle.job_id, label, handle.paths.stderr, handle)

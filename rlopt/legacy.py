@@ -2,11 +2,13 @@
 
 Format 1 (no "format" in `config.json`): `celo2` and `celo2_base` took steps of unit size with the weights that are now
 called `celo2_v1` and `celo2_base_v1`, and Adam at 5 times the rate elsewhere.
+
+Format 2: what is DQN's `batch_size` was its `learning_batch`.
 """
 
 from typing import Any
 
-FORMAT = 2
+FORMAT = 3
 _LEARNED = ("celo2", "celo2_base")
 
 
@@ -15,9 +17,15 @@ def upgraded(settings: dict[str, Any]) -> dict[str, Any]:
 
     Weights given by path stay; packaged ones are named as they are called now. The values are not checked.
     """
-    if settings.get("format", 1) != 1:
+    written = settings.get("format", 1)
+    if written not in (1, 2):
         return dict(settings)
     settings = {**settings, "format": FORMAT}
+    hyper = settings.get("hyper")
+    if isinstance(hyper, dict) and "learning_batch" in hyper:
+        settings["hyper"] = {"batch_size" if name == "learning_batch" else name: x for name, x in hyper.items()}
+    if written == 2:
+        return settings
     name, options = settings.get("optimizer"), settings.get("options", {})
     if name in _LEARNED and isinstance(options, dict):
         settings["options"] = {"multiplier": 5.0, "odd": False, "size": "unit", **options}

@@ -23,12 +23,6 @@ NUM_CHUNKS = 50
 VMAP_BELOW = 2**16
 
 
-def hyperparams(config: TrainConfig) -> Any:
-    """The traced scalars of a configuration, which `init` of its agent takes."""
-    # A rule without a learning rate gets a number all the same, and ignores it.
-    return agents.hyperparams(config.hyper, config.resolved_learning_rate or 0.0)
-
-
 def initial_state(agent: agents.Agent, config: TrainConfig, mesh: Mesh, salt: int | None = None) -> Any:
     """The states of all members, leading axis M, each on its device; with a salt, others of the same seeds.
 
@@ -46,7 +40,7 @@ def initial_state(agent: agents.Agent, config: TrainConfig, mesh: Mesh, salt: in
         return jax.vmap(lambda key, rate: agent.init(key, scalars._replace(learning_rate=rate)))(*members)
 
     # Constants under jit would be baked into the program; as arguments, other rates need no recompilation.
-    return _over_members(mesh, init, 1)(members, hyperparams(cells[0]))
+    return _over_members(mesh, init, 1)(members, agent.hyperparams(rates[0]))
 
 
 def mesh_for(members: int) -> Mesh:
@@ -65,7 +59,7 @@ def _over_members(mesh: Mesh, function: Callable[..., Any], num_replicated: int 
 def trains_in_turn(config: TrainConfig, mesh: Mesh, observation_shape: tuple[int, ...]) -> bool:
     """Whether a device trains its members one after the other (within the same program) instead of side by side."""
     on_cpu = mesh.devices.flat[0].platform == "cpu"
-    numbers = config.hyper.learning_batch * math.prod(observation_shape)
+    numbers = config.hyper.minibatch_size * math.prod(observation_shape)
     return on_cpu and (config.size == mesh.size or numbers >= VMAP_BELOW)
 
 

@@ -23,7 +23,7 @@ def play(config: TrainConfig, episodes: int | None = None, seed: int = 0) -> np.
     """
     episodes = episodes or (20 if is_atari(config.env) else 200)
     env = training.make_env(config, episodes, episodic_life=False, clip_rewards=False)
-    agent = agents.Agent(init=_nothing, step=_nothing, act=_act_randomly(env), policy=_nothing)
+    agent = agents.Agent(_nothing, _nothing, _act_randomly(env), policy=_nothing, hyperparams=_nothing)
 
     @jax.jit
     def run(key: jax.Array) -> jax.Array:

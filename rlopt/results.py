@@ -269,10 +269,9 @@ def check_trusted(folder: Path, config: TrainConfig, trust: bool) -> TrainConfig
     Raises:
       ValueError: naming what would be imported.
     """
-    code = [name for name in (config.env, config.optimizer) if ":" in name]
-    if code and not trust:
+    if config.code and not trust:
         raise ValueError(
-            f"{folder} names {' and '.join(map(repr, code))}, which is code to be imported; "
+            f"{folder} names {' and '.join(map(repr, config.code))}, which is code to be imported; "
             "say --trust if the folder is your own"
         )
     return config

@@ -127,7 +127,7 @@ def _train(
     mesh = population.mesh_for(config.size)
     state = population.initial_state(agent, config, mesh)
     lengths = population.chunk_lengths(config.hyper.num_iterations)
-    steps = np.cumsum(lengths, dtype=np.int64) * config.hyper.batch_size
+    steps = np.cumsum(lengths, dtype=np.int64) * config.hyper.env_steps_per_iteration
     in_turn = population.trains_in_turn(config, mesh, state.obs.shape[2:])
     run = {n: population.compile_chunk(mesh, agent, n, state, in_turn) for n in sorted(set(lengths))}
     compile_seconds = time.monotonic() - started
@@ -162,7 +162,7 @@ def _train(
             row = so_far.rows[-1]
             _stop_broken(so_far.stopped, row["loss"], step, label, config)
             bar.set_postfix_str(f"median return {_nan_median(row['return']):.1f}", refresh=False)
-            bar.update(length * config.hyper.batch_size)
+            bar.update(length * config.hyper.env_steps_per_iteration)
             if on_interval is not None:
                 on_interval(_logged(step, row))
             if np.all(so_far.stopped >= 0) or step == steps[-1]:

@@ -8,7 +8,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-import agents
 from agents.base import make_optimizer
 from rlopt import optimizers, results, training
 from rlopt.config import TrainConfig
@@ -30,7 +29,7 @@ def measure(evidence: Evidence, trust: bool) -> Table:
         cell = evidence.chosen(environment, optimizer, "tuned")
         if cell is not None:
             config = results.read_config(cell.run.folder)
-            if ":" in config.env + config.optimizer and not trust:
+            if config.code and not trust:
                 continue
             calls[optimizer], state_bytes[optimizer], sizes[optimizer] = _updates(config)
     times: dict[str, list[float]] = {name: [] for name in calls}
@@ -70,10 +69,11 @@ def _seconds(evidence: Evidence, optimizer: str) -> float | None:
 def _updates(config: TrainConfig) -> tuple[Callable[[], None], int, int]:
     """A call that makes `UPDATES` updates; bytes of the optimizer's state, number of parameters."""
     agent = training.build(config)
-    hyper = agents.hyperparams(config.hyper, config.resolved_learning_rate or 0.0)
-    shapes = jax.eval_shape(agent.init, jax.random.key(0), hyper)
+    # A rule without a learning rate gets a number all the same, and ignores it.
+    hyperparams = agent.hyperparams(config.resolved_learning_rate or 0.0)
+    shapes = jax.eval_shape(agent.init, jax.random.key(0), hyperparams)
     make = optimizers.make(config.optimizer, config.theta, config.options, config.hyper.updates_per_target)
-    tx = make_optimizer(make, config.hyper, hyper, 0.0)
+    tx = make_optimizer(make, config.hyper, hyperparams, 0.0)
     leaves, treedef = jax.tree.flatten(shapes.params)
     keys = jax.random.split(jax.random.key(1), len(leaves))
     params = jax.tree.unflatten(

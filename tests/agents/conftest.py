@@ -10,8 +10,8 @@ GARBAGE = 1e3
 
 
 @pytest.fixture
-def with_disguised_resets():
-    """Wraps an environment of one-step episodes as envpool does it: every second step is a reset in disguise.
+def with_autoreset_steps():
+    """Wraps an environment of one-step episodes as envpool does it: every second step is an autoreset step.
 
     The frame that is acted on there, and the reward, are garbage, and the step is not valid.
     """

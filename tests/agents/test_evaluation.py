@@ -17,7 +17,7 @@ CONFIG = agents.PPOConfig(total_steps=512, num_envs=4, rollout_length=32, miniba
 def trained():
     agent = agents.ppo(envs.make("CartPole-v1", 4), CONFIG, lambda rate, n: optax.adam(rate))
     init = jax.vmap(agent.init, in_axes=(0, None))
-    state = init(jax.random.split(jax.random.key(0), 3), agents.ppo_hyperparams(CONFIG, 1e-3))
+    state = init(jax.random.split(jax.random.key(0), 3), agent.hyperparams(1e-3))
     return agent, jax.vmap(agent.policy)(state)
 
 

@@ -40,7 +40,7 @@ def three_steps_and_a_reset(next_step_reset):
 def test_what_is_seen_next_stands_in_for_what_a_step_led_to(config):
     def train(told):
         agent = agents.make(three_steps_and_a_reset(told), config, lambda rate, num_updates: optax.sgd(rate))
-        state = agent.init(jax.random.key(0), agents.hyperparams(config, 0.1))
+        state = agent.init(jax.random.key(0), agent.hyperparams(0.1))
         after = jax.jit(lambda s: jax.lax.scan(lambda s, _: agent.step(s), s, None, length=3)[0])(state)
         return jax.tree.leaves(state.params), jax.tree.leaves(after.params)
 
@@ -78,7 +78,7 @@ def what_was_shown_before():
 def test_dqn_learns_from_single_frames_what_takes_two_to_see(prioritized):
     config = agents.DQNConfig(
         *(12_000, 4),
-        learning_batch=32,
+        batch_size=32,
         replay_capacity=800,
         learning_starts=400,
         target_interval=80,
@@ -88,7 +88,7 @@ def test_dqn_learns_from_single_frames_what_takes_two_to_see(prioritized):
         prioritized=prioritized,
     )
     agent = agents.make(what_was_shown_before(), config, lambda rate, num_updates: optax.adam(rate))
-    state = agent.init(jax.random.key(0), agents.hyperparams(config, 1e-2))
+    state = agent.init(jax.random.key(0), agent.hyperparams(1e-2))
     state, _ = jax.jit(lambda s: jax.lax.scan(lambda s, _: agent.step(s), s, None, length=config.num_iterations))(state)
     assert state.replay.frames.shape == (200, 4, 1)
     network = networks.q_network("mlp", (1, 1, 2), 2, config.hidden, config.activation)

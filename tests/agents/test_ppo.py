@@ -25,7 +25,7 @@ def adam(learning_rate, num_updates):
 def train(env_id, config=CONFIG, optimizer=adam, rate=0.01, seed=0):
     env = envs.make(env_id, config.num_envs)
     agent = agents.ppo(env, config, optimizer)
-    state = agent.init(jax.random.key(seed), agents.ppo_hyperparams(config, rate))
+    state = agent.init(jax.random.key(seed), agent.hyperparams(rate))
     state, _ = jax.jit(lambda s: jax.lax.scan(lambda s, _: agent.step(s), s, None, length=config.num_iterations))(state)
     return agent, state
 
@@ -54,11 +54,11 @@ def test_taking_a_time_limit_for_an_end_gives_the_lower_value():
 
 
 @pytest.mark.parametrize("normalize", [False, True])
-def test_resets_in_disguise_enter_neither_losses_nor_statistics(with_disguised_resets, normalize):
-    env = with_disguised_resets(envs.make("Probe-ConstantReward", CONFIG.num_envs))
+def test_autoreset_steps_enter_neither_losses_nor_statistics(with_autoreset_steps, normalize):
+    env = with_autoreset_steps(envs.make("Probe-ConstantReward", CONFIG.num_envs))
     config = dataclasses.replace(CONFIG, normalize_observations=normalize, normalize_rewards=normalize)
     agent = agents.ppo(env, config, adam)
-    state = agent.init(jax.random.key(0), agents.ppo_hyperparams(config, 0.01))
+    state = agent.init(jax.random.key(0), agent.hyperparams(0.01))
     iterate = jax.jit(lambda s: jax.lax.scan(lambda s, _: agent.step(s), s, None, length=config.num_iterations))
     state, measured = iterate(state)
     if normalize:
@@ -81,7 +81,7 @@ def test_population_members_equal_single_runs():
     rates = jnp.asarray([1e-3, 1e-2])
 
     def run(key, rate):
-        state = agent.init(key, agents.ppo_hyperparams(config, rate))
+        state = agent.init(key, agent.hyperparams(rate))
         return jax.lax.scan(lambda s, _: agent.step(s), state, None, length=4)[0].params
 
     together = jax.vmap(run)(keys, rates)
@@ -112,7 +112,7 @@ def test_initialisation_uses_no_lapack():
     config = agents.PPOConfig(num_envs=2, network="minatar", hidden=(16,), activation="relu")
     agent = agents.ppo(env, config, adam)
     init = jax.jit(jax.vmap(agent.init, in_axes=(0, None)))
-    text = init.lower(jax.random.split(jax.random.key(0), 4), agents.ppo_hyperparams(config, 1e-3)).as_text()
+    text = init.lower(jax.random.split(jax.random.key(0), 4), agent.hyperparams(1e-3)).as_text()
     assert "lapack" not in text
     assert "Qr" not in text
 
@@ -155,7 +155,7 @@ def test_continuous_actions_find_the_target(squash):
     env = envs.VectorEnv(spec, lambda key: ((), jnp.zeros((n, 1))), step)
     config = dataclasses.replace(CONFIG, squash=squash, entropy_coef=0.0)
     agent = agents.ppo(env, config, adam)
-    state = agent.init(jax.random.key(0), agents.ppo_hyperparams(config, 0.01))
+    state = agent.init(jax.random.key(0), agent.hyperparams(0.01))
     state, _ = jax.jit(lambda s: jax.lax.scan(lambda s, _: agent.step(s), s, None, length=config.num_iterations))(state)
     action = agent.act(agent.policy(state), jnp.zeros((1, 1)), jax.random.key(0))
     np.testing.assert_allclose(action, [[1.2]], atol=0.1)
@@ -169,7 +169,7 @@ def test_a_policy_that_has_moved_too_far_is_not_updated_further():
     for target in (None, 1e3, 1e-12):
         config = dataclasses.replace(CONFIG, target_kl=target)
         agent = agents.ppo(env, config, adam)
-        state = agent.init(jax.random.key(0), agents.ppo_hyperparams(config, 0.1))
+        state = agent.init(jax.random.key(0), agent.hyperparams(0.1))
         thetas[target], measured[target] = jax.jit(agent.step)(state)
     same = jax.tree.map(lambda a, b: np.allclose(a, b, atol=1e-6), thetas[None].params, thetas[1e3].params)
     assert all(jax.tree.leaves(same))
@@ -188,7 +188,9 @@ def test_normalised_observations_and_rewards_do_not_change_what_is_best():
     np.testing.assert_array_equal(actions, [1, 0])
     np.testing.assert_allclose(state.observations.mean, [0.0], atol=0.02)
     np.testing.assert_allclose(state.observations.variance, [1.0], atol=0.02)
-    assert float(state.observations.count) == pytest.approx(config.num_iterations * config.batch_size, rel=1e-3)
+    assert float(state.observations.count) == pytest.approx(
+        config.num_iterations * config.env_steps_per_iteration, rel=1e-3
+    )
 
 
 @pytest.mark.parametrize("target_kl", [None, 1e-12])
@@ -199,9 +201,9 @@ def test_the_learning_rate_falls_once_per_iteration_whatever_the_kl_stop_drops(t
 
         return optax.GradientTransformationExtraArgs(lambda params: jnp.zeros(1), update)
 
-    config = dataclasses.replace(CONFIG, total_steps=4 * CONFIG.batch_size, target_kl=target_kl)
+    config = dataclasses.replace(CONFIG, total_steps=4 * CONFIG.env_steps_per_iteration, target_kl=target_kl)
     agent = agents.ppo(envs.make("Probe-ActionReward", CONFIG.num_envs), config, recording)
-    state = agent.init(jax.random.key(0), agents.ppo_hyperparams(config, 0.1))
+    state = agent.init(jax.random.key(0), agent.hyperparams(0.1))
     step, rates = jax.jit(agent.step), []
     for _ in range(4):
         state = step(state)[0]
@@ -220,7 +222,7 @@ def test_the_optimizer_is_told_the_chosen_loss(loss):
     config = dataclasses.replace(CONFIG, optimizer_loss=loss, epochs=1, minibatches=1)
     env = envs.make("Probe-ConstantReward", CONFIG.num_envs)
     agent = agents.ppo(env, config, recording)
-    state, measured = agent.step(agent.init(jax.random.key(0), agents.ppo_hyperparams(config, 0.1)))
+    state, measured = agent.step(agent.init(jax.random.key(0), agent.hyperparams(0.1)))
     told = [x for x in jax.tree.leaves(state.opt_state) if jnp.shape(x) == () and x.dtype == jnp.float32]
     expected = measured.loss if loss == "total" else measured.value_loss
     np.testing.assert_allclose(told, [expected], rtol=1e-6)

@@ -18,7 +18,7 @@ DQN = agents.DQNConfig(
     num_envs=4,
     steps_per_iteration=2,
     updates_per_iteration=2,
-    learning_batch=32,
+    batch_size=32,
     replay_capacity=2000,
     learning_starts=400,
     target_interval=80,
@@ -31,16 +31,16 @@ PQN = agents.PQNConfig(
 )
 SLOW_PROBES = ("Probe-TimeLimit", "Probe-FinalObservation")
 CASES = {
-    "dqn": (agents.dqn, agents.dqn_hyperparams, DQN),
+    "dqn": (agents.dqn, DQN),
     "dqn, prioritised, 3 steps": (
-        *(agents.dqn, agents.dqn_hyperparams),
+        agents.dqn,
         dataclasses.replace(DQN, prioritized=True, n_step=3),
     ),
     "dqn, soft target, single": (
-        *(agents.dqn, agents.dqn_hyperparams),
+        agents.dqn,
         dataclasses.replace(DQN, target_rate=0.05, target_interval=8, double=False, loss="huber"),
     ),
-    "pqn": (agents.pqn, agents.pqn_hyperparams, PQN),
+    "pqn": (agents.pqn, PQN),
 }
 
 
@@ -49,11 +49,11 @@ def adam(learning_rate, num_updates):
 
 
 def train(case, env_id, optimizer=adam, rate=1e-2, **changes):
-    make, hyperparams, config = CASES[case]
+    make, config = CASES[case]
     config = dataclasses.replace(config, **changes)
     env = envs.make(env_id, config.num_envs) if isinstance(env_id, str) else env_id
     agent = make(env, config, optimizer)
-    state = agent.init(jax.random.key(0), hyperparams(config, rate))
+    state = agent.init(jax.random.key(0), agent.hyperparams(rate))
     run = jax.jit(lambda s: jax.lax.scan(lambda s, _: agent.step(s), s, None, length=config.num_iterations))
     state, metrics = run(state)
     network = networks.q_network(config.network, (1,), 2, config.hidden, config.activation, layer_norm=case == "pqn")
@@ -74,8 +74,8 @@ def test_probe_values_and_actions_are_learned(case, env_id):
 
 
 @pytest.mark.parametrize("case", ["dqn", "dqn, prioritised, 3 steps", "pqn"])
-def test_resets_in_disguise_are_not_learned_from(with_disguised_resets, case):
-    env = with_disguised_resets(envs.make("Probe-ConstantReward", CASES[case][2].num_envs))
+def test_autoreset_steps_are_not_learned_from(with_autoreset_steps, case):
+    env = with_autoreset_steps(envs.make("Probe-ConstantReward", CASES[case][1].num_envs))
     _, _, metrics, values = train(case, env)
     np.testing.assert_allclose(values(0.0), [1.0, 1.0], rtol=0.02)
     np.testing.assert_allclose(metrics.return_sum, metrics.num_episodes)
@@ -85,7 +85,7 @@ def test_three_step_transitions_are_what_the_steps_add_up_to():
     # Probe-FinalObservation: observations 0, 1, 1, 1, 1, rewards 0, 1, 1, 1, 1, then a cut and 0 is shown again.
     config = dataclasses.replace(DQN, n_step=3, total_steps=480)
     agent = agents.dqn(envs.make("Probe-FinalObservation", config.num_envs), config, adam)
-    state = agent.init(jax.random.key(0), agents.dqn_hyperparams(config, 1e-2))
+    state = agent.init(jax.random.key(0), agent.hyperparams(1e-2))
     state, _ = jax.jit(lambda s: jax.lax.scan(lambda s, _: agent.step(s), s, None, length=40))(state)
     data = jax.tree.map(lambda x: np.asarray(x)[: int(state.replay.size)], state.replay.data)
     kinds = {
@@ -102,12 +102,12 @@ def test_three_step_transitions_are_what_the_steps_add_up_to():
 
 @pytest.mark.parametrize("case", ["dqn", "pqn"])
 def test_population_members_equal_single_runs(case):
-    make, hyperparams, config = CASES[case]
+    make, config = CASES[case]
     agent = make(envs.make("CartPole-v1", config.num_envs), config, adam)
     keys, rates = jax.random.split(jax.random.key(0), 2), jnp.asarray([1e-3, 1e-2])
 
     def run(key, rate):
-        state = agent.init(key, hyperparams(config, rate))
+        state = agent.init(key, agent.hyperparams(rate))
         return jax.lax.scan(lambda s, _: agent.step(s), state, None, length=60)[0].params
 
     together = jax.jit(jax.vmap(run))(keys, rates)
@@ -130,7 +130,7 @@ def test_the_optimizer_gets_the_loss_and_the_number_of_updates(case):
         return optax.GradientTransformationExtraArgs(lambda params: (), update)
 
     train(case, "Probe-ConstantReward", recording)
-    assert seen == {"num_updates": CASES[case][2].num_updates, "value_shape": ()}
+    assert seen == {"num_updates": CASES[case][1].num_updates, "value_shape": ()}
 
 
 def test_nothing_is_learned_before_there_is_enough_to_learn_from():
@@ -147,9 +147,8 @@ def test_the_target_network_is_copied_when_due():
     # Probe-TwoStep bootstraps; with a target that is never copied the value of the first state cannot follow.
     _, state, _, values = train("dqn", "Probe-TwoStep", target_interval=10**6)
     assert abs(values(0.0).max() - 0.9) > 0.1
-    start = CASES["dqn"][0](envs.make("Probe-TwoStep", 4), DQN, adam).init(
-        jax.random.key(0), agents.dqn_hyperparams(DQN, 3e-3)
-    )
+    agent = agents.dqn(envs.make("Probe-TwoStep", 4), DQN, adam)
+    start = agent.init(jax.random.key(0), agent.hyperparams(3e-3))
     jax.tree.map(np.testing.assert_array_equal, state.target_params, start.params)
 
 
@@ -170,9 +169,9 @@ def test_epsilon_falls_linearly_and_random_actions_are_that_frequent():
         (
             agents.DQNConfig,
             {"replay_capacity": 100},
-            r"replay_capacity \(100\) must hold a batch of learning_batch \(128\)",
+            r"replay_capacity \(100\) must hold a batch of batch_size \(128\)",
         ),
-        (agents.DQNConfig, {"learning_starts": 10}, r"learning_starts \(10\) must be at least learning_batch"),
+        (agents.DQNConfig, {"learning_starts": 10}, r"learning_starts \(10\) must be at least batch_size"),
         (agents.DQNConfig, {"total_steps": 5000}, r"total_steps \(5000\) must go beyond learning_starts \(10000\)"),
         (agents.DQNConfig, {"target_rate": 0.0}, r"target_rate must lie in \(0, 1\], got 0.0"),
         (agents.DQNConfig, {"epsilon_end": 2.0}, r"epsilon_end must lie in \[0, 1\], got 2.0"),
@@ -190,7 +189,7 @@ def test_impossible_settings_are_refused(config, changes, message):
 
 @pytest.mark.parametrize("name", ["dqn", "pqn"])
 def test_continuous_actions_and_unfit_observations_are_refused(name):
-    make, _, config = CASES[name]
+    make, config = CASES[name]
     with pytest.raises(ValueError, match=f"{name} needs discrete actions; Pendulum-v1 has Box"):
         make(envs.make("Pendulum-v1", config.num_envs), config, adam)
     with pytest.raises(ValueError, match="network 'minatar' needs observations"):

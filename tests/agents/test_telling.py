@@ -8,7 +8,7 @@ import pytest
 
 import agents
 import envs
-from agents import networks, telling
+from agents import dormancy, networks, telling
 
 PPO = agents.PPOConfig(total_steps=4 * 8 * 3, num_envs=4, rollout_length=8, epochs=2, minibatches=2, hidden=(8,))
 PQN = agents.PQNConfig(total_steps=4 * 8 * 3, num_envs=4, rollout_length=8, epochs=2, minibatches=2, hidden=(8,))
@@ -20,13 +20,13 @@ DQN = agents.DQNConfig(
     learning_starts=16,
     target_interval=16,
     replay_capacity=64,
-    learning_batch=4,
+    batch_size=4,
     hidden=(8,),
 )
 AGENTS = {
-    "ppo": (agents.ppo, PPO, agents.ppo_hyperparams),
-    "pqn": (agents.pqn, PQN, agents.pqn_hyperparams),
-    "dqn": (agents.dqn, DQN, agents.dqn_hyperparams),
+    "ppo": (agents.ppo, PPO),
+    "pqn": (agents.pqn, PQN),
+    "dqn": (agents.dqn, DQN),
 }
 
 
@@ -51,10 +51,10 @@ def recorder(num_updates, asked=()):
 
 
 def told(name, iterations, asked=()):
-    make, config, hyperparams = AGENTS[name]
+    make, config = AGENTS[name]
     env = envs.make("CartPole-v1", num_envs=4)
     agent = make(env, config, lambda rate, num_updates: recorder(num_updates, asked))
-    state = agent.init(jax.random.key(0), hyperparams(config, learning_rate=1e-3))
+    state = agent.init(jax.random.key(0), agent.hyperparams(1e-3))
     step = jax.jit(agent.step)
     for _ in range(iterations):
         state, _ = step(state)
@@ -86,7 +86,7 @@ def config_iterations(name):
 
 
 def test_what_nobody_asks_for_is_not_computed(monkeypatch):
-    monkeypatch.setattr(telling, "dormancy", lambda *args: pytest.fail("computed"))
+    monkeypatch.setattr(dormancy, "score", lambda *args: pytest.fail("computed"))
     for name in AGENTS:
         told(name, 1)
 
@@ -114,7 +114,7 @@ def test_dormancy_by_hand():
     layers["input"]["bias"] = layers["input"]["bias"].at[2].set(-1e3)  # a dead unit
     first = np.maximum(np.asarray(obs) @ layers["input"]["kernel"] + layers["input"]["bias"], 0)
     second = np.maximum(first @ layers["hidden_1"]["kernel"] + layers["hidden_1"]["bias"], 0)
-    found = telling.dormancy(network, params, obs)["params"]["dense"]
+    found = dormancy.score(network, params, obs)["params"]["dense"]
     for name, units in (("input", first), ("hidden_1", second)):
         busy = np.abs(units).mean(0)
         for tensor in ("kernel", "bias"):
@@ -133,7 +133,7 @@ def test_dormancy_of_convolutions_and_norms(network, shape):
         networks.q_network(network, shape, 3, (8,), "relu", layer_norm=True),
     ):
         params = net.init(jax.random.key(0), obs)
-        found = telling.dormancy(net, params, obs)
+        found = dormancy.score(net, params, obs)
         for (path, score), x in zip(jax.tree.leaves_with_path(found), jax.tree.leaves(params), strict=True):
             if score.ndim:
                 assert score.shape == x.shape[-1:], path
@@ -147,7 +147,7 @@ def test_dormancy_of_a_normed_layer_is_that_behind_the_norm():
     obs = jax.random.normal(jax.random.key(1), (6, 3))
     params = net.init(jax.random.key(0), obs)
     params["params"]["dense"]["norm_0"]["bias"] = jnp.asarray([-1e3, 0.0, 0.0, 0.0])
-    found = telling.dormancy(net, params, obs)["params"]["dense"]
+    found = dormancy.score(net, params, obs)["params"]["dense"]
     for layer in (found["input"]["kernel"], found["norm_0"]["scale"]):
         assert layer[0] == 0
         assert np.all(layer[1:] > 0)

@@ -51,7 +51,7 @@ def test_what_a_game_looks_like(breakout):
     assert np.any(begins & ~moved)
 
 
-def test_the_step_after_an_end_is_a_reset_in_disguise(breakout):
+def test_the_step_after_an_end_is_an_autoreset_step(breakout):
     _, (_, _, steps) = breakout
     ends = steps.terminated | steps.truncated
     assert ends.sum() > 10

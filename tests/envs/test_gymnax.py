@@ -1,6 +1,7 @@
 """gymnax behind the vectorised interface."""
 
 import sys
+import types
 
 import gymnax
 import jax
@@ -218,10 +219,57 @@ def test_minatar_shows_the_zeros_and_ones_of_gymnax_as_bool(name):
     ("path", "message"),
     [
         ("gymnax.environments.environment:Environment", "leaves parts of gymnax's interface .* empty"),
-        ("collections:OrderedDict", "does not follow gymnax's interface .* it lacks default_params"),
+        ("collections:OrderedDict", "does not follow gymnax's interface .* it lacks reset_env"),
+        ("gymnax:make(", r"module:name or module:name\(argument=1, other='text'\), got 'gymnax:make\('"),
+        ("gymnax:make('CartPole-v1')", "module:name or module:name"),
+        ("gymnax:make(env_id=name)", "module:name or module:name"),
         ("no_such_module:Env", "cannot make an environment from 'no_such_module:Env'"),
     ],
 )
 def test_classes_that_are_no_environments_are_refused(path, message):
     with pytest.raises(ValueError, match=message):
         envs.make(path, num_envs=1)
+
+
+def test_an_environment_of_ones_own_takes_arguments():
+    from_text = envs.make("gymnax:make(env_id='Catch-bsuite', rows=7)", num_envs=3)
+    env, params = gymnax.make("Catch-bsuite", rows=7)
+    by_hand = envs.from_gymnax(env, params, num_envs=3)
+    assert from_text.spec.observation_shape == by_hand.spec.observation_shape == (7, 5)
+    for made in (from_text, by_hand):
+        _, obs = made.reset(jax.random.key(0))
+        assert obs.shape == (3, 7, 5)
+
+
+def test_parameters_of_ones_own_count():
+    env, params = gymnax.make("CartPole-v1")
+    short = envs.from_gymnax(env, params.replace(max_steps_in_episode=3), num_envs=2)
+    state, _ = short.reset(jax.random.key(0))
+    for t in range(3):
+        state, timestep = short.step(jax.random.key(t), state, jnp.zeros(2, jnp.int32))
+    assert short.spec.time_limit == 3
+    assert timestep.truncated.all()
+    assert envs.from_gymnax(env, num_envs=2).spec.time_limit == 500
+    with pytest.raises(ValueError, match="num_envs must be at least 1, got 0"):
+        envs.from_gymnax(env, params, 0)
+
+
+def test_action_spaces_are_told_by_what_they_have():
+    env, params = gymnax.make("Pendulum-v1")
+
+    class Other:
+        """As other suites have them: no class of gymnax's."""
+
+    def with_space(**fields):
+        space = Other()
+        vars(space).update(fields)
+        return types.SimpleNamespace(
+            reset_env=env.reset_env, step_env=env.step_env, is_truncated=env.is_truncated, action_space=lambda _: space
+        )
+
+    box = envs.from_gymnax(with_space(minimum=-2.0, maximum=2.0, shape=(1,)), params, 2).spec.action_space
+    assert (box.low, box.high, box.shape) == (-2.0, 2.0, (1,))
+    discrete = envs.from_gymnax(with_space(num_values=np.int32(3)), params, 2)
+    assert discrete.spec.action_space == envs.Discrete(3)
+    with pytest.raises(ValueError, match="Pendulum: action space Other is not supported; one is that has n"):
+        envs.from_gymnax(with_space(size=3), params, 2, "Pendulum")

@@ -22,7 +22,7 @@ from rlopt.config import TrainConfig
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 PPO = PPOConfig(total_steps=64 * 30, num_envs=4, rollout_length=16, epochs=1, minibatches=1, hidden=(8,))
-DQN = DQNConfig(2000, 4, learning_starts=64, replay_capacity=512, learning_batch=64, hidden=(8,))
+DQN = DQNConfig(2000, 4, learning_starts=64, replay_capacity=512, batch_size=64, hidden=(8,))
 HYPER = {"ppo": PPO, "dqn": DQN}
 
 
@@ -168,4 +168,4 @@ def test_an_environment_that_does_not_keep_to_its_shapes_is_refused_by_name(monk
 def test_every_environment_of_gymnax_keeps_to_its_shapes():
     for name in envs.gymnax.ids():
         env, params = gymnax.make(name)
-        envs.gymnax.from_env(env, params, name, 1)
+        envs.from_gymnax(env, params, 1, name)

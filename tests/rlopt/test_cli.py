@@ -58,7 +58,7 @@ def test_help_needs_no_jax(command):
         (["train", "ppo", "--seed", "5000000000"], "seed must lie in [0, 2**32 - seeds], got 5000000000"),
         (["train", "ppo", "--theta", "."], "not a regular file"),
         (["train", "ppo", "--optimizer", "celo", "--learning-rate", "1"], "celo takes no learning rate, got 1.0"),
-        (["train", "dqn", "--learning-starts", "5"], "learning_starts (5) must be at least learning_batch (128)"),
+        (["train", "dqn", "--learning-starts", "5"], "learning_starts (5) must be at least batch_size (128)"),
         (["train", "pqn", "--env", "Pendulum-v1"], "pqn needs discrete actions; Pendulum-v1 has Box"),
         (["train", "ppo", "--env", "nowhere:Env"], "cannot make an environment from 'nowhere:Env'"),
         (["train", "--optimizer", "adam", "dqn", "--learning-starts", "5"], "learning_starts (5) must be at least"),

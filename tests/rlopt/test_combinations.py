@@ -9,13 +9,13 @@ import pytest
 
 import agents
 import envs
-from rlopt import population, presets, training
+from rlopt import presets, training
 from rlopt.catalog import OPTIMIZERS
 from rlopt.config import TrainConfig
 
 
-def check_one_iteration(agent, hyperparams):
-    state = jax.eval_shape(agent.init, jax.random.key(0), hyperparams)
+def check_one_iteration(agent):
+    state = jax.eval_shape(agent.init, jax.random.key(0), agent.hyperparams(1e-3))
     after, metrics = jax.eval_shape(agent.step, state)
 
     def looks(tree):
@@ -38,7 +38,7 @@ LEARNED = [name for name, info in OPTIMIZERS.items() if info.learned]
 def test_every_optimizer_fits_every_agent(agent, optimizer):
     hyper = dataclasses.replace(presets.config(agent, "CartPole-v1"), hidden=(8, 8), anneal=True)
     config = TrainConfig(agent=agent, optimizer=optimizer, hyper=hyper)
-    check_one_iteration(training.build(config), population.hyperparams(config))
+    check_one_iteration(training.build(config))
 
 
 @pytest.mark.parametrize(
@@ -63,4 +63,4 @@ def test_every_network_fits_its_agents(config, network):
         env = envs.VectorEnv(spec, lambda key: (inner.reset(key)[0], pictures), step)
     config = dataclasses.replace(config, network=network)
     agent = agents.make(env, config, lambda learning_rate, num_updates: optax.adam(learning_rate))
-    check_one_iteration(agent, agents.hyperparams(config, 1e-3))
+    check_one_iteration(agent)

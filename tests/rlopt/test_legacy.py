@@ -49,13 +49,19 @@ def test_an_old_run_is_read_as_what_it_was(tmp_path):
 
 def test_other_optimizers_and_newer_runs_stay_as_they_are():
     adam = {"optimizer": "adam", "options": {"b2": 0.99}, "theta": None}
-    assert legacy.upgraded(adam) == adam | {"format": 2}
-    new = {"optimizer": "celo2", "options": {}, "theta": None, "format": 2}
+    assert legacy.upgraded(adam) == adam | {"format": legacy.FORMAT}
+    new = {"optimizer": "celo2", "options": {}, "theta": None, "format": legacy.FORMAT}
     assert legacy.upgraded(new) == new
     own = {"optimizer": "celo2", "options": {"multiplier": 1.0}, "theta": "mine.theta"}
     upgraded = legacy.upgraded(own)
     assert upgraded["theta"] == "mine.theta"
     assert upgraded["options"] == {"multiplier": 1.0, "odd": False, "size": "unit"}
+
+
+@pytest.mark.parametrize("written", [{}, {"format": 2}])
+def test_the_batch_size_of_dqn_was_called_otherwise(written):
+    old = {"optimizer": "adam", "hyper": {"num_envs": 4, "learning_batch": 64}} | written
+    assert legacy.upgraded(old)["hyper"] == {"num_envs": 4, "batch_size": 64}
 
 
 def test_what_celo2_was_is_what_it_is_under_its_new_name():

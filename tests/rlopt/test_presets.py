@@ -4,7 +4,7 @@ import jax
 import pytest
 
 from envs import AtariConfig
-from rlopt import population, presets, training
+from rlopt import presets, training
 from rlopt.catalog import OPTIMIZERS
 from rlopt.config import TrainConfig
 
@@ -13,13 +13,13 @@ from rlopt.config import TrainConfig
 def test_an_iteration_of_every_preset_can_be_traced(agent, env_id):
     config = TrainConfig(agent=agent, env=env_id, optimizer="adam", hyper=presets.config(agent, env_id))
     built = training.build(config)
-    state = jax.eval_shape(lambda: built.init(jax.random.key(0), population.hyperparams(config)))
+    state = jax.eval_shape(lambda: built.init(jax.random.key(0), built.hyperparams(1e-3)))
     after, metrics = jax.eval_shape(built.step, state)
     assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(lambda x: (x.shape, x.dtype), state)
     assert metrics.loss.shape == ()
     # Arrays of no rows, split over devices, make the compiler of jax 0.11 crash.
     assert all(leaf.size for leaf in jax.tree.leaves(state))
-    assert config.hyper.total_steps // config.hyper.batch_size >= 50
+    assert config.hyper.total_steps // config.hyper.env_steps_per_iteration >= 50
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_an_iteration_on_a_game_can_be_traced(agent, name, size, rate):
     )
     assert config.resolved_learning_rate == pytest.approx(rate)
     built = training.build(config)
-    state = jax.eval_shape(lambda: built.init(jax.random.key(0), population.hyperparams(config)))
+    state = jax.eval_shape(lambda: built.init(jax.random.key(0), built.hyperparams(1e-3)))
     assert state.obs.shape == (8, size, size, 4)
     after, _ = jax.eval_shape(built.step, state)
     assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(lambda x: (x.shape, x.dtype), state)

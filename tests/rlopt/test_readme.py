@@ -12,14 +12,16 @@ from rlopt import experiment
 from rlopt.config import TrainConfig
 
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).resolve().parents[2] / "docs"
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+NETWORKS = re.findall(r"```python\n(.*?)```", (DOCS / "networks.md").read_text(encoding="utf-8"), re.DOTALL)
 
 
 def test_there_are_examples():
     assert len(BLOCKS) >= 3
 
 
-@pytest.mark.parametrize("block", [b for b in BLOCKS if "runtime.configure" not in b])
+@pytest.mark.parametrize("block", [b for b in BLOCKS if "runtime.configure" not in b] + NETWORKS)
 def test_examples_run(block):
     exec(compile(block, "README.md", "exec"), {})
 
@@ -39,7 +41,7 @@ def test_importing_celo2_is_light():
 
 
 def test_the_optimizers_of_the_documents_train(tmp_path, monkeypatch):
-    text = (Path(__file__).resolve().parents[2] / "docs" / "optimizers.md").read_text(encoding="utf-8")
+    text = (DOCS / "optimizers.md").read_text(encoding="utf-8")
     (tmp_path / "my_rules_of_the_docs.py").write_text("\n".join(re.findall(r"```python\n(.*?)```", text, re.DOTALL)))
     monkeypatch.syspath_prepend(tmp_path)
     hyper = PPOConfig(total_steps=64, num_envs=4, rollout_length=8, epochs=1, minibatches=2, hidden=(8,))

@@ -24,7 +24,7 @@ DQN = DQNConfig(
     *(1000, 4),
     learning_starts=64,
     replay_capacity=256,
-    learning_batch=16,
+    batch_size=16,
     hidden=(8,),
     prioritized=True,
     n_step=3,
@@ -197,9 +197,7 @@ def test_atari_runs_go_on_with_new_episodes_and_say_so(tmp_path, monkeypatch):
     with pytest.raises(Unfinished):
         run_until(monkeypatch, PONG, folder, 3, ask_to_stop)
     agent = training.build(PONG)
-    template = jax.vmap(lambda key: agent.init(key, training.population.hyperparams(PONG)))(
-        jax.random.split(jax.random.key(0), 1)
-    )
+    template = jax.vmap(lambda key: agent.init(key, agent.hyperparams(1e-3)))(jax.random.split(jax.random.key(0), 1))
     saved = checkpoint.load(folder, PONG, template)
     assert saved.state.iteration.tolist() == [3]
     with pytest.warns(RuntimeWarning, match="goes on after 3 iterations with new episodes"):

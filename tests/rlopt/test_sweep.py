@@ -21,7 +21,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 HYPER = PPOConfig(total_steps=64 * 20, num_envs=4, rollout_length=16, epochs=1, minibatches=1, hidden=(8,))
 CONFIG = TrainConfig(optimizer="adam", rates=(1e-3, 1e-1), seeds=2, seed=5, hyper=HYPER)
-DQN = DQNConfig(1000, 4, learning_starts=64, replay_capacity=256, learning_batch=16, hidden=(8,))
+DQN = DQNConfig(1000, 4, learning_starts=64, replay_capacity=256, batch_size=16, hidden=(8,))
 
 
 def lines(folder):

@@ -24,13 +24,13 @@ from rlopt import training
 from rlopt.config import TrainConfig
 hyper = presets.config(agent, env_id)
 # Ten iterations of learning, which is where programs hang, and for DQN what comes before.
-steps = 10 * hyper.batch_size + getattr(hyper, "learning_starts", 0)
+steps = 10 * hyper.env_steps_per_iteration + getattr(hyper, "learning_starts", 0)
 hyper = dataclasses.replace(hyper, total_steps=steps)
 for seeds in (1, 4, 16):
     config = TrainConfig(agent=agent, env=env_id, optimizer="adam", seeds=seeds, hyper=hyper)
     history = training.train(config, progress=False)
     assert np.all(np.isfinite(history.metrics["loss"])), seeds
-    assert history.steps[-1] == hyper.num_iterations * hyper.batch_size
+    assert history.steps[-1] == hyper.num_iterations * hyper.env_steps_per_iteration
 """
 
 
@@ -40,10 +40,10 @@ import jax, numpy as np, optax
 import agents, envs
 from rlopt import presets
 config = presets.config("ppo", sys.argv[1])
-config = dataclasses.replace(config, total_steps=10 * config.batch_size, network="minatar", hidden=(128,))
+config = dataclasses.replace(config, total_steps=10 * config.env_steps_per_iteration, network="minatar", hidden=(128,))
 agent = agents.ppo(envs.make(sys.argv[1], config.num_envs), config, lambda rate, updates: optax.adam(rate))
 keys = jax.random.split(jax.random.key(0), 4)
-state = jax.jit(jax.vmap(agent.init, (0, None)))(keys, agents.ppo_hyperparams(config, 1e-3))
+state = jax.jit(jax.vmap(agent.init, (0, None)))(keys, agent.hyperparams(1e-3))
 state, metrics = jax.jit(lambda s: jax.lax.scan(lambda s, _: jax.vmap(agent.step)(s), s, None, length=10))(state)
 assert np.all(np.isfinite(metrics.loss))
 """
