@@ -4,6 +4,7 @@ One line adds one. Imports no jax, so that a command line is quick.
 """
 
 import math
+import sys
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -208,3 +209,20 @@ def find(name: str) -> OptimizerInfo | None:
     if ":" in name:
         return OptimizerInfo("a user's own", None, name)
     return OPTIMIZERS.get(name)
+
+
+def path_of(function: Any) -> str:
+    """A function's name as `module:function`, in the shortest module that has it: optax.adam is "optax:adam".
+
+    Raises:
+      ValueError: for what is no function, or one that cannot be imported by name (a lambda).
+    """
+    module, name = (str(getattr(function, attribute, "")) for attribute in ("__module__", "__qualname__"))
+    parts = module.split(".")
+    for prefix in (".".join(parts[: i + 1]) for i in range(len(parts))):
+        if callable(function) and getattr(sys.modules.get(prefix), name, None) is function:
+            return f"{prefix}:{name}"
+    raise ValueError(
+        "optimizer must be a name (`rlopt optimizers` lists them) or a function of a module that is called with the "
+        f"learning rate, such as optax.adam; got {function!r:.100}"
+    )

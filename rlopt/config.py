@@ -15,14 +15,25 @@ Hyper = TypeVar("Hyper", bound=presets.Config)
 
 @dataclass(frozen=True)
 class TrainConfig(Generic[Hyper]):
-    """One population: an agent, an environment, an optimizer, several seeds."""
+    """One population: an agent, an environment, an optimizer, several seeds.
+
+    What is not given is what the command line takes for that agent, environment and preset. `dataclasses.replace` keeps
+    what another environment's preset gave; for other settings, make a new one.
+
+    Example:
+      >>> from rlopt import TrainConfig
+      >>> config = TrainConfig(env="Breakout-MinAtar", optimizer="adam")
+      >>> config.hyper.total_steps, config.resolved_learning_rate
+      (10000000, 0.005)
+    """
 
     agent: tyro.conf.Positional[str] = "ppo"
     """Agent to train: ppo, dqn, pqn."""
     env: str = "CartPole-v1"
     """Environment id; `rlopt envs` lists them. The defaults below are for this environment."""
     optimizer: str = "celo2"
-    """Optimizer by name (`rlopt optimizers` lists them), or a function like optax's as `module:function`."""
+    """Optimizer by name (`rlopt optimizers` lists them), or a function like optax's as `module:function`; in Python,
+    that function itself."""
     learning_rate: float | None = None
     """Learning rate; default: the optimizer's own for this agent and environment. Celo and Celo-Adam take none."""
     rates: Annotated[tuple[float, ...], tyro.conf.Suppress] = ()
@@ -37,12 +48,24 @@ class TrainConfig(Generic[Hyper]):
     """Seed of the first run; the others follow on."""
     preset: Literal["default", "fast"] = "default"
     """What all other settings start from. fast: Atari games with few cores (a quarter of the pixels)."""
-    atari: AtariConfig = field(default_factory=AtariConfig)
-    """How Atari games are shown and played."""
-    hyper: Annotated[Hyper, tyro.conf.arg(name="")] = field(default_factory=presets.CONFIGS["ppo"])  # type: ignore[assignment]
-    """Settings of the agent; `rlopt.presets` has them per environment."""
+    atari: AtariConfig = None  # type: ignore[assignment]  # until __post_init__
+    """How Atari games are shown and played; default: the preset's."""
+    hyper: Annotated[Hyper, tyro.conf.arg(name="")] = None  # type: ignore[assignment]  # until __post_init__
+    """Settings of the agent; default: the preset's (`rlopt.presets`)."""
     arm: Annotated[str | None, tyro.conf.Suppress] = None
     """What tables, folders and reports call the optimizer with its options (`rlopt.arms`); None: its own name."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.optimizer, str):
+            object.__setattr__(self, "optimizer", catalog.path_of(self.optimizer))
+        if self.atari is None or self.hyper is None:
+            if self.agent not in presets.CONFIGS:
+                raise ValueError(f"unknown agent {self.agent!r}; there are {', '.join(presets.AGENTS)}")
+            found = presets.find(self.agent, self.env, self.preset)
+            if self.atari is None:
+                object.__setattr__(self, "atari", found.atari)
+            if self.hyper is None:
+                object.__setattr__(self, "hyper", presets.CONFIGS[self.agent](**found.changes))
 
     @property
     def title(self) -> str:

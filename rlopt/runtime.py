@@ -4,6 +4,7 @@ import hashlib
 import os
 import platform
 import sys
+import warnings
 from pathlib import Path
 
 # On a CPU, one single-threaded device per core runs our programs faster than one device with a thread pool:
@@ -59,11 +60,16 @@ def configure(num_devices: int | None = None, *, concurrent: bool = False, exact
     What the user has set in XLA_FLAGS, NPROC or JAX_COMPILATION_CACHE_DIR stays as it is
     (JAX_ENABLE_COMPILATION_CACHE=false turns the cache off). Accelerators are not affected.
 
-    Raises:
-      RuntimeError: if jax has been imported already.
+    Warns:
+      RuntimeWarning: if jax has been imported already: what it reads on import is as it was.
     """
     if "jax" in sys.modules:
-        raise RuntimeError("runtime.configure must be called before jax is imported")
+        warnings.warn(
+            "jax has been imported already, so that some settings of runtime.configure come too late; call it first, "
+            "or start anew",
+            RuntimeWarning,
+            stacklevel=2,
+        )
     present = os.environ.get("XLA_FLAGS", "")
     if exactly:
         present = " ".join(flag for flag in present.split() if flag.split("=")[0] != _COUNT_FLAG)
