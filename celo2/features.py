@@ -4,7 +4,7 @@ The published first layer is `sum_k normalise(group_k) @ w0__k` over 14 groups (
 mean square over some trailing axes of the tensor. Three rearrangements leave the result unchanged and make it cheap:
 
 * a normalising scale is one number per channel (and matrix slice), so it is folded into the weights;
-* row and column statistics (groups 9-12) are constant along an axis, so their part of the first layer is computed on
+* row and column statistics are constant along an axis, so their part of the first layer is computed on
   small arrays and added by broadcasting;
 * the features are computed twice, once for the scales and once for the MLP, and never written to memory.
 """
@@ -21,10 +21,10 @@ from celo2.reductions import sums
 
 FEATURE_CLIP = 0.1
 ROW_COL_EPS = 1e-8
-ROW_GROUPS = (9, 11)
-COL_GROUPS = (10, 12)
+ROW_GROUPS = ("row", "row_root")
+COL_GROUPS = ("col", "col_root")
 # Groups that change their sign with gradient and parameters; the others, made of squares, do not.
-ODD_GROUPS = (0, 1, 2, 3, 5, 7, 8, 13)
+ODD_GROUPS = ("g", "g_clipped", "p", "m", "m_normalized", "g_factored", "g_normalized", "m_factored")
 
 # The elementwise loops over a tensor are vectorised along its last axis. XLA's CPU backend gives up on short axes that
 # are no multiple of the vector width (ten classes, six actions); such tensors are flattened first.
@@ -39,8 +39,8 @@ class Inputs(NamedTuple):
 
     g: clipped gradient, S. p: parameter, S. m: momenta [3, *S]. v: second moment, S.
     diag: unfactored squares [3, *S] where the rule reads them (Celo, below rank 2), else None.
-    gradient_factor: what multiplies g in group 7. momentum_factor: what multiplies m in group 13; None where the rule
-      leaves groups 9-13 out (Celo2, below rank 2). Both: `accumulators.Factors` from rank 2 on, else [3, *S].
+    gradient_factor: what multiplies g in g_factored. momentum_factor: what multiplies m in m_factored; None where the
+      rule leaves the last five groups out (Celo2, below rank 2). Both: `accumulators.Factors` from rank 2 on, else [3, *S].
     """
 
     g: jax.Array
@@ -62,31 +62,31 @@ class FirstLayer(NamedTuple):
     odd: list[jax.Array]
 
 
-def elementwise(x: Inputs, rsqrt_eps: float) -> tuple[list[int], list[jax.Array]]:
-    """Channels of the tensor's own shape: (group numbers, arrays), groups in order, their channels in order.
+def elementwise(x: Inputs, rsqrt_eps: float) -> tuple[list[str], list[jax.Array]]:
+    """Channels of the tensor's own shape: (names of groups, arrays), groups in order, their channels in order.
 
     Args:
       x: see `Inputs`.
-      rsqrt_eps: epsilon in r = rsqrt(v + eps).
+      rsqrt_eps: epsilon in root = rsqrt(v + eps).
     """
-    r = jax.lax.rsqrt(x.v + rsqrt_eps)
+    root = jax.lax.rsqrt(x.v + rsqrt_eps)
     moments = list(x.m)
-    groups: dict[int, list[jax.Array]] = {
-        0: [x.g],
-        1: [jnp.clip(x.g, -FEATURE_CLIP, FEATURE_CLIP)],
-        2: [x.p],
-        3: moments,
-        4: [x.v],
-        5: [m * r for m in moments],
-        6: [r],
-        7: [x.g * f for f in _per_decay(x.gradient_factor)],
-        8: [x.g * r],
+    groups: dict[str, list[jax.Array]] = {
+        "g": [x.g],
+        "g_clipped": [jnp.clip(x.g, -FEATURE_CLIP, FEATURE_CLIP)],
+        "p": [x.p],
+        "m": moments,
+        "v": [x.v],
+        "m_normalized": [m * root for m in moments],
+        "root": [root],
+        "g_factored": [x.g * f for f in _per_decay(x.gradient_factor)],
+        "g_normalized": [x.g * root],
     }
     if x.diag is not None:
         squares, roots = list(x.diag), list(jax.lax.rsqrt(x.diag + ROW_COL_EPS))
-        groups |= {9: squares, 10: squares, 11: roots, 12: roots}
+        groups |= {"row": squares, "col": squares, "row_root": roots, "col_root": roots}
     if x.momentum_factor is not None:
-        groups[13] = [m * f for m, f in zip(moments, _per_decay(x.momentum_factor), strict=True)]
+        groups["m_factored"] = [m * f for m, f in zip(moments, _per_decay(x.momentum_factor), strict=True)]
     return list(groups), [channel for group in groups.values() for channel in group]
 
 
@@ -96,7 +96,7 @@ def _per_decay(factor: Factor) -> list[jax.Array]:
     return list(factor)
 
 
-def first_layer(
+def hidden_inputs(
     weights: update_mlp.LayerWeights,
     x: Inputs,
     row: jax.Array | None,
@@ -106,12 +106,12 @@ def first_layer(
     rsqrt_eps: float,
     odd: bool = False,
 ) -> list[jax.Array] | FirstLayer:
-    """`b0 + sum_k normalise(group_k) @ w0__k` for one tensor.
+    """What enters the MLP's hidden units for one tensor, `b0 + sum_k normalise(group_k) @ w0__k`.
 
     Args:
       weights: the MLP.
       x: see `Inputs`.
-      row: factored statistics [3, *S with one axis 1] for groups 9 and 11, or None. col: likewise for 10 and 12.
+      row: factored statistics [3, *S with one axis 1] for `ROW_GROUPS`, or None. col: likewise for `COL_GROUPS`.
       num_axes: over how many trailing axes a channel is normalised.
       eps: added to the mean square.
       rsqrt_eps: see `elementwise`.
@@ -127,30 +127,10 @@ def first_layer(
     if flat:
         x = _flatten(x, num_axes)
     groups, channels = elementwise(x, rsqrt_eps)
-    totals = sums([jnp.square(c) for c in channels], x.g.ndim - len(lead))
-    sizes = [math.prod(shape[len(lead) :])] * len(channels)
-    parts = [(s, numbers) for s, numbers in ((row, ROW_GROUPS), (col, COL_GROUPS)) if s is not None]
-    for statistic, numbers in parts:
-        groups += numbers
-        # In a convolution kernel the statistic may be constant along a leading axis instead (length 1 there).
-        vectors = _vector_channels(statistic.reshape(*statistic.shape[: 1 + len(lead)], -1))
-        totals += [jnp.broadcast_to(t, lead) for t in sums([jnp.square(c) for c in vectors], 1)]
-        sizes += [vectors.shape[-1]] * len(vectors)
-    mean_squares = jnp.stack(totals) / np.asarray(sizes, np.float32).reshape((-1,) + (1,) * len(lead))
-    w0 = jnp.concatenate([weights.w0[k] for k in groups])
-    scaled = w0.reshape(w0.shape + (1,) * len(lead)) * jax.lax.rsqrt(eps + mean_squares)[:, None]
-
-    added = [weights.b0.reshape((-1,) + (1,) * x.g.ndim)]
-    start = len(channels)
-    for statistic, _ in parts:
-        vectors = _vector_channels(statistic)
-        w = scaled[start : start + len(vectors)]
-        # Not as one product and sum: XLA's CPU backend crashes on the array of rank 8 that two vmaps make of a
-        # convolution kernel's.
-        summed = update_mlp.first_layer(w.reshape(w.shape + (1,) * num_axes), list(vectors))
-        added.append(jnp.stack(summed))
-        start += len(vectors)
-    if flat and parts:
+    vectors = [(s, names) for s, names in ((row, ROW_GROUPS), (col, COL_GROUPS)) if s is not None]
+    scaled = _scaled_weights(weights, groups, channels, vectors, shape, len(lead), eps)
+    added = _vector_part(weights, scaled[len(channels) :], [s for s, _ in vectors], x.g.ndim, num_axes)
+    if flat and vectors:
         total = jnp.broadcast_to(added[1] + added[2], (len(added[0]), *shape))
         added = [added[0], total.reshape(-1, *x.g.shape)]
     scaled = scaled[: len(channels)].reshape(len(channels), -1, *lead, *(1,) * (x.g.ndim - len(lead)))
@@ -162,13 +142,56 @@ def first_layer(
         return [sum((part[j] for part in added), h) for j, h in enumerate(contributions)]
 
     if not odd:
-        return with_added(update_mlp.first_layer(scaled, channels))
-    is_odd = [k in ODD_GROUPS for k in groups for _ in range(update_mlp.GROUP_WIDTHS[k])][: len(channels)]
+        return with_added(update_mlp.contributions(scaled, channels))
+    is_odd = [name in ODD_GROUPS for name in groups for _ in range(update_mlp.GROUPS[name])]
 
     def part(which: bool) -> list[jax.Array]:
-        return update_mlp.first_layer(scaled, channels, [i for i, value in enumerate(is_odd) if value is which])
+        return update_mlp.contributions(scaled, channels, [i for i, value in enumerate(is_odd) if value is which])
 
     return FirstLayer(even=with_added(part(False)), odd=part(True))
+
+
+def _scaled_weights(
+    weights: update_mlp.LayerWeights,
+    groups: list[str],
+    channels: list[jax.Array],
+    vectors: list[tuple[jax.Array, tuple[str, str]]],
+    shape: tuple[int, ...],
+    num_lead: int,
+    eps: float,
+) -> jax.Array:
+    """The first layer's weights over the root mean squares of their channels, [channels, hidden, *lead].
+
+    Args:
+      groups, channels: as `elementwise` gives them. vectors: row and column statistics with the names of their groups.
+      shape: of the tensor, whose first num_lead axes are not summed over.
+    """
+    lead = shape[:num_lead]
+    totals = sums([jnp.square(c) for c in channels], channels[0].ndim - num_lead)
+    sizes = [math.prod(shape[num_lead:])] * len(channels)
+    for statistic, names in vectors:
+        groups = [*groups, *names]
+        # In a convolution kernel the statistic may be constant along a leading axis instead (length 1 there).
+        along = _vector_channels(statistic.reshape(*statistic.shape[: 1 + num_lead], -1))
+        totals += [jnp.broadcast_to(t, lead) for t in sums([jnp.square(c) for c in along], 1)]
+        sizes += [along.shape[-1]] * len(along)
+    mean_squares = jnp.stack(totals) / np.asarray(sizes, np.float32).reshape((-1,) + (1,) * num_lead)
+    w0 = jnp.concatenate([weights.w0[name] for name in groups])
+    return w0.reshape(w0.shape + (1,) * num_lead) * jax.lax.rsqrt(eps + mean_squares)[:, None]
+
+
+def _vector_part(
+    weights: update_mlp.LayerWeights, scaled: jax.Array, statistics: list[jax.Array], ndim: int, num_axes: int
+) -> list[jax.Array]:
+    """What is constant along some axis: the bias [hidden, 1, ...], and one array [hidden, ...] per statistic."""
+    added = [weights.b0.reshape((-1,) + (1,) * ndim)]
+    for statistic in statistics:
+        along = _vector_channels(statistic)
+        w, scaled = scaled[: len(along)], scaled[len(along) :]
+        # Not as one product and sum: XLA's CPU backend crashes on the array of rank 8 that two vmaps make of a
+        # convolution kernel's.
+        added.append(jnp.stack(update_mlp.contributions(w.reshape(w.shape + (1,) * num_axes), list(along))))
+    return added
 
 
 def _vector_channels(statistic: jax.Array) -> jax.Array:

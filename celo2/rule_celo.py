@@ -169,7 +169,7 @@ def tensor_step(
     factor = STEP_MULT * eta * jnp.sqrt(_mean_square(p) + SCALE_EPS) if unit else SIZED_STEP_MULT * eta
     if still_without_gradient:
         factor = jnp.where(accumulators.has_had_gradient(acc, p.ndim), factor, 0.0)
-    hidden = features.first_layer(weights, inputs, acc.row, acc.col, g.ndim, NORM_EPS, RSQRT_EPS, form.odd)
+    hidden = features.hidden_inputs(weights, inputs, acc.row, acc.col, g.ndim, NORM_EPS, RSQRT_EPS, form.odd)
     # The factor comes first, as published: in another order of products the last bit is another one.
     first = factor if unit else 1.0
     if isinstance(hidden, features.FirstLayer):

@@ -196,7 +196,7 @@ def _direction(
     else:
         raw_factor, seen_factor = accumulators.diagonal_factor(acc), None
     inputs = features.Inputs(g, p, seen.m, seen.v, None, raw_factor, seen_factor)
-    hidden = features.first_layer(weights, inputs, seen.row, seen.col, min(g.ndim, 2), NORM_EPS, RSQRT_EPS, odd)
+    hidden = features.hidden_inputs(weights, inputs, seen.row, seen.col, min(g.ndim, 2), NORM_EPS, RSQRT_EPS, odd)
     # Output 1 is a log-magnitude whose factor is exp(0 * output) and output 2 is unused: only the direction is needed.
     if isinstance(hidden, features.FirstLayer):
         (plus,), (minus,) = update_mlp.odd_parts(weights, hidden.even, hidden.odd, outputs=(0,))

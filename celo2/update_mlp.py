@@ -6,6 +6,7 @@ it equals a dense layer on the concatenated features.
 """
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -13,20 +14,37 @@ import jax.numpy as jnp
 
 Theta = Mapping[str, Any]
 
-# Channels per feature group, in the published order; see `features.py`.
-GROUP_WIDTHS = (1, 1, 1, 3, 1, 3, 1, 3, 1, 3, 3, 3, 3, 3)
-NUM_ELEMENTWISE_GROUPS = 9  # groups 9-13 exist only where the second moment is factored
+# Feature groups in the published order, and how many channels each has; `features.py` says what they hold. The last
+# five exist only where the second moment is factored.
+GROUPS = MappingProxyType(
+    {
+        "g": 1,
+        "g_clipped": 1,
+        "p": 1,
+        "m": 3,
+        "v": 1,
+        "m_normalized": 3,
+        "root": 1,
+        "g_factored": 3,
+        "g_normalized": 1,
+        "row": 3,
+        "col": 3,
+        "row_root": 3,
+        "col_root": 3,
+        "m_factored": 3,
+    }
+)
 NUM_OUTPUTS = 3
 
 
 class LayerWeights(NamedTuple):
     """The MLP with its first layer split by feature group.
 
-    w0: tuple of [width_k, hidden], b0: [hidden], w1: [hidden, hidden], b1: [hidden],
+    w0: {group: [channels, hidden]}, see `GROUPS`; b0: [hidden], w1: [hidden, hidden], b1: [hidden],
     w2: [hidden, 3], b2: [3].
     """
 
-    w0: tuple[jax.Array, ...]
+    w0: Mapping[str, jax.Array]
     b0: jax.Array
     w1: jax.Array
     b1: jax.Array
@@ -36,7 +54,7 @@ class LayerWeights(NamedTuple):
 
 def shapes(hidden: int = 8) -> dict[str, tuple[int, ...]]:
     """Names and shapes of the MLP's arrays."""
-    groups: dict[str, tuple[int, ...]] = {f"w0__{k}": (width, hidden) for k, width in enumerate(GROUP_WIDTHS)}
+    groups: dict[str, tuple[int, ...]] = {f"w0__{k}": (width, hidden) for k, width in enumerate(GROUPS.values())}
     return groups | {
         "b0": (hidden,),
         "w1": (hidden, hidden),
@@ -62,7 +80,7 @@ def init(key: jax.Array, hidden: int = 8) -> dict[str, Any]:
         if name.startswith("b"):
             arrays[name] = jnp.zeros(shape, jnp.float32)
         else:
-            fan_in = sum(GROUP_WIDTHS) if name.startswith("w0") else shape[0]
+            fan_in = sum(GROUPS.values()) if name.startswith("w0") else shape[0]
             arrays[name] = truncated_normal(subkey, shape, fan_in)
     return {"ff_mod_stack": {"~": arrays}}
 
@@ -77,7 +95,7 @@ def layers(theta: Theta) -> LayerWeights:
     if arrays["b0"].ndim == 2:
         arrays = {name: value[0] for name, value in arrays.items()}
     return LayerWeights(
-        w0=tuple(arrays[f"w0__{k}"] for k in range(len(GROUP_WIDTHS))),
+        w0={name: arrays[f"w0__{k}"] for k, name in enumerate(GROUPS)},
         b0=arrays["b0"],
         w1=arrays["w1"],
         b1=arrays["b1"],
@@ -94,7 +112,7 @@ def _weighted_sum(weights: Sequence[jax.Array], inputs: Sequence[jax.Array], bia
     return total
 
 
-def first_layer(
+def contributions(
     weights: jax.Array, channels: Sequence[jax.Array], chosen: Sequence[int] | None = None
 ) -> list[jax.Array]:
     """Contribution of some channels to every hidden unit, before bias and ReLU.
