@@ -40,7 +40,8 @@ class Inputs(NamedTuple):
     g: clipped gradient, S. p: parameter, S. m: momenta [3, *S]. v: second moment, S.
     diag: unfactored squares [3, *S] where the rule reads them (Celo, below rank 2), else None.
     gradient_factor: what multiplies g in g_factored. momentum_factor: what multiplies m in m_factored; None where the
-      rule leaves the last five groups out (Celo2, below rank 2). Both: `accumulators.Factors` from rank 2 on, else [3, *S].
+      rule leaves the last five groups out (Celo2, below rank 2). Both: `accumulators.Factors` from rank 2 on, else
+      [3, *S].
     """
 
     g: jax.Array
