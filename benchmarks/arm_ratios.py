@@ -18,7 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
-from rlopt import protocol, random_policy, results, statistics
+from rlopt import statistics
+from rlopt.benchmark import protocol, random_policy
+from rlopt.runs import results
 
 Cells = dict[str, dict[str, results.Run]]  # environment -> arm
 

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from rlopt import runtime
+from rlopt.training import runtime
 
 runtime.configure(num_devices=1)
 
@@ -24,8 +24,8 @@ import numpy as np  # noqa: E402
 
 import agents  # noqa: E402
 import envs  # noqa: E402
-from rlopt import presets, training  # noqa: E402
-from rlopt.config import TrainConfig  # noqa: E402
+from rlopt.training import loop, presets  # noqa: E402
+from rlopt.training.config import TrainConfig  # noqa: E402
 
 Work = Callable[[], Any]
 
@@ -116,7 +116,7 @@ def main() -> None:
     config = TrainConfig(
         agent="ppo", env=args.env, optimizer=args.optimizer, preset=args.preset, atari=preset.atari, hyper=hyper
     )
-    env, agent = training.make_env(config, hyper.num_envs), training.build(config)
+    env, agent = loop.make_env(config, hyper.num_envs), loop.build(config)
     rows = {
         "envpool from Python, random actions": stepped_by_envpool(config, steps, asynchronous=False),
         "the same, asynchronous, twice the games": stepped_by_envpool(config, steps, asynchronous=True),

@@ -12,7 +12,7 @@ import dataclasses
 from functools import partial
 from typing import Any
 
-from rlopt import runtime
+from rlopt.training import runtime
 
 
 def main() -> None:
@@ -31,8 +31,9 @@ def main() -> None:
 
     import agents
     import envs
-    from rlopt import optimizers, presets
+    from rlopt.optimizers import factory
     from rlopt.statistics import iqm
+    from rlopt.training import presets
 
     preset = presets.config("ppo", "CartPole-v1")
     env = envs.make("CartPole-v1", preset.num_envs)
@@ -56,7 +57,7 @@ def main() -> None:
     for schedule in args.schedules:
         config = dataclasses.replace(preset, total_steps=args.steps, anneal=schedule == "linear")
         for multiplier in args.multipliers:
-            factory = optimizers.make(args.rule, options={"multiplier": multiplier})
+            factory = factory.make(args.rule, options={"multiplier": multiplier})
             agent = agents.ppo(env, config, factory)
 
             run = partial(train, agent, config)

@@ -10,7 +10,7 @@ import argparse
 import json
 from pathlib import Path
 
-from rlopt import results
+from rlopt.runs import results
 
 
 def first_above(rows: list[dict], seed: int, threshold: float, games: int) -> int | None:

@@ -13,7 +13,7 @@ import itertools
 from pathlib import Path
 from typing import Any
 
-from rlopt import runtime
+from rlopt.training import runtime
 
 TABLE = Path(__file__).resolve().parents[1] / "docs" / "results" / "known_good.csv"
 OPTIMIZERS = ("adam", "adam_routed", "muon_routed", "celo2", "celo2_base", "celo_adam")
@@ -26,7 +26,7 @@ def main() -> None:
     parser.parse_args()
     runtime.configure(num_devices=runtime.devices_for(SEEDS))
     from celo2.files import write_atomic
-    from rlopt.suites import SUITES
+    from rlopt.benchmark.suites import SUITES
 
     rows = [measure(*cell, seed=0) for cell in itertools.product(AGENTS, SUITES["quick"].envs, OPTIMIZERS)]
     table = io.StringIO(newline="")
@@ -38,12 +38,12 @@ def main() -> None:
 
 def measure(agent: str, env_id: str, optimizer: str, seed: int) -> dict[str, Any]:
     """Trains one population."""
-    from rlopt import training
-    from rlopt.plan import Plan
+    from rlopt.benchmark.plan import Plan
     from rlopt.statistics import bootstrap
+    from rlopt.training import loop
 
     config = Plan(agent, "quick", seeds=SEEDS, seed=seed).config(optimizer, env_id)
-    history = training.train(config, progress=False)
+    history = loop.train(config, progress=False)
     found = bootstrap(history.final)
     row = {
         "agent": agent,

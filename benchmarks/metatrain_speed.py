@@ -5,8 +5,9 @@
 The published setting is four families of eight problems (64 trajectories, 50 steps of each per outer iteration) with
 64-32-10 networks; "shipped" is the default recipe, eight families of three kinds of networks. 512: eight times as many
 trajectories. "one device": the same on one core, as several runs side by side have it. "JAX's defaults": without
-`rlopt.runtime`. Each row runs in a process of its own, in turn, `--rounds` times; prints median, range and ratio to the
-first row, and the time of the first step, for which everything is compiled anew. The machine should be idle otherwise.
+`training.runtime`. Each row runs in a process of its own, in turn, `--rounds` times; prints median, range and ratio to
+the first row, and the time of the first step, for which everything is compiled anew. The machine should be idle
+otherwise.
 """
 
 import argparse
@@ -37,7 +38,7 @@ CASES = {
 def measure(case: str, seconds: float) -> None:
     rule, settings, devices = CASES[case]
     if devices != 0:
-        from rlopt import runtime
+        from rlopt.training import runtime
 
         runtime.configure(devices, concurrent=True)
     import jax

@@ -9,13 +9,14 @@ all that is finished there, and draws a page of learning curves per agent.
 import argparse
 from pathlib import Path
 
-from rlopt import runtime
+from rlopt.training import runtime
 
 
 def main() -> None:
     runtime.configure()
-    from rlopt import experiment, plotting, presets, results
-    from rlopt.config import TrainConfig
+    from rlopt.runs import experiment, plots, results
+    from rlopt.training import presets
+    from rlopt.training.config import TrainConfig
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--agents", nargs="+", default=list(presets.AGENTS), choices=presets.AGENTS)
@@ -52,7 +53,7 @@ def main() -> None:
                 f"| {max(s['final_returns']):.4g} | {s['env_steps_per_second']:,.0f} |"
             )
         if runs:
-            plotting.curve_grid(runs, args.plots / f"presets_{agent}.png")
+            plots.curve_grid(runs, args.plots / f"presets_{agent}.png")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import argparse
 import statistics
 import time
 
-from rlopt import runtime
+from rlopt.training import runtime
 
 CASES = {"CartPole": ((4,), "float32"), "Breakout-MinAtar": ((10, 10, 4), "bool")}
 ROWS, DRAWN = 10, 128

@@ -18,7 +18,7 @@ import sys
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
-from rlopt import presets, runtime
+from rlopt.training import presets, runtime
 
 OPTIMIZERS = ("adam", "celo2_base", "celo2", "celo", "celo_adam")
 TITLES = ("optimizer", "seeds", "env steps/s (median)", "range", "per CPU-second", "x adam", "x 1 seed", "compile, s")
@@ -28,12 +28,12 @@ def measure(seeds: int, agent: str, env: str, optimizer: str, changes: dict[str,
     """Environment steps per second and per second of processor time, and seconds of compilation."""
     if "jax" not in sys.modules:
         runtime.configure(runtime.devices_for(seeds))
-    from rlopt import training
-    from rlopt.config import TrainConfig
+    from rlopt.training import loop
+    from rlopt.training.config import TrainConfig
 
     hyper = dataclasses.replace(presets.config(agent, env), **changes)
     config = TrainConfig(agent=agent, env=env, optimizer=optimizer, seeds=seeds, hyper=hyper)
-    history = training.train(config, progress=False)
+    history = loop.train(config, progress=False)
     total = int(history.steps[-1]) * seeds
     return total / history.train_seconds, total / history.cpu_seconds, history.compile_seconds
 

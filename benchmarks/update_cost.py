@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from rlopt import runtime
+from rlopt.training import runtime
 
 # Name: shape. Kernels are [in, out] or [height, width, in, out].
 CARTPOLE_TOWER = {

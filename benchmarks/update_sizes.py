@@ -11,7 +11,7 @@ import argparse
 import dataclasses
 from typing import Any, NamedTuple
 
-from rlopt import runtime
+from rlopt.training import runtime
 
 DORMANT = 0.025
 
@@ -40,11 +40,12 @@ def follow(env_id: str, name: str, rate: str, steps: int, tenths: list[int]) -> 
 
     import agents
     import envs
-    from rlopt import optimizers, presets
+    from rlopt.optimizers import factory
+    from rlopt.training import presets
 
     config = dataclasses.replace(presets.config("ppo", env_id), total_steps=steps)
     learning_rate = float(rate) if rate else presets.learning_rate("ppo", env_id, name) or 0.0
-    make = optimizers.make(name, updates_per_target=config.updates_per_target)
+    make = factory.make(name, updates_per_target=config.updates_per_target)
     env = envs.make(env_id, config.num_envs)
     agent = agents.make(env, config, lambda rate, num_updates: recorded(make(rate, num_updates)))
     advance = jax.jit(lambda n, state: jax.lax.fori_loop(0, n, lambda _, s: agent.step(s)[0], state))

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rlopt.api import configured, find_runs, load_config, load_run, to_dataframe, train
-    from rlopt.config import TrainConfig
+    from rlopt.training.config import TrainConfig
 
 _WHERE = {
-    "TrainConfig": "rlopt.config",
+    "TrainConfig": "rlopt.training.config",
     "configured": "rlopt.api",
     "find_runs": "rlopt.api",
     "load_config": "rlopt.api",

@@ -7,13 +7,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlopt import presets, runtime
-from rlopt.config import TrainConfig
+from rlopt.training import presets, runtime
+from rlopt.training.config import TrainConfig
 
 if TYPE_CHECKING:
     import pandas
 
-    from rlopt.results import Run
+    from rlopt.runs.results import Run
 
 
 def train(
@@ -46,7 +46,7 @@ def train(
     resolved = configured(config, **settings)
     if "jax" not in sys.modules:
         runtime.configure(num_devices=runtime.devices_for(resolved.seeds))
-    from rlopt import experiment
+    from rlopt.runs import experiment
 
     return experiment.run(resolved, None if out is None else Path(out), progress)
 
@@ -79,14 +79,14 @@ def load_run(folder: Path | str) -> "Run":
     Raises:
       ValueError: if the folder holds no finished run, or a damaged one.
     """
-    from rlopt import results
+    from rlopt.runs import results
 
     return results.read_run(Path(folder))
 
 
 def load_config(folder: Path | str) -> TrainConfig:
     """The settings of a run, finished or not; ValueError for a folder without one."""
-    from rlopt import results
+    from rlopt.runs import results
 
     return results.read_config(Path(folder))
 
@@ -100,7 +100,7 @@ def find_runs(*folders: Path | str) -> "list[Run]":
     Raises:
       ValueError: for a folder without any run.
     """
-    from rlopt import results
+    from rlopt.runs import results
 
     return results.find_runs([Path(folder) for folder in folders])
 

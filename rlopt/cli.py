@@ -7,13 +7,13 @@ from typing import Annotated, Any
 
 import tyro
 
-from metatrain.stopping import BrokeOff, Unfinished
-from rlopt import presets, runtime
 from rlopt.commands.benchmark import Benchmark, ListSuites, Report
 from rlopt.commands.learned import MetaTest, MetaTrain, Theta
 from rlopt.commands.listing import ListEnvs, ListOptimizers, ListPresets
 from rlopt.commands.population import Compare, Evaluate, Plot, Resume, Sweep, Train, Watch
-from rlopt.config import TrainConfig
+from rlopt.storage.stopping import BrokeOff, Unfinished
+from rlopt.training import presets, runtime
+from rlopt.training.config import TrainConfig
 
 
 def _named(args: list[str]) -> tuple[str, str, str]:

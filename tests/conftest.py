@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rlopt import runtime
+from rlopt.training import runtime
 
 ROOT = Path(__file__).resolve().parents[1]
 # A folder with numbers made by the published code: a check beside tests/celo2/reference.py, for who has it.

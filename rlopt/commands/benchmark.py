@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 
 import tyro
 
-from rlopt.plan import Plan
-from rlopt.suites import SUITES
-from rlopt.tracking import PopulationTracking
+from rlopt.benchmark.plan import Plan
+from rlopt.benchmark.suites import SUITES
+from rlopt.tracking.session import PopulationTracking
 
 
 @dataclass(frozen=True)
@@ -32,12 +32,13 @@ class Benchmark:
 
     def run(self) -> None:
         """Trains what is missing, writes the report."""
-        from rlopt import benchmark, launcher
+        from rlopt.benchmark import runner
         from rlopt.report import write
+        from rlopt.runs import launcher
 
         launch = launcher.make(self.launcher, self.launcher_options, self.tracking.flags)
         with self.tracking.open() as tracker:
-            folder = benchmark.run(self.plan, self.out, tracker=tracker, launch=launch)
+            folder = runner.run(self.plan, self.out, tracker=tracker, launch=launch)
         print(f"report: {write.write([folder], trust=True)}")
 
 

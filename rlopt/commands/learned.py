@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 import tyro
 
 from metatrain.config import MetaTrainConfig
-from rlopt.supervised.config import SuiteConfig
-from rlopt.tracking import Tracking
+from rlopt.metatest.config import SuiteConfig
+from rlopt.tracking.session import Tracking
 
 
 @dataclass(frozen=True)
@@ -48,14 +48,16 @@ class MetaTrain:
             # Connects the processes while they are still in step: compiling may take one much longer than another, and
             # waiting for a first connection has a time limit.
             multihost_utils.sync_global_devices("rlopt")
-        from metatrain import metrics, trainer
-        from rlopt import plotting, results, tracking, typed
+        from rlopt import typed
+        from rlopt.metatraining import metrics, plots, trainer
+        from rlopt.runs import results
+        from rlopt.tracking import session, subjects
 
         folder = self.out or Path("runs") / f"metatrain-{self.config.rule}"
         lead = jax.process_index() == 0
-        subject = tracking.Subject(folder, folder.resolve().name, "", typed.plain(self.config), "iteration")
-        tracked = self.tracking if lead else tracking.Tracking()
-        with tracked.open() as session, tracking.follow(session, [subject]) as report:
+        subject = subjects.Subject(folder, folder.resolve().name, "", typed.plain(self.config), "iteration")
+        tracked = self.tracking if lead else session.Tracking()
+        with tracked.open() as opened, session.follow(opened, [subject]) as report:
             result = trainer.train(
                 self.config,
                 folder,
@@ -68,7 +70,7 @@ class MetaTrain:
         rows = metrics.read(folder)
         if rows:
             plot = folder / results.PLOTS / "meta_loss.png"
-            plotting.meta_loss(rows, f"Meta-training of {self.config.rule}", plot)
+            plots.meta_loss(rows, f"Meta-training of {self.config.rule}", plot)
             print(f"plot: {plot}")
         state = "stopped; the same command continues it" if result.stopped else "done"
         print(f"{result.iteration} outer iterations, {state}\ntheta: {result.theta_path}")
@@ -90,8 +92,8 @@ class MetaTest:
         """Trains what is missing, prints the tables, draws the curves."""
         from rich.console import Console
 
-        from rlopt import results
-        from rlopt.supervised import optimizers, report, suite
+        from rlopt.metatest import optimizers, report, suite
+        from rlopt.runs import results
 
         folder = self.out or Path("runs") / f"metatest-{self.suite}"
         cells = suite.run(self.config, folder)
@@ -114,7 +116,7 @@ class ThetaInfo:
 
     def run(self) -> None:
         """Prints the description."""
-        from rlopt import theta, theta_probe
+        from rlopt.optimizers import theta, theta_probe
 
         loaded = theta.load(self.source)
         print(theta.info(loaded, theta_probe.describe(loaded)))
@@ -131,7 +133,7 @@ class ThetaPlot:
 
     def run(self) -> None:
         """Writes the picture."""
-        from rlopt import theta, theta_plot
+        from rlopt.optimizers import theta, theta_plot
 
         path = self.out or Path(f"{Path(self.source).name.removesuffix('.theta')}.png")
         theta_plot.plot(theta.load(self.source), path)

@@ -4,8 +4,8 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
-from rlopt import presets
-from rlopt.catalog import OPTIMIZERS, Choice, as_word
+from rlopt.optimizers.catalog import OPTIMIZERS, Choice, as_word
+from rlopt.training import presets
 
 
 @dataclass(frozen=True)

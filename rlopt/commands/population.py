@@ -8,10 +8,11 @@ from typing import Annotated, Any, Generic, Literal
 import tyro
 
 from envs.atari_config import AtariConfig
-from rlopt import arms, presets
-from rlopt.config import Hyper, TrainConfig
-from rlopt.suites import FACTORS, candidate_rates
-from rlopt.tracking import PopulationTracking
+from rlopt.benchmark.suites import FACTORS, candidate_rates
+from rlopt.optimizers import arms
+from rlopt.tracking.session import PopulationTracking
+from rlopt.training import presets
+from rlopt.training.config import Hyper, TrainConfig
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Train(Generic[Hyper]):
 
     def run(self) -> None:
         """Trains, writes the run folder, prints the table."""
-        from rlopt import console, experiment, results
+        from rlopt.runs import console, experiment, results
 
         config = self.config
         arm = arms.parse(config.optimizer)
@@ -51,7 +52,7 @@ class Resume:
 
     def run(self) -> None:
         """Trains to the end, prints the table."""
-        from rlopt import console, experiment, results
+        from rlopt.runs import console, experiment, results
 
         with self.tracking.open() as tracker:
             # In a file, as a job's log is one, a progress bar is a line per second.
@@ -93,7 +94,7 @@ class _Several(Generic[Hyper]):
 
     def config(self, arm: arms.Arm, **changes: Any) -> TrainConfig:
         """The population of an optimizer; ValueError for an unknown one."""
-        from rlopt import optimizers
+        from rlopt.optimizers import factory
 
         return TrainConfig(
             agent=self.agent,
@@ -103,7 +104,7 @@ class _Several(Generic[Hyper]):
             preset=self.preset,
             atari=self.atari,
             hyper=self.hyper,
-            **optimizers.own_settings(arm, self.options, self.theta),
+            **factory.own_settings(arm, self.options, self.theta),
             **changes,
         )
 
@@ -127,10 +128,11 @@ class Compare(_Several[Hyper]):
                 f"{len(self.learning_rates)} learning rates were given for {len(self.optimizers)} optimizers; "
                 "give one for each, or none"
             )
-        from rlopt import console, experiment, launcher, optimizers, results
+        from rlopt.optimizers import factory
+        from rlopt.runs import console, experiment, launcher, results
 
         compared = arms.parse_all(self.optimizers).values()
-        optimizers.check_settings(compared, self.options, self.theta)
+        factory.check_settings(compared, self.options, self.theta)
         rates = [None if rate == "none" else rate for rate in self.learning_rates] or [None] * len(self.optimizers)
         configs = [self.config(arm, learning_rate=rate) for arm, rate in zip(compared, rates, strict=True)]
         launch = launcher.make(self.launcher, self.launcher_options, self.tracking.flags)
@@ -164,11 +166,12 @@ class Sweep(_Several[Hyper]):
     def run(self) -> None:
         """Trains what is missing, writes the run folders, prints the table."""
         from celo2.names import check_known
-        from rlopt import console, experiment, launcher, optimizers
+        from rlopt.optimizers import factory
+        from rlopt.runs import console, experiment, launcher
 
         check_known("agent", self.agent, presets.AGENTS)
         swept = arms.parse_all(self.optimizers).values()
-        optimizers.check_settings(swept, self.options, self.theta)
+        factory.check_settings(swept, self.options, self.theta)
         configs = [self.config(arm, rates=self.rates(arm.optimizer)) for arm in swept]
         launch = launcher.make(self.launcher, self.launcher_options, self.tracking.flags)
         with self.tracking.open() as tracker:
@@ -186,7 +189,7 @@ class Plot:
 
     def run(self) -> None:
         """Writes the picture, prints the table."""
-        from rlopt import console, experiment
+        from rlopt.runs import console, experiment
 
         console.show(experiment.draw(self.folders, self.out), self.out)
 
@@ -210,7 +213,8 @@ class Evaluate:
         """Prints the table."""
         from rich.console import Console
 
-        from rlopt import evaluation, results
+        from rlopt.play import evaluation
+        from rlopt.runs import results
 
         returns = evaluation.evaluate(
             self.folder, episodes=self.episodes, greedy=not self.sampled, seed=self.seed, trust=self.trust
@@ -237,9 +241,9 @@ class Watch:
 
     def run(self) -> None:
         """Writes the film."""
-        from rlopt import watch
+        from rlopt.play import film
 
-        film = watch.watch(
+        made = film.watch(
             self.folder,
             member=self.member,
             max_steps=self.max_steps,
@@ -247,7 +251,7 @@ class Watch:
             seed=self.seed,
             trust=self.trust,
         )
-        end = "" if film.over else " so far (the episode was not over)"
-        print(f"return {film.total:g} in {film.steps:,} steps{end}")
-        for path in film.files:
+        end = "" if made.over else " so far (the episode was not over)"
+        print(f"return {made.total:g} in {made.steps:,} steps{end}")
+        for path in made.files:
             print(f"film: {path}")

@@ -9,11 +9,13 @@ import jax
 import jax.numpy as jnp
 
 from agents.base import make_optimizer
-from rlopt import optimizers, results, training
-from rlopt.config import TrainConfig
-from rlopt.plan import YARDSTICK
+from rlopt.benchmark.plan import YARDSTICK
+from rlopt.optimizers import factory
 from rlopt.report.evidence import Evidence
 from rlopt.report.tables import Table, Value
+from rlopt.runs import results
+from rlopt.training import loop
+from rlopt.training.config import TrainConfig
 
 UPDATES, ROUNDS = 50, 7
 
@@ -68,11 +70,11 @@ def _seconds(evidence: Evidence, optimizer: str) -> float | None:
 
 def _updates(config: TrainConfig) -> tuple[Callable[[], None], int, int]:
     """A call that makes `UPDATES` updates; bytes of the optimizer's state, number of parameters."""
-    agent = training.build(config)
+    agent = loop.build(config)
     # A rule without a learning rate gets a number all the same, and ignores it.
     hyperparams = agent.hyperparams(config.resolved_learning_rate or 0.0)
     shapes = jax.eval_shape(agent.init, jax.random.key(0), hyperparams)
-    make = optimizers.make(config.optimizer, config.theta, config.options, config.hyper.updates_per_target)
+    make = factory.make(config.optimizer, config.theta, config.options, config.hyper.updates_per_target)
     tx = make_optimizer(make, config.hyper, hyperparams, 0.0)
     leaves, treedef = jax.tree.flatten(shapes.params)
     keys = jax.random.split(jax.random.key(1), len(leaves))

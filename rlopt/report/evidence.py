@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from celo2.files import read_json
-from rlopt import protocol, results
-from rlopt.plan import YARDSTICK, Plan
-from rlopt.protocol import FINAL, TUNING, Choice
+from rlopt.benchmark import protocol
+from rlopt.benchmark.plan import YARDSTICK, Plan
+from rlopt.benchmark.protocol import FINAL, TUNING, Choice
+from rlopt.runs import results
 
 
 class Cell(NamedTuple):

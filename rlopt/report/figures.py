@@ -11,8 +11,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
-from rlopt import catalog, statistics
-from rlopt.plan import YARDSTICK
+from rlopt import statistics
+from rlopt.benchmark.plan import YARDSTICK
+from rlopt.optimizers import catalog
 from rlopt.report import scores
 from rlopt.report.evidence import Cell, Evidence
 from rlopt.report.scores import GRID, Row, Scores

@@ -5,11 +5,11 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from rlopt import presets
-from rlopt.config import TrainConfig
-from rlopt.plan import Plan
+from rlopt.benchmark.plan import Plan
 from rlopt.report.evidence import Evidence
-from rlopt.results import read_config
+from rlopt.runs.results import read_config
+from rlopt.training import presets
+from rlopt.training.config import TrainConfig
 
 
 def commands(evidence: Evidence, folder: Path) -> str:

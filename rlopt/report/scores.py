@@ -5,10 +5,10 @@ from typing import NamedTuple
 import numpy as np
 
 from rlopt import statistics
-from rlopt.plan import YARDSTICK
-from rlopt.protocol import Scale
+from rlopt.benchmark.plan import YARDSTICK
+from rlopt.benchmark.protocol import Scale
 from rlopt.report.evidence import Cell, Evidence
-from rlopt.results import with_stopped
+from rlopt.runs.results import with_stopped
 from rlopt.statistics import Interval
 
 GRID = np.linspace(0.02, 1.0, 50)

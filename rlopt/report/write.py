@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from celo2.files import write_atomic
-from rlopt import random_policy, results
-from rlopt.plan import YARDSTICK
+from rlopt.benchmark import random_policy
+from rlopt.benchmark.plan import YARDSTICK
 from rlopt.report import cost, evidence, figures, page, reproduce, scores, tables
 from rlopt.report.evidence import Evidence
 from rlopt.report.tables import Table
+from rlopt.runs import results
 
 PAGE = "report.html"
 

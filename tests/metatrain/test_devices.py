@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 import celo2
-from metatrain import metrics, outer
+from metatrain import outer
 from metatrain.config import MetaTrainConfig
+from rlopt.metatraining import metrics
 
 
 def test_eight_devices_give_the_result_of_one():

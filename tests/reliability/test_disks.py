@@ -9,11 +9,14 @@ import numpy as np
 import pytest
 
 from agents import PPOConfig
-from metatrain import checkpoint as meta_checkpoint
-from metatrain import metrics, outer, trainer
+from metatrain import outer
 from metatrain.config import MetaTrainConfig
-from rlopt import checkpoint, cli, experiment, population, results, training
-from rlopt.config import TrainConfig
+from rlopt import cli
+from rlopt.metatraining import checkpoint as meta_checkpoint
+from rlopt.metatraining import metrics, trainer
+from rlopt.runs import experiment, results
+from rlopt.training import checkpoint, loop, placement
+from rlopt.training.config import TrainConfig
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
@@ -76,8 +79,8 @@ class Disk:
 
 @pytest.fixture
 def disk(monkeypatch, tmp_path):
-    monkeypatch.setattr(training, "SAVE_SECONDS", 0.0)
-    monkeypatch.setattr(training, "SAVE_SHARE", 0.0)
+    monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(loop, "SAVE_SHARE", 0.0)
     return Disk(monkeypatch, tmp_path)
 
 
@@ -185,7 +188,7 @@ def damages(data, count=20):
 
 
 def test_a_checkpoint_damaged_anywhere_is_passed_over_for_the_one_before(tmp_path):
-    state = population.initial_state(training.build(CONFIG), CONFIG, population.mesh_for(2))
+    state = placement.initial_state(loop.build(CONFIG), CONFIG, placement.mesh_for(2))
     numbers, stopped = np.zeros((1, 2), np.float32), np.full(2, -1, np.int64)
     for seconds in (1.0, 2.0):
         rows = [{"loss": np.zeros(2, np.float32)}]

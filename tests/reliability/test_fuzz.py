@@ -18,12 +18,16 @@ from hypothesis import strategies as st
 
 import celo2
 from agents import PPOConfig
-from metatrain import card, checkpoint, image_files, metrics, outer
+from metatrain import image_files, outer
 from metatrain.config import MetaTrainConfig
-from rlopt import checkpoint as train_checkpoint
-from rlopt import console, experiment, population, protocol, results, theta, training
-from rlopt.config import TrainConfig
-from rlopt.plan import Plan
+from rlopt.benchmark import protocol
+from rlopt.benchmark.plan import Plan
+from rlopt.metatraining import card, checkpoint, metrics
+from rlopt.optimizers import theta
+from rlopt.runs import console, experiment, results
+from rlopt.training import checkpoint as train_checkpoint
+from rlopt.training import loop, placement
+from rlopt.training.config import TrainConfig
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
@@ -263,9 +267,9 @@ def test_image_sets(tmp_path):
 
 @pytest.mark.filterwarnings("ignore:.* was written on:RuntimeWarning")
 def test_checkpoints_of_training(tmp_path):
-    agent = training.build(CONFIG)
-    mesh = population.mesh_for(CONFIG.size)
-    state = population.initial_state(agent, CONFIG, mesh)
+    agent = loop.build(CONFIG)
+    mesh = placement.mesh_for(CONFIG.size)
+    state = placement.initial_state(agent, CONFIG, mesh)
     numbers = np.zeros((1, 2), np.float32)
     rows = [{"loss": np.zeros(2, np.float32)}]
     progress = train_checkpoint.Progress(state, rows, numbers, numbers, np.full(2, -1, np.int64), 1.0, 1.0)

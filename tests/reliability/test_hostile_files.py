@@ -18,10 +18,16 @@ import pytest
 import celo2
 from agents import PPOConfig
 from celo2 import files
-from metatrain import image_files, metrics, npz, run_lock, sealed, trainer
+from metatrain import image_files, npz
 from metatrain.config import MetaTrainConfig
-from rlopt import checkpoint, cli, evaluation, experiment, results, theta, typed, watch
-from rlopt.config import TrainConfig
+from rlopt import cli, typed
+from rlopt.metatraining import metrics, trainer
+from rlopt.optimizers import theta
+from rlopt.play import evaluation, film
+from rlopt.runs import experiment, results
+from rlopt.storage import run_lock, sealed
+from rlopt.training import checkpoint
+from rlopt.training.config import TrainConfig
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
@@ -260,7 +266,7 @@ def test_code_that_a_run_folder_names_is_not_imported_unless_asked_to(tmp_path, 
     folder = tmp_path / "theirs"
     folder.mkdir()
     (folder / results.CONFIG).write_text(json.dumps(found | changes))
-    for use in (experiment.resume, evaluation.evaluate, watch.watch):
+    for use in (experiment.resume, evaluation.evaluate, film.watch):
         with pytest.raises(ValueError, match=r"names 'stranger:.*', which is code to be imported; say --trust"):
             use(folder)
     for command in ("resume", "evaluate", "watch"):

@@ -20,10 +20,13 @@ import pytest
 
 from agents import PPOConfig
 from celo2 import files
-from metatrain import metrics, outer, run_lock, trainer, validation
+from metatrain import outer, validation
 from metatrain.config import MetaTrainConfig
-from rlopt import checkpoint, experiment, folders, plotting, population, results, training
-from rlopt.config import TrainConfig
+from rlopt.metatraining import metrics, trainer
+from rlopt.runs import experiment, folders, plots, results
+from rlopt.storage import run_lock
+from rlopt.training import checkpoint, loop, placement
+from rlopt.training.config import TrainConfig
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
@@ -47,8 +50,8 @@ META = MetaTrainConfig(
 
 @pytest.fixture(autouse=True)
 def checkpoints_at_every_interval(monkeypatch):
-    monkeypatch.setattr(training, "SAVE_SECONDS", 0.0)
-    monkeypatch.setattr(training, "SAVE_SHARE", 0.0)
+    monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(loop, "SAVE_SHARE", 0.0)
 
 
 @pytest.fixture(autouse=True)
@@ -72,13 +75,13 @@ def programs_are_compiled_once(monkeypatch):
     def shapes(mesh, agent, length, state, in_turn):
         return length, in_turn, str([x.shape for x in jax.tree.leaves(state)])
 
-    monkeypatch.setattr(training, "build", once(training.build, repr))
+    monkeypatch.setattr(loop, "build", once(loop.build, repr))
     monkeypatch.setattr(outer, "build", once(outer.build, lambda config, devices: repr(config)))
-    monkeypatch.setattr(population, "compile_chunk", once(population.compile_chunk, shapes))
+    monkeypatch.setattr(placement, "compile_chunk", once(placement.compile_chunk, shapes))
     # It is given away to the program, so a copy each time.
-    initial_state = once(population.initial_state, lambda agent, config, mesh: repr(config), copied)
-    monkeypatch.setattr(population, "initial_state", initial_state)
-    monkeypatch.setattr(plotting, "save", lambda figure, path: files.write_atomic(path, b"a picture"))
+    initial_state = once(placement.initial_state, lambda agent, config, mesh: repr(config), copied)
+    monkeypatch.setattr(placement, "initial_state", initial_state)
+    monkeypatch.setattr(plots, "save", lambda figure, path: files.write_atomic(path, b"a picture"))
 
 
 @pytest.fixture

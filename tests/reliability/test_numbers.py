@@ -16,8 +16,10 @@ import envs
 from agents import DQNConfig, PPOConfig
 from metatrain import outer
 from metatrain.config import MetaTrainConfig
-from rlopt import optimizers, results, training
-from rlopt.config import TrainConfig
+from rlopt.optimizers import factory
+from rlopt.runs import results
+from rlopt.training import loop
+from rlopt.training.config import TrainConfig
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
@@ -54,7 +56,7 @@ class Blind(Poisoned):
 @functools.cache
 def train(env, agent):
     config = TrainConfig(agent=agent, env=env, optimizer="adam", learning_rate=1e-3, seeds=6, hyper=HYPER[agent])
-    return training.train(config, progress=False)
+    return loop.train(config, progress=False)
 
 
 @pytest.mark.parametrize(
@@ -96,9 +98,9 @@ def bad_gradients(learning_rate, num_updates):
 
 def test_infinite_gradients_stop_their_seed_and_are_counted(tmp_path, monkeypatch):
     config = TrainConfig(optimizer="adam", learning_rate=1e-3, seeds=6, seed=10, hyper=PPO)
-    monkeypatch.setattr(optimizers, "make", lambda *arguments: bad_gradients)
+    monkeypatch.setattr(factory, "make", lambda *arguments: bad_gradients)
     with pytest.warns(RuntimeWarning, match=r"seed 1\d is not finite"):
-        history = training.train(config, progress=False)
+        history = loop.train(config, progress=False)
     stopped = np.flatnonzero(history.stopped >= 0)
     assert 0 < len(stopped) < 6
     results.write_summary(results.write_history(tmp_path, config, history))

@@ -13,13 +13,16 @@ from pathlib import Path
 import pytest
 
 from agents import PPOConfig
-from metatrain import run_lock, stopping, trainer
 from metatrain.config import MetaTrainConfig
-from metatrain.stopping import Unfinished
-from rlopt import checkpoint, cli, experiment, results, training
-from rlopt.config import TrainConfig
-from rlopt.supervised import suite
-from rlopt.supervised.config import SuiteConfig
+from rlopt import cli
+from rlopt.metatest import suite
+from rlopt.metatest.config import SuiteConfig
+from rlopt.metatraining import trainer
+from rlopt.runs import experiment, results
+from rlopt.storage import run_lock, stopping
+from rlopt.storage.stopping import Unfinished
+from rlopt.training import checkpoint, loop
+from rlopt.training.config import TrainConfig
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
@@ -187,7 +190,7 @@ def test_ctrl_c_is_heard_within_an_interval_and_the_second_stops_at_once(tmp_pat
     with stopping.stop_requested() as stop:
         thread.start()
         with pytest.raises(KeyboardInterrupt):
-            training._run_chunk(lambda state: (state, NeverReady()), None, tmp_path, "a run")
+            loop._run_chunk(lambda state: (state, NeverReady()), None, tmp_path, "a run")
     thread.join()
     assert stop == [signal.SIGINT]
 

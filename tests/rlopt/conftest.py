@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from agents import PPOConfig
-from rlopt import results
-from rlopt.config import TrainConfig
-from rlopt.training import History
+from rlopt.runs import results
+from rlopt.training.config import TrainConfig
+from rlopt.training.loop import History
 
 
 def _write(folder, config, final, stopped=None, intervals=5):

@@ -12,7 +12,9 @@ import pytest
 
 import celo2
 import rlopt
-from rlopt import cli, presets, results, runtime
+from rlopt import cli
+from rlopt.runs import results
+from rlopt.training import presets, runtime
 
 SMALL = {"total_steps": 1024, "hidden": (8,)}
 

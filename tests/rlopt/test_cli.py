@@ -12,7 +12,10 @@ import numpy as np
 import pytest
 
 import celo2
-from rlopt import cli, console, evaluation, experiment, presets, results, runtime
+from rlopt import cli
+from rlopt.play import evaluation
+from rlopt.runs import console, experiment, results
+from rlopt.training import presets, runtime
 
 TINY = ["--total-steps", "2048", "--num-envs", "4", "--rollout-length", "32", "--minibatches", "2", "--hidden", "8"]
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from agents import PPOConfig
-from rlopt import experiment
-from rlopt.config import TrainConfig
+from rlopt.runs import experiment
+from rlopt.training.config import TrainConfig
 
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
 DOCS = Path(__file__).resolve().parents[2] / "docs"

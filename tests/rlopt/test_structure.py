@@ -33,6 +33,54 @@ def test_imports_point_one_way(package):
             assert name.split(".")[0] not in others, f"{path} imports {name}"
 
 
+ROOMS = {
+    "storage": set(),
+    "optimizers": set(),
+    "training": {"optimizers", "storage"},
+    "tracking": {"training"},
+    "runs": {"optimizers", "storage", "tracking", "training"},
+    "play": {"runs", "storage", "training"},
+    "benchmark": {"optimizers", "play", "runs", "storage", "tracking", "training"},
+    "report": {"benchmark", "optimizers", "runs", "training"},
+    "metatraining": {"storage"},
+    "metatest": {"optimizers", "runs", "storage"},
+    "commands": {
+        *("benchmark", "metatest", "metatraining", "optimizers", "play", "report", "runs", "tracking", "training"),
+    },
+}
+# What every room may use, and what none may: they are above them.
+SHARED = {"drawing", "statistics", "typed"}
+
+
+def rooms_used(path):
+    """Second part of every name of rlopt that a file imports, at its head or within a function."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module == "rlopt":
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("rlopt."):
+            yield node.module.split(".")[1]
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_rooms_of_rlopt_use_those_below_them(room):
+    files = list((ROOT / "rlopt" / room).rglob("*.py"))
+    assert files
+    for path in files:
+        assert set(rooms_used(path)) <= {room} | ROOMS[room] | SHARED, path
+
+
+def test_rooms_have_an_order():
+    """No circles: every room uses only those that are listed before it."""
+    for i, (room, below) in enumerate(ROOMS.items()):
+        assert below <= set(list(ROOMS)[:i]), room
+
+
+def test_rlopt_has_rooms_and_few_modules_beside_them():
+    here = [path.name for path in (ROOT / "rlopt").iterdir() if path.name != "__pycache__"]
+    assert {name for name in here if (ROOT / "rlopt" / name).is_dir()} == set(ROOMS)
+    assert len([name for name in here if name.endswith(".py")]) <= 12
+
+
 def test_nothing_unpickles_or_evaluates():
     for package in MAY_IMPORT:
         for path in (ROOT / package).rglob("*.py"):

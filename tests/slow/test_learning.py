@@ -3,16 +3,16 @@
 import numpy as np
 import pytest
 
-from rlopt import presets, training
-from rlopt.config import TrainConfig
 from rlopt.statistics import iqm
+from rlopt.training import loop, presets
+from rlopt.training.config import TrainConfig
 
 pytestmark = pytest.mark.slow
 
 
 def final(agent, env_id, optimizer):
     config = TrainConfig(agent=agent, env=env_id, optimizer=optimizer, seeds=8, hyper=presets.config(agent, env_id))
-    history = training.train(config, progress=False)
+    history = loop.train(config, progress=False)
     assert history.steps[-1] <= config.hyper.total_steps
     return history.final
 

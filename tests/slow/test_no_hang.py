@@ -1,7 +1,7 @@
 """Every preset runs to the end with 1, 4 and 16 seeds, on one device and on one per core: `make test-slow`.
 
 With LAPACK's batched QR in the program, four seeds of Freeway and SpaceInvaders hung for ever on two cores under JAX's own
-settings; those of `rlopt.runtime` hide it.
+settings; those of `rlopt.training.runtime` hide it.
 """
 
 import os
@@ -10,25 +10,25 @@ import sys
 
 import pytest
 
-from rlopt import presets
+from rlopt.training import presets
 
 pytestmark = pytest.mark.slow
 
 CHILD = """
 import dataclasses, sys
 import numpy as np
-from rlopt import presets, runtime
+from rlopt.training import presets, runtime
 agent, env_id, devices = sys.argv[1:]
 runtime.configure(num_devices=int(devices) or None)
-from rlopt import training
-from rlopt.config import TrainConfig
+from rlopt.training import loop
+from rlopt.training.config import TrainConfig
 hyper = presets.config(agent, env_id)
 # Ten iterations of learning, which is where programs hang, and for DQN what comes before.
 steps = 10 * hyper.env_steps_per_iteration + getattr(hyper, "learning_starts", 0)
 hyper = dataclasses.replace(hyper, total_steps=steps)
 for seeds in (1, 4, 16):
     config = TrainConfig(agent=agent, env=env_id, optimizer="adam", seeds=seeds, hyper=hyper)
-    history = training.train(config, progress=False)
+    history = loop.train(config, progress=False)
     assert np.all(np.isfinite(history.metrics["loss"])), seeds
     assert history.steps[-1] == hyper.num_iterations * hyper.env_steps_per_iteration
 """
@@ -52,7 +52,7 @@ assert np.all(np.isfinite(metrics.loss))
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("env_id", ["Freeway-MinAtar", "SpaceInvaders-MinAtar"])
 def test_it_runs_to_the_end_with_jaxs_own_settings(env_id):
-    # Where the plain program hung: two cores, one device with a pool of threads, none of `rlopt.runtime`.
+    # Where the plain program hung: two cores, one device with a pool of threads, none of `rlopt.training.runtime`.
     environment = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "NPROC")}
     cores = ",".join(map(str, sorted(os.sched_getaffinity(0))[:2]))
     subprocess.run(

@@ -10,8 +10,9 @@ import time
 import numpy as np
 import pytest
 
-from metatrain import metrics, run_lock
-from rlopt import results
+from rlopt.metatraining import metrics
+from rlopt.runs import results
+from rlopt.storage import run_lock
 
 pytestmark = pytest.mark.slow
 
@@ -23,11 +24,12 @@ from rlopt import runtime
 runtime.configure(2)
 from pathlib import Path
 from agents import PPOConfig
-from metatrain import metrics, trainer
 from metatrain.config import MetaTrainConfig
-from rlopt import experiment, folders, results, training
-from rlopt.config import TrainConfig
-training.SAVE_SECONDS = training.SAVE_SHARE = 0.0
+from rlopt.metatraining import metrics, trainer
+from rlopt.runs import experiment, folders, results
+from rlopt.training import loop
+from rlopt.training.config import TrainConfig
+loop.SAVE_SECONDS = loop.SAVE_SHARE = 0.0
 kind, folder, pause = sys.argv[1], Path(sys.argv[2]), float(sys.argv[3])
 for module, name in ((results, "append_row"), (metrics, "append")):
     def slowly(*arguments, append=getattr(module, name)):

@@ -1,0 +1,1 @@
+"""Suites of environments: tuning, final runs, and the protocol between them."""

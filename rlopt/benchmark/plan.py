@@ -1,0 +1,121 @@
+"""A benchmark's settings. Imports no jax."""
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from rlopt.benchmark.suites import FACTORS, SUITES, Suite, candidate_rates
+from rlopt.optimizers.arms import Arm, parse, parse_all
+from rlopt.training import presets
+from rlopt.training.config import TrainConfig
+
+# The tuning seeds lie this far above the others, so that more of either can be added.
+TUNING_SEEDS_FROM = 10_000
+YARDSTICK = "adam"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A benchmark: what decides its numbers."""
+
+    agent: tyro.conf.Positional[str] = "ppo"
+    """Agent to train: ppo, dqn, pqn."""
+    suite: str = "quick"
+    """Suite by name; `rlopt suites` lists them."""
+    envs: tuple[str, ...] = ()
+    """Environments in place of the suite's."""
+    optimizers: tuple[str, ...] = ("adam", "celo2")
+    """Optimizers by name; `rlopt optimizers` lists them. With options of its own, and a name for that:
+    `"plain=celo2:odd=false,size=unit"`. Adam is the yardstick and trained in any case."""
+    options: dict[str, float | str] = field(default_factory=dict)
+    """What optimizers are told besides, such as `--options weight_decay 0.1`: those that have an option of the name."""
+    theta: dict[str, Path] = field(default_factory=dict)
+    """Weight files for learned optimizers, in place of the packaged ones: `--theta celo2 mine.theta`."""
+    seeds: int = 10
+    """Reported runs per optimizer, environment and setting."""
+    seed: int = 0
+    """Seed of the first one; the others follow on."""
+    tuning_seeds: int = 2
+    """Runs per learning rate that is tried."""
+    learning_rates: tuple[float, ...] = ()
+    """Learning rates to try, the same for every optimizer; default: `factors` times each optimizer's own."""
+    factors: tuple[float, ...] = FACTORS
+    """What each optimizer's own learning rate, that for the suite's first environment, is multiplied by."""
+    steps: int | None = None
+    """Environment steps per seed; default: the suite's, or its presets'."""
+
+    @property
+    def environments(self) -> tuple[str, ...]:
+        """Environment ids."""
+        return self.envs or self._suite.envs
+
+    @property
+    def arms(self) -> dict[str, Arm]:
+        """The optimizers by their names here, in the order in which they are trained, Adam first."""
+        named = parse_all(self.optimizers)
+        return {YARDSTICK: named.pop(YARDSTICK, parse(YARDSTICK)), **named}
+
+    @property
+    def all_optimizers(self) -> tuple[str, ...]:
+        """The names of the optimizers in the order in which they are trained, Adam first."""
+        return tuple(self.arms)
+
+    def candidates(self, optimizer: str) -> tuple[float, ...]:
+        """The learning rates tried of an optimizer, the same on every environment; () for one that takes none."""
+        suite, name = self._suite, self.arms[optimizer].optimizer
+        return candidate_rates(self.agent, suite.envs[0], name, suite.preset, self.learning_rates, self.factors)
+
+    def config(self, optimizer: str, env_id: str, **changes: Any) -> TrainConfig:
+        """The reported population of an optimizer, by its name here, on an environment."""
+        from rlopt.optimizers import factory
+
+        suite = self._suite
+        hyper = presets.config(self.agent, env_id, suite.preset)
+        steps = self.steps or suite.steps
+        if steps is not None:
+            hyper = dataclasses.replace(hyper, total_steps=steps)
+        return TrainConfig(
+            agent=self.agent,
+            env=env_id,
+            seeds=self.seeds,
+            seed=self.seed,
+            preset=suite.preset,
+            atari=presets.find(self.agent, env_id, suite.preset).atari,
+            hyper=hyper,
+            **factory.own_settings(self.arms[optimizer], self.options, self.theta),
+            **changes,
+        )
+
+    def tuning_config(self, optimizer: str, env_id: str) -> TrainConfig:
+        """The population that an optimizer's rate is chosen from."""
+        rates = self.candidates(optimizer)
+        config = self.config(optimizer, env_id, rates=rates)
+        return dataclasses.replace(config, seeds=self.tuning_seeds, seed=self.seed + TUNING_SEEDS_FROM)
+
+    def check(self) -> None:
+        """Refuses what cannot be run.
+
+        Raises:
+          ValueError: naming the setting, its value and what is allowed.
+        """
+        from celo2.names import check_known
+        from rlopt.optimizers import factory
+
+        check_known("agent", self.agent, presets.AGENTS)
+        check_known("suite", self.suite, SUITES)
+        if len(set(self.environments)) != len(self.environments):
+            raise ValueError(f"each environment may be named once, got {', '.join(self.environments)}")
+        factory.check_settings(self.arms.values(), self.options, self.theta)
+        if self.tuning_seeds < 1:
+            raise ValueError(f"tuning_seeds must be at least 1, got {self.tuning_seeds}")
+        if not 1 <= self.seeds <= TUNING_SEEDS_FROM:
+            raise ValueError(
+                f"seeds must lie in [1, {TUNING_SEEDS_FROM}], where the tuning seeds begin, got {self.seeds}"
+            )
+
+    @property
+    def _suite(self) -> Suite:
+        return SUITES[self.suite]

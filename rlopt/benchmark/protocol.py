@@ -1,0 +1,180 @@
+"""Benchmarks: how optimizers are judged on a suite. Learning rates are chosen on other seeds than those reported.
+
+1. Every optimizer is trained at each of its candidate learning rates, on every environment, with the tuning seeds.
+2. Two settings are chosen from that: the rate that is best on each environment ("tuned"), and the one rate that is best
+   on the whole suite ("shared"). All optimizers get as many trials; one that takes no rate has nothing to choose.
+3. It is trained with these rates on fresh seeds, which are what is reported.
+
+Scores are normalised per environment: a random policy is 0, tuned Adam is 1.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from celo2.files import read_json, write_atomic
+from rlopt import typed
+from rlopt.benchmark.plan import YARDSTICK, Plan
+from rlopt.optimizers import arms
+from rlopt.runs import results
+from rlopt.statistics import lowest
+from rlopt.storage import sealed
+from rlopt.training.config import TrainConfig
+
+PLAN, RANDOM, TUNING, FINAL = results.BENCHMARK, "random.json", "tuning", "final"
+
+
+class Choice(NamedTuple):
+    """Learning rates chosen for an optimizer: one per environment, and one for all; None where it takes none."""
+
+    tuned: Mapping[str, float | None]
+    shared: float | None
+
+    def rates(self, env_id: str) -> tuple[float, ...]:
+        """What is to be trained on an environment, each once."""
+        return tuple(dict.fromkeys(rate for rate in (self.tuned[env_id], self.shared) if rate is not None))
+
+
+class Scale(NamedTuple):
+    """Normalisation of an environment's returns: zero and one on the scale of scores."""
+
+    zero: float
+    one: float
+
+    @property
+    def usable(self) -> bool:
+        """Whether the yardstick is above the zero, so that scores mean something."""
+        return bool(self.one > self.zero)
+
+    def __call__(self, returns: np.ndarray) -> np.ndarray:
+        """Normalised returns."""
+        return (returns - self.zero) / (self.one - self.zero)
+
+
+def finals(run: results.Run) -> np.ndarray:
+    """Final returns [S]; a seed without one counts as the lowest return of the run, NaN if it has none."""
+    return np.where(np.isfinite(run.final), run.final, lowest(run.returns)).astype(np.float64)
+
+
+def best(scores: np.ndarray) -> int:
+    """Where the highest of some scores [R] is; of equal ones, the one in the middle."""
+    scores = np.where(np.isfinite(scores), scores, -np.inf)
+    equal = np.flatnonzero(scores == scores.max())
+    return int(equal[len(equal) // 2])
+
+
+def choose(rates: Sequence[float], scores: Mapping[str, np.ndarray], scales: Mapping[str, Scale]) -> Choice:
+    """The rates with the highest mean over tuning seeds: per environment, and in the mean of normalised scores.
+
+    Args:
+      rates: R candidates; none for an optimizer that takes no rate.
+      scores: per environment [R, T], final returns.
+      scales: per environment, made from tuning seeds as well. The shared rate is chosen on those that are usable.
+    """
+    if not rates:
+        return Choice(dict.fromkeys(scores), None)
+    means = {env_id: np.mean(found, axis=1) for env_id, found in scores.items()}
+    tuned = {env_id: rates[best(found)] for env_id, found in means.items()}
+    normalised = [scales[env_id](found) for env_id, found in means.items() if scales[env_id].usable]
+    everywhere = np.mean(normalised, axis=0) if normalised else np.zeros(len(rates))
+    return Choice(tuned, rates[best(everywhere)])
+
+
+def place(folder: Path, stage: str, env_id: str, optimizer: str) -> Path:
+    """Where the runs of an optimizer on an environment lie; stage: TUNING or FINAL."""
+    return folder / stage / results.safe_name(env_id) / results.safe_name(optimizer)
+
+
+def write_plan(folder: Path, plan: Plan) -> None:
+    """Notes what a benchmark is, beside its runs.
+
+    Raises:
+      ValueError: for a folder with another benchmark; optimizers may be added, with weights of their own.
+    """
+    here = typed.plain(plan)
+    path = folder / PLAN
+    if path.is_file():
+        there = typed.plain(read_plan(folder))
+        before, weights = there.pop("optimizers"), there.pop("theta")
+        named, given = here.pop("optimizers"), here.pop("theta")
+        both = [name for name in named if name in before]
+        sealed.check_settings(
+            f"the benchmark in {folder}",
+            there | {"theta": {name: weights.get(name) for name in both}},
+            here | {"theta": {name: given.get(name) for name in both}},
+        )
+        here["optimizers"] = before + [name for name in named if name not in before]
+        arms.parse_all(here["optimizers"])
+        here["theta"] = weights | given
+    else:
+        results.check_free(folder)
+    write_atomic(path, json.dumps(here, indent=2).encode() + b"\n")
+
+
+def read_plan(folder: Path) -> Plan:
+    """The benchmark of a folder.
+
+    Raises:
+      ValueError: if there is none, or one that this version does not understand.
+    """
+    path = folder / PLAN
+    if not path.is_file():
+        raise ValueError(f"{folder} holds no benchmark ({PLAN} is needed)")
+    try:
+        found = read_json(path)
+        settings: dict[str, Any] = {name: tuple(x) if isinstance(x, list) else x for name, x in found.items()}
+        if isinstance(settings.get("theta"), dict):
+            settings["theta"] = {n: Path(x) if isinstance(x, str) else x for n, x in settings["theta"].items()}
+        plan = Plan(**settings)
+        typed.check(plan)
+        return plan
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path} is not of a benchmark that this version understands: {error!r}") from error
+
+
+def tuning_scores(folder: Path, plan: Plan, optimizer: str) -> dict[str, np.ndarray]:
+    """Final returns [R, T] of the tuning seeds per environment; R is 0 for an optimizer that takes no rate.
+
+    Raises:
+      ValueError: if a run is missing.
+    """
+    rates = plan.candidates(optimizer)
+    return {
+        env_id: np.asarray(
+            [
+                finals(results.read_run(place(folder, TUNING, env_id, optimizer) / results.rate_name(rate)))
+                for rate in rates
+            ]
+        ).reshape(len(rates), plan.tuning_seeds)
+        for env_id in plan.environments
+    }
+
+
+def choice(folder: Path, plan: Plan, optimizer: str) -> Choice:
+    """What was chosen for an optimizer, from its tuning runs and Adam's.
+
+    Raises:
+      ValueError: if a run is missing.
+    """
+    adam = tuning_scores(folder, plan, YARDSTICK)
+    zeros = random_returns(folder)
+    scales = {env_id: Scale(float(np.mean(zeros[env_id])), float(adam[env_id].mean(1).max())) for env_id in adam}
+    return choose(plan.candidates(optimizer), tuning_scores(folder, plan, optimizer), scales)
+
+
+def random_returns(folder: Path) -> dict[str, list[float]]:
+    """Returns of random policies per environment, as far as they have been played."""
+    path = folder / RANDOM
+    return read_json(path) if path.is_file() else {}
+
+
+def play_randomly(folder: Path, plan: Plan, play: Callable[[TrainConfig], np.ndarray]) -> None:
+    """Plays what is missing of the random policies."""
+    found = random_returns(folder)
+    for env_id in plan.environments:
+        if env_id not in found:
+            found[env_id] = play(plan.config(YARDSTICK, env_id)).tolist()
+            write_atomic(folder / RANDOM, json.dumps(found).encode() + b"\n")

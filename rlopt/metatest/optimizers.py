@@ -1,0 +1,85 @@
+"""What the supervised suite compares, ready to be made: its optimizer, the rates to try, the name of its results."""
+
+import hashlib
+import json
+import re
+from typing import Any, NamedTuple
+
+import celo2
+from agents import OptimizerFactory
+from rlopt.metatest.config import SuiteConfig
+from rlopt.optimizers import catalog, factory
+from rlopt.optimizers.arms import Arm
+
+# Half powers of ten from 1e-6 to 10.
+LEARNING_RATES = tuple(10.0 ** (exponent / 2) for exponent in range(-12, 3))
+PUBLISHED_RATE = 1e-3
+
+
+class Contestant(NamedTuple):
+    """factory: makes the optimizer, (learning_rate, num_steps) -> optimizer; the rate may be traced.
+
+    rates: to choose from on each task; NaN where there is none to choose.
+    file: part of the name of its cells' files, another one for other options, weights, forms or rates.
+    form: of a learned rule, as its card has it.
+    """
+
+    factory: OptimizerFactory
+    rates: tuple[float, ...]
+    file: str
+    form: dict[str, Any] | None = None
+
+
+def contestants(config: SuiteConfig) -> dict[str, Contestant]:
+    """By name, in the order of the tables: learned rules, then hand-designed optimizers.
+
+    Raises:
+      ValueError: for unknown names or options, or weights of another rule.
+      FileNotFoundError: for weights that are not there.
+    """
+    compared = config.arms
+    factory.check_settings(compared.values(), config.options, config.theta)
+    return {name: _contestant(arm, config) for name, arm in compared.items()}
+
+
+def _contestant(arm: Arm, config: SuiteConfig) -> Contestant:
+    settings = factory.own_settings(arm, config.options, config.theta)
+    name, theta, options = settings["optimizer"], settings["theta"], settings["options"]
+    # The objective of such a task never changes: optimizers that start anew with the next one never do.
+    made = factory.make(name, theta, options, updates_per_target=config.steps)
+    info = factory.look_up(name)
+    weights = factory.load_weights(name, theta) if info.learned else None
+    form = factory.form_of(name, theta, options)
+    rates = _rates(config.rates.get(arm.name, config.rates.get(arm.optimizer)), info, weights, config)
+    identity = {
+        "options": {**info.defaults, **{key: info.read(key, value) for key, value in options.items() if info.options}},
+        "given": options if not info.options else {},
+        "theta": factory.theta_sha256(name, theta),
+        "form": form,
+        "rates": [None] if info.scheduled else rates,
+    }
+    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
+    return Contestant(made, rates, f"{re.sub('[^A-Za-z0-9._-]', '_', name)}-{digest}", form)
+
+
+def _rates(
+    given: float | None, info: catalog.OptimizerInfo, weights: celo2.Weights | None, config: SuiteConfig
+) -> tuple[float, ...]:
+    if info.scheduled:
+        return (float("nan"),)
+    if given is not None:
+        return (given,)
+    if weights is not None and not config.tune_learned:
+        return (validated_rate(weights),)
+    return LEARNING_RATES
+
+
+def validated_rate(weights: celo2.Weights) -> float:
+    """The rate at which a rule is tried on all tasks: the one that meta-validation found best for its weights.
+
+    Where the card says none (version 1 of meta-validation), 1e-3, the rate of the published recipe.
+    """
+    try:
+        return float(weights.card["validation"]["learning_rate"])
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return PUBLISHED_RATE

@@ -1,0 +1,129 @@
+"""The suite: every optimizer on every task, tuned if it has a rate to tune. Each cell is kept: a run can go on."""
+
+import io
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import tqdm
+
+from agents import OptimizerFactory
+from celo2.files import read_json, write_atomic
+from metatrain import npz
+from rlopt import typed
+from rlopt.metatest import optimizers, tasks, training
+from rlopt.metatest.config import REFERENCE, SuiteConfig
+from rlopt.storage import run_lock
+
+CELLS = "cells"
+SETTINGS = "suite.json"
+_CELL_LIMIT = 1 << 30
+# Rates that go from the first seed to all seeds, for the mean and for the final loss each.
+FINALISTS = 3
+Runner = Callable[[Sequence[tuple[float, int]]], training.Curves]
+
+
+class Cell(NamedTuple):
+    """What one optimizer reached on one task.
+
+    rates [K]: tried, with one seed; NaN where there is none to try. tuning_mean, tuning_final [K]: mean and final loss
+    of that seed (of all seeds for the reference). mean [S], final [S], smooth [S, T / 10]: of all seeds, each at the
+    rate, out of the best `FINALISTS` of the tuning, that is best on average. mean_rate, final_rate: these rates.
+    """
+
+    rates: np.ndarray
+    tuning_mean: np.ndarray
+    tuning_final: np.ndarray
+    mean: np.ndarray
+    final: np.ndarray
+    smooth: np.ndarray
+    mean_rate: np.ndarray
+    final_rate: np.ndarray
+
+
+def run(config: SuiteConfig, folder: Path, progress: bool = True) -> dict[tuple[str, str], Cell]:
+    """Trains what is not in the folder yet. Returns (task, optimizer) -> `Cell`.
+
+    Raises:
+      What `optimizers.contestants` raises.
+      ValueError: for impossible numbers, a folder with results of other settings, or one that another process holds.
+    """
+    config.check()
+    entries = optimizers.contestants(config)
+    chosen = {name: tasks.make(name) for name in config.tasks}
+    settings = {"steps": config.steps, "seeds": config.seeds, "version": tasks.VERSION, "finalists": FINALISTS}
+    path = folder / SETTINGS
+    if path.exists():
+        before = read_json(path)
+        if any(before.get(name) != value for name, value in settings.items()):
+            theirs = {name: before.get(name) for name in settings}
+            raise ValueError(f"{folder} holds results of {theirs}, not of {settings}; choose another folder")
+    elif folder.exists() and not run_lock.is_empty(folder):
+        raise ValueError(f"{folder} is neither empty nor of this suite; choose another folder")
+    cells = {}
+    bar = tqdm.tqdm(total=len(chosen) * len(entries), unit="cell", disable=not progress)
+    with run_lock.held(folder), bar:
+        told = {name: {"rates": list(entry.rates), "form": entry.form} for name, entry in entries.items() if entry.form}
+        document = typed.plain(config) | settings | {"learned": told}
+        write_atomic(path, json.dumps(document, indent=1).encode() + b"\n")
+        for task_name, task in chosen.items():
+            for name, entry in entries.items():
+                bar.set_postfix_str(f"{task_name}, {name}")
+                file = folder / CELLS / f"{task_name}--{entry.file}.npz"
+                if file.exists():
+                    cell = _read(file)
+                else:
+                    cell = _run_cell(config, task, name, entry.factory, entry.rates)
+                    _write(file, cell)
+                cells[task_name, name] = cell
+                bar.update()
+    return cells
+
+
+def _run_cell(
+    config: SuiteConfig, task: tasks.Task, name: str, factory: OptimizerFactory, rates: Sequence[float]
+) -> Cell:
+    run_all = training.compile_runs(task, factory, config.steps)
+    # The reference is what everything else is measured by: all its rates are tried on all seeds.
+    tuning_seeds = config.seeds if name == REFERENCE else 1
+    return _choose(run_all, config.seeds, rates, _run_grid(run_all, rates, range(tuning_seeds)))
+
+
+def _run_grid(run_all: Runner, rates: Sequence[float], seeds: Sequence[int]) -> training.Curves:
+    """Leaves [K, S, ...]. A rule without a rate (NaN) still gets a number to ignore."""
+    curves = run_all([(0.0 if rate != rate else rate, seed) for rate in rates for seed in seeds])
+    return training.Curves(*(leaf.reshape(len(rates), len(seeds), *leaf.shape[1:]) for leaf in curves))
+
+
+def _choose(run_all: Runner, seeds: int, rates: Sequence[float], tuning: training.Curves) -> Cell:
+    """The best rates of the tuning, leaves [K, up to S], on all seeds: what is best for one may diverge in another."""
+    mean, final = tuning.mean.mean(1), tuning.final.mean(1)
+    finalists = sorted({int(i) for loss in (mean, final) for i in np.argsort(loss, kind="stable")[:FINALISTS]})
+    curves = training.Curves(*(leaf[finalists] for leaf in tuning))
+    untried = range(tuning.mean.shape[1], seeds)
+    if untried:
+        rest = _run_grid(run_all, [rates[i] for i in finalists], untried)
+        curves = training.Curves(*(np.concatenate(leaves, axis=1) for leaves in zip(curves, rest, strict=True)))
+    best_mean, best_final = int(np.argmin(curves.mean.mean(1))), int(np.argmin(curves.final.mean(1)))
+    return Cell(
+        rates=np.asarray(rates),
+        tuning_mean=mean,
+        tuning_final=final,
+        mean=curves.mean[best_mean],
+        final=curves.final[best_final],
+        smooth=curves.smooth[best_final],
+        mean_rate=np.asarray(rates[finalists[best_mean]]),
+        final_rate=np.asarray(rates[finalists[best_final]]),
+    )
+
+
+def _write(path: Path, cell: Cell) -> None:
+    buffer = io.BytesIO()
+    np.savez(buffer, **cell._asdict())
+    write_atomic(path, buffer.getvalue())
+
+
+def _read(path: Path) -> Cell:
+    return Cell(**npz.read(path, Cell._fields, limit=_CELL_LIMIT))

@@ -1,0 +1,1 @@
+"""The runs of meta-training: loop, checkpoints, cards, metrics."""

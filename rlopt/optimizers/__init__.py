@@ -1,0 +1,1 @@
+"""Optimizers by name: the catalog, what makes them, and weight files."""

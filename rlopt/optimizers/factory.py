@@ -1,0 +1,171 @@
+"""Optimizers by name, made for agents: (learning_rate, num_updates) -> optax optimizer."""
+
+import importlib
+import inspect
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import optax
+
+import celo2
+from agents import OptimizerFactory
+from celo2 import checks
+from celo2.form import to_card
+from celo2.names import check_known
+from rlopt.optimizers import catalog, routed
+from rlopt.optimizers.arms import Arm
+from rlopt.optimizers.theta import sha256
+
+
+def look_up(name: str) -> catalog.OptimizerInfo:
+    """What the catalog knows of an optimizer; ValueError for an unknown name."""
+    info = catalog.find(name)
+    if info is None:
+        check_known("optimizer", name, catalog.OPTIMIZERS)
+        raise AssertionError(name)
+    return info
+
+
+def make(
+    name: str, theta: Path | None = None, options: Mapping[str, Any] | None = None, updates_per_target: int = 1
+) -> OptimizerFactory:
+    """A factory by name.
+
+    Args:
+      name: of the catalog, or `module:function`, called as function(learning_rate, **options); see
+        `catalog.OptimizerInfo` for what else it may ask for.
+      theta: a weight file in place of the packaged weights (learned rules only).
+      options: in place of the catalog's.
+      updates_per_target: updates of the agent until its objective changes.
+
+    Raises:
+      ValueError: for an unknown name or option, a theta given to a rule without weights, a foreign theta file, or a
+        function that cannot be imported or makes no optax optimizer.
+    """
+    info = look_up(name)
+    options = dict(options or {})
+    own = name in catalog.OPTIMIZERS
+    if own:
+        for option, value in options.items():
+            check_known(f"option of {name}", option, info.options)
+            try:
+                options[option] = info.read(option, value)
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from error
+    if theta is not None and not info.learned:
+        raise ValueError(f"optimizer {name!r} has no weights to load from {theta}")
+    function = _import(info.factory)
+    asked = inspect.signature(function).parameters
+    keywords = {**info.defaults, **options}
+    if info.learned:
+        keywords["theta"] = weights = load_weights(name, theta)
+        checks.check_theta(weights.theta, info.rule)
+        _check_form(name, weights, keywords)
+
+    def factory(learning_rate: Any, num_updates: int) -> optax.GradientTransformation:
+        told = {"num_updates": num_updates, "updates_per_target": updates_per_target}
+        rate = () if info.scheduled else (learning_rate,)
+        return function(*rate, **keywords, **{word: number for word, number in told.items() if word in asked})
+
+    if not own:
+        _check_made(name, factory)
+    return factory
+
+
+def option_names(name: str) -> tuple[str, ...]:
+    """The options that an optimizer takes; of a user's function, all its named parameters but the first.
+
+    Raises:
+      ValueError: for an unknown name, or a function that cannot be imported.
+    """
+    info = look_up(name)
+    if name in catalog.OPTIMIZERS:
+        return tuple(info.options)
+    return tuple(inspect.signature(_import(info.factory)).parameters)[1:]
+
+
+def own_settings(arm: Arm, options: Mapping[str, float | str], theta: Mapping[str, Path]) -> dict[str, Any]:
+    """An arm's part of what was given for several: `optimizer`, `arm`, `options` and `theta` of its configuration.
+
+    theta: by arm, or else by optimizer.
+
+    Raises:
+      ValueError: as `option_names`.
+    """
+    takes = option_names(arm.optimizer)
+    shared = {key: value for key, value in options.items() if key in takes}
+    return {
+        "optimizer": arm.optimizer,
+        "arm": None if arm.name == arm.optimizer else arm.name,
+        "options": {**shared, **arm.options},
+        "theta": theta.get(arm.name, theta.get(arm.optimizer)),
+    }
+
+
+def check_settings(arms: Collection[Arm], options: Mapping[str, float | str], theta: Mapping[str, Path]) -> None:
+    """Refuses options and weights that would be of none of several optimizers; ValueError."""
+    optimizers = [arm.optimizer for arm in arms]
+    names = {*optimizers, *(arm.name for arm in arms)}
+    taken = list(dict.fromkeys(option for name in optimizers for option in option_names(name)))
+    among = ", ".join(dict.fromkeys(arm.name for arm in arms))
+    for option in options:
+        if option not in taken:
+            raise ValueError(f"none of {among} has an option {option!r}; there are {', '.join(taken) or 'none'}")
+    for name in theta:
+        if name not in names:
+            raise ValueError(f"theta was given for {name!r}, which is not compared; there are {among}")
+
+
+def theta_sha256(name: str, theta: Path | None = None) -> str | None:
+    """SHA-256 of the weights that `make` would use, as on their card; None for a rule without weights."""
+    if not look_up(name).learned:
+        return None
+    return sha256(load_weights(name, theta).theta)
+
+
+def form_of(name: str, theta: Path | None, options: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The form in which `make` would use the weights, as cards have it; None for a rule without weights."""
+    info = look_up(name)
+    if not info.learned:
+        return None
+    given = {part: info.read(part, value) for part, value in options.items() if part in ("odd", "size")}
+    return to_card(load_weights(name, theta).form.changed(**routed.explicit_form(**given)))
+
+
+def load_weights(name: str, theta: Path | None) -> celo2.Weights:
+    """The weights of a learned rule, in the form that their card records.
+
+    Args:
+      name: of the optimizer, whose packaged weights they are where theta is None.
+      theta: a file, or the name of other packaged weights.
+    """
+    return celo2.load_weights(look_up(name).weights if theta is None else theta)
+
+
+def _check_form(name: str, weights: celo2.Weights, options: Mapping[str, Any]) -> None:
+    """Refuses steps of unit size where a rate made for Adam's would be used: they would be some ten times too long."""
+    if "routing" in options and options["size"] == catalog.CARD and weights.form.size == "unit":
+        raise ValueError(
+            f"the weights {weights.name} have no card that says that their steps have Adam's size, which {name} needs "
+            "at Adam's rate: give them that size (--options odd true size adam), or use them as they are (--options "
+            f"size unit multiplier 5, at a rate of their own; the usage of the paper is {name}_published)"
+        )
+
+
+def _import(path: str) -> Any:
+    module, _, name = path.partition(":")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except Exception as error:  # a user's own module may raise anything
+        raise ValueError(f"cannot import the optimizer {path!r}: {error}") from error
+
+
+def _check_made(name: str, factory: OptimizerFactory) -> None:
+    """Refuses a user's function that cannot be called so, or makes something else."""
+    try:
+        made = factory(1e-3, 100)
+    except Exception as error:
+        raise ValueError(f"cannot make an optimizer from {name!r}: {error}") from error
+    if not isinstance(made, optax.GradientTransformation):
+        raise ValueError(f"{name!r} makes a {type(made).__name__}, not an optax optimizer")

@@ -1,0 +1,1 @@
+"""What is done with trained agents: full episodes, films."""

@@ -1,0 +1,1 @@
+"""Run folders: what a training leaves behind, several of them together, and how they are shown."""

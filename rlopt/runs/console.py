@@ -1,0 +1,59 @@
+"""What is printed of finished runs."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from rlopt.runs import results
+
+
+def table(runs: Sequence[results.Run]) -> Table:
+    """Final returns per run: IQM over seeds, 95 % interval, best and worst seed."""
+    first = runs[0].summary
+    steps = [f"{count:,}" for count in sorted({run.summary["env_steps"] for run in runs})]
+    shown = steps[0] if len(steps) == 1 else f"{steps[0]} to {steps[-1]}"
+    rendered = Table(
+        title=f"{first['agent'].upper()} on {first['env_id']}, {shown} steps per seed: "
+        "return in the last tenth of training"
+    )
+    rendered.add_column("optimizer", overflow="fold", min_width=9)
+    for heading in ("lr", "seeds", "IQM", "95 % interval", "worst", "best", "sec"):
+        rendered.add_column(heading, justify="right", no_wrap=True)
+    for finished in runs:
+        rendered.add_row(*_cells(finished.summary))
+    return rendered
+
+
+def _cells(summary: dict[str, Any]) -> list[str]:
+    finals = [value for value in summary["final_returns"] if value is not None]
+    stopped = len(summary["stopped_seeds"])
+    notes = [summary["apart"]] if summary.get("apart") else []
+    notes += [f"{stopped} not finite"] if stopped else []
+    if summary["final_return_iqm"] is None:
+        notes.append(f"{summary['seeds'] - len(finals)} without an episode")
+        scores = ["-"] * 4
+    else:
+        low, high = summary["final_return_ci95"]
+        scores = [
+            f"{summary['final_return_iqm']:.1f}",
+            f"{low:.1f} to {high:.1f}",
+            f"{min(finals):.1f}",
+            f"{max(finals):.1f}",
+        ]
+    return [
+        summary["optimizer"] + (f" ({', '.join(notes)})" if notes else ""),
+        "-" if summary["learning_rate"] is None else f"{summary['learning_rate']:g}",
+        str(summary["seeds"]),
+        *scores,
+        f"{summary['wall_seconds']:.0f}",
+    ]
+
+
+def show(runs: Sequence[results.Run], plot: Path) -> None:
+    """Prints the table and where the plot lies."""
+    console = Console()
+    console.print(table(runs))
+    console.print(f"plot: {plot}", soft_wrap=True, highlight=False)

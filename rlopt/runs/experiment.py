@@ -1,0 +1,178 @@
+"""What the commands do: train one population, compare several, sweep learning rates; with plots."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rlopt.runs import folders, labels, plots, results
+from rlopt.storage import run_lock
+from rlopt.tracking import session
+from rlopt.training import checkpoint, loop
+from rlopt.training.config import TrainConfig
+
+SENSITIVITY = "sensitivity.png"
+
+
+def run(
+    config: TrainConfig,
+    folder: Path | None = None,
+    progress: bool = True,
+    tracker: session.Session | None = None,
+) -> results.Run:
+    """Trains a population into a run folder (default: a new one under runs/) and draws its learning curve.
+
+    A folder with an unfinished run of the same settings is gone on with.
+
+    Raises:
+      ValueError: for bad settings, before the folder is made, or for a folder that holds anything else.
+      Unfinished: as `loop.train`.
+    """
+    if config.rates:
+        raise ValueError("several learning rates are for a sweep")
+    loop.build(config)
+    if folder is not None:
+        folders.check(folder, config, finished=False)
+    folder = folder or results.new_folder(f"{config.agent}-{config.env}-{results.safe_name(config.title)}")
+    (finished,) = folders.train(folder, config, progress, tracker=tracker)
+    return finished
+
+
+def resume(
+    folder: Path, progress: bool = True, trust: bool = False, tracker: session.Session | None = None
+) -> list[results.Run]:
+    """Goes on with an unfinished run, or with one optimizer's part of a sweep, whose plot is drawn anew.
+
+    Args:
+      folder: of the run.
+      progress: show a progress bar.
+      trust: as `results.check_trusted`.
+
+    Raises:
+      ValueError: for a folder without one, one that is not trusted, or one in use.
+      Unfinished: as `loop.train`.
+    """
+    config = results.read_config(folder)
+    if checkpoint.exists(folder.parent) and (folder.parent / results.CONFIG).is_file():
+        raise ValueError(f"{folder} is part of an unfinished sweep; resume {folder.parent}")
+    if folders.is_finished(folder, config):
+        folders.remove_checkpoint(folder)
+        raise ValueError(f"{folder} holds a finished run")
+    results.check_trusted(folder, config, trust)
+    runs = folders.train(folder, config, progress, tracker=tracker)
+    _redraw_sweep(folder.absolute().parent)
+    return runs
+
+
+def compare(
+    configs: Sequence[TrainConfig],
+    folder: Path | None = None,
+    progress: bool = True,
+    tracker: session.Session | None = None,
+    launch: folders.Launch | None = None,
+) -> list[results.Run]:
+    """Trains one population per configuration, each in a folder of its own, and draws them together.
+
+    What a folder given holds of the same comparison is not done again: finished runs are taken, others gone on with.
+    launch: trains the populations elsewhere; None: here.
+
+    Raises:
+      ValueError: as `run`, for every configuration before the first is trained; and for an optimizer named twice.
+      Unfinished: as `loop.train`.
+    """
+    folder, runs = _train_all(configs, folder, "compare", progress, tracker, launch)
+    plots.learning_curves(runs, folder / results.PLOTS / "learning_curves.png")
+    return runs
+
+
+def sweep(
+    configs: Sequence[TrainConfig],
+    folder: Path | None = None,
+    progress: bool = True,
+    tracker: session.Session | None = None,
+    launch: folders.Launch | None = None,
+) -> tuple[list[results.Run], Path]:
+    """Trains every learning rate of every configuration, and draws final returns over the rates.
+
+    All rates and seeds of an optimizer are one program; each rate leaves a run folder of its own. What a folder given
+    holds of the same sweep is not done again, also if rates or optimizers have been added since. launch: as `compare`.
+
+    Returns:
+      The runs, and where the plot lies.
+
+    Raises: as `compare`.
+    """
+    folder, runs = _train_all(configs, folder, "sweep", progress, tracker, launch)
+    plot = folder / results.PLOTS / SENSITIVITY
+    plots.sensitivity(runs, plot)
+    return runs, plot
+
+
+def draw(folders: Sequence[Path], plot: Path) -> list[results.Run]:
+    """Draws the learning curves of finished runs together, whichever commands made them.
+
+    Returns:
+      The runs, as `labels.tell_apart`.
+
+    Raises:
+      ValueError: for folders without a finished run, or with runs of different agents or environments.
+    """
+    runs = results.find_runs(folders)
+    kinds = {(run.summary["agent"], run.summary["env_id"]): run.folder for run in runs}
+    if len(kinds) != 1:
+        found = "; ".join(f"{agent} on {env} ({folder})" for (agent, env), folder in kinds.items())
+        raise ValueError(
+            f"only runs of one agent on one environment go into one plot, got {found or 'no finished run'}"
+        )
+    runs = labels.tell_apart(runs)
+    plots.learning_curves(runs, plot)
+    return runs
+
+
+def _train_all(
+    configs: Sequence[TrainConfig],
+    folder: Path | None,
+    kind: str,
+    progress: bool,
+    tracker: session.Session | None,
+    launch: folders.Launch | None,
+) -> tuple[Path, list[results.Run]]:
+    """Trains what is missing of several configurations, after every check that needs no training; folder and runs."""
+    names = [results.safe_name(config.title) for config in configs]
+    if len(set(names)) != len(names) or not names:
+        raise ValueError(f"each optimizer may be named once, and at least one, got {', '.join(names) or 'none'}")
+    for name, config in zip(names, configs, strict=True):
+        loop.build(config)
+        if folder is not None:
+            folders.check(folder / name, config)
+    if folder is not None and folder.is_dir():
+        run_lock.check_links(folder)
+    folder = folder or results.new_folder(f"{kind}-{configs[0].agent}-{configs[0].env}")
+    if launch is not None:
+        launch(folder, {folder / name: config for name, config in zip(names, configs, strict=True)})
+    runs = [
+        folders.train(folder / name, config, progress, tracker=tracker, root=folder)
+        for name, config in zip(names, configs, strict=True)
+    ]
+    return folder, [one for cells in runs for one in cells]
+
+
+def _redraw_sweep(folder: Path) -> None:
+    """Draws final returns over the rates, if a folder holds a sweep that is complete or was drawn before."""
+    parts = {}
+    for path in sorted(folder.glob(f"*/{results.CONFIG}")):
+        try:
+            config = results.read_config(path.parent)
+        except ValueError:
+            return  # no sweep of this version, and what was to be trained is
+        if path.parent.name != results.safe_name(config.title):
+            return  # some folder of runs
+        parts[path.parent] = config
+    if len({(config.agent, config.env) for config in parts.values()}) != 1:
+        return
+    plot = folder / results.PLOTS / SENSITIVITY
+    complete = any(config.rates for config in parts.values()) and all(
+        folders.is_finished(*part) for part in parts.items()
+    )
+    # A benchmark's folders look alike, and it draws other plots.
+    in_benchmark = any((parent / results.BENCHMARK).is_file() for parent in folder.parents)
+    if (complete or plot.is_file()) and not in_benchmark:
+        plots.sensitivity(results.find_runs(list(parts)), plot)

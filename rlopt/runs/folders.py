@@ -1,0 +1,162 @@
+"""Populations in their run folders: checked, trained into, gone on with. A sweep has one folder per learning rate."""
+
+import contextlib
+import dataclasses
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from rlopt.runs import plots, results
+from rlopt.storage import run_lock, sealed
+from rlopt.tracking import session, subjects
+from rlopt.training import checkpoint, loop
+from rlopt.training.config import TrainConfig
+
+# Trains populations, each in its folder, somewhere else; the first argument is the folder of all (`runs.launcher`).
+Launch = Callable[[Path, Mapping[Path, TrainConfig]], None]
+
+
+def is_finished(folder: Path, config: TrainConfig) -> bool:
+    """Whether a folder holds finished runs of all of a population."""
+    return all(results.is_finished(place) for place, _ in places(folder, config))
+
+
+def check(folder: Path, config: TrainConfig, finished: bool = True) -> None:
+    """Refuses a folder that holds something else than (a part of) a population.
+
+    finished: whether it may be finished.
+
+    Raises:
+      ValueError: saying what it holds.
+    """
+    if not (folder / results.CONFIG).is_file() or (results.is_finished(folder) and not finished):
+        results.check_free(folder)
+        return
+    found = results.read_config(folder)
+    if found.rates and config.rates:
+        # The rates of a sweep may be others: each has a folder of its own.
+        found = dataclasses.replace(found, rates=config.rates)
+    kind = "sweep" if found.rates else "finished run" if results.is_finished(folder) else "unfinished run"
+    sealed.check_settings(f"the {kind} in {folder}", checkpoint.settings(found), checkpoint.settings(config))
+    if config.rates:
+        for place, cell in places(folder, config):
+            check(place, cell)
+
+
+def prepare(folder: Path, config: TrainConfig) -> None:
+    """Writes what `resume` needs to train a population into its folder.
+
+    What was stopped in the middle there keeps its own rates: its checkpoint is of those.
+    """
+    check(folder, config)
+    if not checkpoint.exists(folder):
+        results.write_config(folder, config)
+
+
+def train(
+    folder: Path,
+    config: TrainConfig,
+    progress: bool = True,
+    draw: bool = True,
+    tracker: session.Session | None = None,
+    root: Path | None = None,
+) -> list[results.Run]:
+    """Trains what a folder does not hold yet of a population, one run folder per learning rate.
+
+    draw: learning curves. root: a folder above, for the names of the runs in trackers; default: the folder.
+
+    Raises:
+      ValueError: for a folder with something else, or one in use.
+      Unfinished: as `loop.train`.
+    """
+    check(folder, config)
+    while _missing(folder, config):
+        with run_lock.held(folder):
+            missing = _missing(folder, config)  # again: another process may have come to its end
+            if config.rates and checkpoint.exists(folder):
+                # What was stopped in the middle is ended first: its checkpoint is of all its rates.
+                rates = results.read_config(folder).rates
+            else:
+                rates = tuple(config.rates[k] for k in missing) if config.rates else ()
+            if missing:
+                _train_into(folder, dataclasses.replace(config, rates=rates), progress, draw, tracker, root or folder)
+    remove_checkpoint(folder)
+    return [results.read_run(place) for place, _ in places(folder, config)]
+
+
+def remove_checkpoint(folder: Path) -> None:
+    """Deletes what is left of a run that was killed between its summary and its end."""
+    # Of a sweep it may be that of other rates than were asked for.
+    if checkpoint.exists(folder) and not _missing(folder, results.read_config(folder)):
+        with run_lock.held(folder):
+            checkpoint.remove(folder)
+
+
+def _missing(folder: Path, config: TrainConfig) -> list[int]:
+    """The numbers of the cells that have not come to their end."""
+    return [k for k, (place, _) in enumerate(places(folder, config)) if not results.is_finished(place)]
+
+
+def _train_into(
+    folder: Path, config: TrainConfig, progress: bool, draw: bool, tracker: session.Session | None, root: Path
+) -> None:
+    """Trains a population, and writes each of its cells into its run folder."""
+    if config.rates:
+        results.write_config(folder, config)  # before the folders of the rates, which nobody would know what to do with
+    with contextlib.ExitStack() as locks:
+        for place, _ in places(folder, config) if config.rates else ():
+            locks.enter_context(run_lock.held(place))
+        _train_locked(folder, config, progress, draw, tracker, root)
+
+
+def _train_locked(
+    folder: Path, config: TrainConfig, progress: bool, draw: bool, tracker: session.Session | None, root: Path
+) -> None:
+    cells = places(folder, config)
+    for place, cell in cells:
+        results.write_config(place, cell)
+        if not checkpoint.exists(folder):
+            results.write_rows(place, [])  # it starts anew; else the lines stay until the checkpoint has been read
+
+    def rows_of(k: int, row: dict[str, Any]) -> dict[str, Any]:
+        mine = slice(k * config.seeds, (k + 1) * config.seeds)
+        return {name: value[mine] if isinstance(value, list) else value for name, value in row.items()}
+
+    waiting: list[tuple[Path, dict[str, Any]]] = []
+
+    def append(row: dict[str, Any]) -> None:
+        parts = [rows_of(k, row) for k in range(len(cells))]
+        waiting.extend((place, part) for (place, _), part in zip(cells, parts, strict=True))
+        try:
+            write_waiting()
+        except OSError as error:
+            text = f"{folder}: nothing could be logged ({error}); it is tried again with the next line"
+            warnings.warn(text, RuntimeWarning, stacklevel=2)
+        report(parts)
+
+    def write_waiting() -> None:
+        while waiting:
+            results.append_row(*waiting[0])
+            waiting.pop(0)
+
+    def rewrite(rows: list[dict[str, Any]]) -> None:
+        for k, (place, _) in enumerate(cells):
+            results.write_rows(place, [rows_of(k, row) for row in rows])
+
+    with session.follow(tracker, [subjects.population(place, root, cell) for place, cell in cells]) as report:
+        history = loop.train(config, progress=progress, folder=folder, on_interval=append, on_continue=rewrite)
+    write_waiting()
+    for (place, cell), part in zip(cells, loop.split(history, config), strict=True):
+        finished = results.write_history(place, cell, part)
+        if draw:
+            plots.learning_curves([finished], place / results.PLOTS / "learning_curve.png")
+        results.write_summary(finished)
+    checkpoint.remove(folder)
+
+
+def places(folder: Path, config: TrainConfig) -> list[tuple[Path, TrainConfig]]:
+    """The run folder of each cell of a population, and its settings."""
+    if not config.rates:
+        return [(folder, config)]
+    return [(folder / results.rate_name(cell.learning_rate), cell) for cell in config.cells]

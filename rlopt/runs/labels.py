@@ -1,0 +1,64 @@
+"""What tells runs apart in plots and tables, beside optimizer and learning rate."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rlopt.optimizers import catalog
+from rlopt.runs.results import CONFIG, Run
+from rlopt.training import legacy
+
+
+def tell_apart(runs: Sequence[Run]) -> list[Run]:
+    """The runs, with "apart" in their summaries: the settings in which they differ, such as "seeds 4, epochs 2".
+
+    Options and weights of an optimizer are compared between its runs only. Runs that are alike in everything have the
+    names of their folders there.
+    """
+    settings = [_settings(run.folder) for run in runs]
+    parts: list[list[str]] = [[] for _ in runs]
+    for name in dict.fromkeys(name for found in settings for name in found):
+        for i, run in enumerate(runs):
+            rivals = [
+                found.get(name)
+                for other, found in zip(runs, settings, strict=True)
+                if name[0] not in ("options", "theta") or other.summary["optimizer"] == run.summary["optimizer"]
+            ]
+            if any(value != rivals[0] for value in rivals) and name in settings[i]:
+                parts[i].append(_shown(name, settings[i][name]))
+    apart = [", ".join(mine) for mine in parts]
+    keys = [
+        (run.summary["optimizer"], run.summary["learning_rate"], text) for run, text in zip(runs, apart, strict=True)
+    ]
+    count, folders = Counter(keys), Counter(run.folder.name for run in runs)
+    for i, run in enumerate(runs):
+        if count[keys[i]] > 1:
+            place = run.folder.name if folders[run.folder.name] == 1 else str(run.folder)
+            apart[i] = ", ".join([apart[i], place] if apart[i] else [place])
+    return [run._replace(summary=run.summary | {"apart": text}) for run, text in zip(runs, apart, strict=True)]
+
+
+def _settings(folder: Path) -> dict[tuple[str, str], Any]:
+    """What may differ: {(group, name): value}."""
+    try:
+        found = legacy.upgraded(json.loads((folder / CONFIG).read_text(encoding="utf-8")))
+    except (OSError, ValueError, AttributeError):
+        return {}
+    info = catalog.find(found.get("optimizer", ""))
+    groups = {
+        "options": {**(info.defaults if info else {}), **found.get("options", {})},
+        # The same weights may have been read from different places; of others, the file's name says more than a hash.
+        "theta": {"theta": (found.get("theta_sha256"), Path(found.get("theta") or "packaged").stem)},
+        "run": {name: found[name] for name in ("seeds", "seed", "preset") if name in found},
+        "hyper": found.get("hyper", {}),
+        "atari": found.get("atari", {}),
+    }
+    return {(group, name): value for group, values in groups.items() for name, value in values.items()}
+
+
+def _shown(name: tuple[str, str], value: Any) -> str:
+    if name[0] == "theta":
+        return f"theta {value[1]}"
+    return f"{name[1]} {value:g}" if isinstance(value, float) else f"{name[1]} {value}"

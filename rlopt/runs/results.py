@@ -1,0 +1,340 @@
+"""Run folders: everything a run leaves behind, written so that a reader never sees half of a file."""
+
+import dataclasses
+import io
+import json
+import math
+import platform
+import re
+import time
+import warnings
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import flax.serialization
+import jax
+import numpy as np
+
+from celo2.files import JSON_LIMIT, append_line, read_json, read_limited, write_atomic
+from envs import AtariConfig
+from metatrain import npz
+from rlopt import typed
+from rlopt.optimizers import factory
+from rlopt.statistics import bootstrap, lowest
+from rlopt.storage import run_lock
+from rlopt.training import legacy, presets
+from rlopt.training.config import TrainConfig
+from rlopt.training.loop import History
+
+CONFIG, METRICS, RETURNS, SUMMARY, PARAMS, PLOTS = (
+    "config.json",
+    "metrics.jsonl",
+    "returns.npz",
+    "summary.json",
+    "params.msgpack",
+    "plots",
+)
+# Ten thousand seeds with hundreds of intervals.
+_RETURNS_LIMIT = 256 << 20
+# A folder with it is a benchmark's, see `rlopt.benchmark.protocol`.
+BENCHMARK = "benchmark.json"
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "gymnax", "distrax", "numpy")
+
+
+class Run(NamedTuple):
+    """A finished run as read back: steps [T], returns [S, T], final [S], stopped [S], and its summary.
+
+    As in `loop.History`.
+    """
+
+    folder: Path
+    steps: np.ndarray
+    returns: np.ndarray
+    final: np.ndarray
+    stopped: np.ndarray
+    summary: dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Summary:
+    """What tables and plots need of summary.json."""
+
+    agent: str
+    env_id: str
+    optimizer: str
+    learning_rate: float | None
+    seeds: int
+    env_steps: int
+    final_return_iqm: float | None
+    final_return_ci95: tuple[float, ...] | None
+    final_returns: tuple[float | None, ...]
+    stopped_seeds: tuple[int, ...]
+    wall_seconds: float
+
+
+def safe_name(name: str) -> str:
+    """A name for a folder: other characters than letters, digits, dot, dash and underscore become dashes."""
+    safe = re.sub(r"[^A-Za-z0-9._-]+", "-", name)
+    return safe if safe.strip(".") else "-" * max(1, len(safe))  # not the folder above
+
+
+def rate_name(rate: float | None) -> str:
+    """The folder of a learning rate in a sweep."""
+    return f"rate-{rate:g}"
+
+
+def new_folder(name: str, root: Path = Path("runs")) -> Path:
+    """A fresh folder runs/NAME-DATE-TIME."""
+    stem = f"{safe_name(name)}-{time.strftime('%Y%m%d-%H%M%S')}"
+    for suffix in ("", *(f"-{i}" for i in range(2, 1000))):
+        folder = root / (stem + suffix)
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return folder
+    raise FileExistsError(f"no free name for {root / stem}")
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether a folder holds a run that has come to its end."""
+    return (folder / SUMMARY).exists()
+
+
+def check_free(folder: Path) -> None:
+    """Refuses a folder that is not empty, or a path that is no folder."""
+    if folder.exists() and (not folder.is_dir() or not run_lock.is_empty(folder)):
+        what = "holds a finished run" if is_finished(folder) else "is not an empty folder"
+        raise ValueError(f"{folder} {what}; choose another or remove it")
+
+
+def write_config(folder: Path, config: TrainConfig) -> None:
+    """The resolved settings, seeds, package versions, and the hash of the weights (as on their card)."""
+    resolved = dataclasses.asdict(config) | ({} if config.rates else {"learning_rate": config.resolved_learning_rate})
+    document = {
+        "format": legacy.FORMAT,
+        **resolved,
+        "seed_list": list(range(config.seed, config.seed + config.seeds)),
+        "theta_sha256": factory.theta_sha256(config.optimizer, config.theta),
+        "theta_form": factory.form_of(config.optimizer, config.theta, config.options),
+        "packages": {name: metadata.version(name) for name in _PACKAGES},
+        "python": platform.python_version(),
+    }
+    _write_json(folder / CONFIG, document)
+
+
+def append_row(folder: Path, row: dict[str, Any]) -> None:
+    """One line of metrics.jsonl; NaN becomes null."""
+    append_line(folder / METRICS, _line(row))
+
+
+def write_rows(folder: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """All of metrics.jsonl, in place of what there is."""
+    write_atomic(folder / METRICS, "".join(map(_line, rows)).encode())
+
+
+def write_history(folder: Path, config: TrainConfig, history: History) -> Run:
+    """Writes returns.npz and params.msgpack; `write_summary` makes it a finished run."""
+    buffer = io.BytesIO()
+    np.savez_compressed(
+        buffer,
+        steps=history.steps,
+        returns=history.returns,
+        lengths=history.lengths,
+        final=history.final,
+        stopped=history.stopped,
+    )
+    write_atomic(folder / RETURNS, buffer.getvalue())
+    write_atomic(folder / PARAMS, flax.serialization.to_bytes(history.params))
+    finite = bool(np.all(np.isfinite(history.final)))
+    interval = bootstrap(history.final) if finite else None
+    steps = int(history.steps[-1])
+    summary = {
+        "agent": config.agent,
+        "env_id": config.env,
+        "optimizer": config.title,
+        "learning_rate": config.resolved_learning_rate,
+        "seeds": config.seeds,
+        "env_steps": steps,
+        "final_return_iqm": interval.estimate if interval else None,
+        "final_return_ci95": [interval.low, interval.high] if interval else None,
+        "final_returns": history.final.tolist(),
+        "stopped_seeds": [config.seed + i for i in np.flatnonzero(history.stopped >= 0).tolist()],
+        "wall_seconds": round(history.compile_seconds + history.train_seconds, 2),
+        "compile_seconds": round(history.compile_seconds, 2),
+        "env_steps_per_second": round(steps * config.seeds / history.train_seconds, 1),
+    }
+    return Run(folder, history.steps, history.returns, history.final, history.stopped, _plain(summary))
+
+
+def write_summary(run: Run) -> None:
+    """Writes summary.json, the last file of a run: with it, the run counts as finished."""
+    _write_json(run.folder / SUMMARY, run.summary)
+
+
+def read_run(folder: Path) -> Run:
+    """Reads a finished run.
+
+    Raises:
+      ValueError: if the folder holds no finished run, or a damaged one.
+    """
+    if not (folder / SUMMARY).exists() or not (folder / RETURNS).exists():
+        raise ValueError(f"{folder} holds no finished run ({SUMMARY} and {RETURNS} are needed)")
+    arrays = npz.read(folder / RETURNS, ("steps", "returns", "final", "stopped"), limit=_RETURNS_LIMIT)
+    run = Run(folder, **arrays, summary=read_json(folder / SUMMARY))
+    seeds, intervals = run.returns.shape if run.returns.ndim == 2 else (0, 0)
+    shapes = {"steps": (intervals,), "returns": (seeds, intervals), "final": (seeds,), "stopped": (seeds,)}
+    for name, shape in shapes.items():
+        whole = name in ("steps", "stopped")
+        if arrays[name].shape != shape or not arrays[name].size or (arrays[name].dtype.kind in "iu") != whole:
+            raise ValueError(f"{folder / RETURNS}: {name} does not fit: {arrays[name].dtype} {arrays[name].shape}")
+    _check_summary(folder / SUMMARY, run.summary, seeds)
+    return run
+
+
+def with_stopped(run: Run) -> np.ndarray:
+    """Returns [S, T] in which stopped seeds count as the lowest return of all, as in their final returns."""
+    after = (run.stopped[:, None] >= 0) & (run.steps > run.stopped[:, None])
+    return np.where(after, lowest(run.returns), run.returns)
+
+
+def find_runs(folders: Sequence[Path]) -> list[Run]:
+    """Every finished run in and below some folders, once, in the order of the folders.
+
+    Warns:
+      RuntimeWarning: naming a run that is not finished and left out.
+
+    Raises:
+      ValueError: for a folder without any run.
+    """
+    runs, taken = [], set()
+    for folder in folders:
+        below = sorted(path.parent for path in folder.rglob(CONFIG))
+        # A sweep's own folder has settings, too; its runs lie below it, as soon as it has begun.
+        begun = {parent for place in below for parent in place.parents}
+        places = [place for place in below if not (is_sweep(place) and place in begun)]
+        if not places:
+            raise ValueError(f"{folder} holds no run")
+        for place in places:
+            if place.resolve() in taken:
+                continue
+            taken.add(place.resolve())
+            if is_finished(place):
+                runs.append(read_run(place))
+            else:
+                warnings.warn(f"{place} holds an unfinished run; it is left out", RuntimeWarning, stacklevel=2)
+    return runs
+
+
+def is_sweep(folder: Path) -> bool:
+    """Whether a folder's settings are of several learning rates."""
+    try:
+        return bool(read_json(folder / CONFIG).get("rates"))
+    except ValueError:
+        return False
+
+
+def read_config(folder: Path) -> TrainConfig:
+    """The settings of a run, its learning rate resolved.
+
+    Raises:
+      ValueError: if the folder holds no run, or one that this version does not understand.
+    """
+    path = folder / CONFIG
+    if not path.is_file():
+        raise ValueError(f"{folder} holds no run ({CONFIG} is needed)")
+    try:
+        found = legacy.upgraded(read_json(path))
+        kind = presets.CONFIGS[found["agent"]]
+        hyper: dict[str, Any] = {n: tuple(x) if isinstance(x, list) else x for n, x in found.pop("hyper").items()}
+        settings = {field.name: found[field.name] for field in dataclasses.fields(TrainConfig) if field.name in found}
+        settings["atari"] = AtariConfig(**found.get("atari", {}))
+        settings["options"] = dict(found.get("options", {}))
+        settings["rates"] = tuple(found.get("rates", ()))
+        settings["theta"] = None if found["theta"] is None else Path(found["theta"])
+        config: TrainConfig = TrainConfig(**settings, hyper=kind(**hyper))
+        typed.check(config)
+        return config
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ValueError(f"{path} is not of a run that this version understands: {error!r}") from error
+
+
+def check_trusted(folder: Path, config: TrainConfig, trust: bool) -> TrainConfig:
+    """Refuses settings from a file that would import a module, unless told that the folder is the user's own.
+
+    A run folder is data; `module:Class` in it names code, perhaps a file within that very folder.
+
+    Args:
+      folder: of the run, for the message.
+      config: what was read there.
+      trust: import what it names.
+
+    Raises:
+      ValueError: naming what would be imported.
+    """
+    if config.code and not trust:
+        raise ValueError(
+            f"{folder} names {' and '.join(map(repr, config.code))}, which is code to be imported; "
+            "say --trust if the folder is your own"
+        )
+    return config
+
+
+def read_params(folder: Path, template: Any) -> Any:
+    """The trained networks of a finished run, leaves [S, ...].
+
+    Args:
+      folder: the run's.
+      template: tree of arrays or shapes, what they must look like.
+
+    Raises:
+      ValueError: if they are missing, damaged, or of another network.
+    """
+    path = folder / PARAMS
+    if not path.is_file():
+        raise ValueError(f"{folder} holds no finished run ({PARAMS} is needed)")
+    try:
+        expected = [(x.shape, x.dtype) for x in jax.tree.leaves(template)]
+        limit = JSON_LIMIT + 2 * sum(math.prod(shape) * dtype.itemsize for shape, dtype in expected)
+        params = flax.serialization.from_bytes(template, read_limited(path, limit))
+        found = [(np.shape(x), np.asarray(x).dtype) for x in jax.tree.leaves(params)]
+    except Exception as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
+    if found != expected:
+        raise ValueError(f"{path} is of another network than {folder / CONFIG} says")
+    return params
+
+
+def _check_summary(path: Path, summary: dict[str, Any], seeds: int) -> None:
+    """Refuses a summary that tables and plots cannot be made of."""
+    try:
+        found = {field.name: summary[field.name] for field in dataclasses.fields(_Summary)}
+        values: dict[str, Any] = {n: tuple(x) if isinstance(x, list) else x for n, x in found.items()}
+        told = _Summary(**values)
+        typed.check(told)
+    except (KeyError, ValueError) as error:
+        raise ValueError(f"{path} is not of a run that this version understands: {error}") from error
+    if told.seeds != seeds or len(told.final_returns) != seeds:
+        raise ValueError(f"{path} is of other runs than {RETURNS}, which has {seeds} seeds")
+    if told.final_return_iqm is not None and len(told.final_return_ci95 or ()) != 2:
+        raise ValueError(f"{path}: final_return_ci95 must be two numbers, got {told.final_return_ci95}")
+
+
+def _line(row: dict[str, Any]) -> str:
+    return json.dumps(_plain(row)) + "\n"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return str(value) if isinstance(value, Path) else value
+
+
+def _write_json(path: Path, document: dict[str, Any]) -> None:
+    write_atomic(path, json.dumps(_plain(document), indent=2).encode() + b"\n")

@@ -1,0 +1,1 @@
+"""Rows to Weights & Biases and TensorBoard."""

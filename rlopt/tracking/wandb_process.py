@@ -1,0 +1,61 @@
+"""Logs to Weights & Biases what comes from standard input: run as a script, by `rlopt.tracking.trackers`.
+
+wandb has a process of its own, this one: what it imports, starts, patches or leaves to be done at exit does not touch
+the training. The first line is a JSON list of the runs' settings; every other line is a row, {"run": its place in that
+list, "step": ..., "values": {...}}, or the end, {"exit_code": ...}. What went wrong, if anything, is written as JSON.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+INIT_SECONDS = 30.0
+
+
+def log(lines: Iterable[str]) -> None:
+    """Starts the runs, logs every row, ends the runs.
+
+    Raises:
+      Exception: whatever wandb raises.
+    """
+    import wandb
+
+    coming = iter(lines)
+    runs: list[Any] = []
+    for settings in json.loads(next(coming)):
+        seconds, stats = settings.pop("finish_seconds"), settings.pop("machine_stats")
+        quiet = wandb.Settings(
+            silent=True,
+            console="off",
+            init_timeout=INIT_SECONDS,
+            finish_timeout=max(seconds, 0.1),  # for wandb, 0 is for ever
+            x_disable_stats=not stats,
+        )
+        # Several runs at once; one whose id is there is gone on with.
+        runs.append(wandb.init(**settings, resume="allow", reinit="create_new", settings=quiet))
+    exit_code = 1  # where the training process dies, no end comes
+    for line in coming:
+        row = json.loads(line)
+        if "exit_code" in row:
+            exit_code = row["exit_code"]
+            break
+        runs[row["run"]].log(row["values"], step=row["step"])
+    for run in runs:
+        run.finish(exit_code=exit_code)
+
+
+def main() -> None:
+    """Reads standard input to its end."""
+    answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # what wandb prints is no answer
+    try:
+        log(sys.stdin)
+    except BaseException as error:
+        answer.write(json.dumps(f"{type(error).__name__}: {error}") + "\n")
+    answer.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+"""Settings of a training run. Nothing here imports jax."""
+
+import math
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Generic, Literal, TypeVar
+
+import tyro
+
+from envs.atari_config import AtariConfig
+from rlopt.optimizers import catalog
+from rlopt.training import presets
+
+Hyper = TypeVar("Hyper", bound=presets.Config)
+
+
+@dataclass(frozen=True)
+class TrainConfig(Generic[Hyper]):
+    """One population: an agent, an environment, an optimizer, several seeds.
+
+    What is not given is what the command line takes for that agent, environment and preset. `dataclasses.replace` keeps
+    what another environment's preset gave; for other settings, make a new one.
+
+    Example:
+      >>> from rlopt import TrainConfig
+      >>> config = TrainConfig(env="Breakout-MinAtar", optimizer="adam")
+      >>> config.hyper.total_steps, config.resolved_learning_rate
+      (10000000, 0.005)
+    """
+
+    agent: tyro.conf.Positional[str] = "ppo"
+    """Agent to train: ppo, dqn, pqn."""
+    env: str = "CartPole-v1"
+    """Environment id; `rlopt envs` lists them. The defaults below are for this environment."""
+    optimizer: str = "celo2"
+    """Optimizer by name (`rlopt optimizers` lists them), or a function like optax's as `module:function`; in Python,
+    that function itself."""
+    learning_rate: float | None = None
+    """Learning rate; default: the optimizer's own for this agent and environment. Celo and Celo-Adam take none."""
+    rates: Annotated[tuple[float, ...], tyro.conf.Suppress] = ()
+    """Learning rates trained side by side in one program, each with all seeds (`rlopt sweep`); (): one rate only."""
+    theta: Path | None = None
+    """Weight file for a learned optimizer, in place of the packaged weights."""
+    options: dict[str, float | str] = field(default_factory=dict)
+    """What the optimizer is told besides, such as `--options weight_decay 0.1`; `rlopt optimizers` lists the names."""
+    seeds: int = 8
+    """Number of independent runs, trained together in one program."""
+    seed: int = 0
+    """Seed of the first run; the others follow on."""
+    preset: Literal["default", "fast"] = "default"
+    """What all other settings start from. fast: Atari games with few cores (a quarter of the pixels)."""
+    atari: AtariConfig = None  # type: ignore[assignment]  # until __post_init__
+    """How Atari games are shown and played; default: the preset's."""
+    hyper: Annotated[Hyper, tyro.conf.arg(name="")] = None  # type: ignore[assignment]  # until __post_init__
+    """Settings of the agent; default: the preset's (`rlopt.training.presets`)."""
+    arm: Annotated[str | None, tyro.conf.Suppress] = None
+    """What tables, folders and reports call the optimizer with its options (`optimizers.arms`); None: its own name."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.optimizer, str):
+            object.__setattr__(self, "optimizer", catalog.path_of(self.optimizer))
+        if self.atari is None or self.hyper is None:
+            if self.agent not in presets.CONFIGS:
+                raise ValueError(f"unknown agent {self.agent!r}; there are {', '.join(presets.AGENTS)}")
+            found = presets.find(self.agent, self.env, self.preset)
+            if self.atari is None:
+                object.__setattr__(self, "atari", found.atari)
+            if self.hyper is None:
+                object.__setattr__(self, "hyper", presets.CONFIGS[self.agent](**found.changes))
+
+    @property
+    def title(self) -> str:
+        """What tables, folders and reports call the optimizer."""
+        return self.optimizer if self.arm is None else self.arm
+
+    @property
+    def code(self) -> tuple[str, ...]:
+        """What it names that is code to be imported: `module:name` of an environment, an optimizer, a network."""
+        return tuple(name for name in (self.env, self.optimizer, self.hyper.network) if ":" in name)
+
+    @property
+    def resolved_learning_rate(self) -> float | None:
+        """The learning rate in use; None for an optimizer that takes none."""
+        if self.learning_rate is not None:
+            return self.learning_rate
+        return presets.learning_rate(self.agent, self.env, self.optimizer, self.preset)
+
+    @property
+    def size(self) -> int:
+        """Runs in this population: seeds times learning rates."""
+        return self.seeds * max(1, len(self.rates))
+
+    @property
+    def cells(self) -> tuple["TrainConfig[Hyper]", ...]:
+        """One population per learning rate; member i of cell k is member k * seeds + i of this one."""
+        if not self.rates:
+            return (self,)
+        return tuple(replace(self, learning_rate=rate, rates=()) for rate in self.rates)
+
+    def member(self, index: int) -> str:
+        """What a member of the population is called in messages."""
+        rate = f" at learning rate {self.rates[index // self.seeds]:g}" if self.rates else ""
+        return f"seed {self.seed + index % self.seeds}{rate}"
+
+    def check(self) -> None:
+        """Refuses impossible numbers; names are checked by `rlopt.training.loop.build`, where they are looked up.
+
+        Raises:
+          ValueError: naming the setting, its value and what is allowed.
+        """
+        if self.seeds < 1:
+            raise ValueError(f"seeds must be at least 1, got {self.seeds}")
+        if not 0 <= self.seed <= 2**32 - self.seeds:
+            raise ValueError(f"seed must lie in [0, 2**32 - seeds], got {self.seed}")
+        names = [f"{rate:g}" for rate in self.rates]  # as their run folders are called
+        if len(set(names)) != len(names):
+            raise ValueError(f"each learning rate may be given once, got {', '.join(names)}")
+        if self.rates:
+            for cell in self.cells:
+                cell.check()
+            return
+        rate = self.resolved_learning_rate
+        info = catalog.find(self.optimizer)
+        if info is not None and info.scheduled:
+            if self.learning_rate is not None:
+                raise ValueError(f"{self.optimizer} takes no learning rate, got {self.learning_rate}")
+        elif info is not None and rate is None:
+            raise ValueError(f"{self.optimizer} has no default learning rate; give one")
+        elif rate is None or not (math.isfinite(rate) and rate > 0):
+            raise ValueError(f"learning_rate must be positive and finite, got {rate}")
+        if self.agent in presets.CONFIGS and not isinstance(self.hyper, presets.CONFIGS[self.agent]):
+            raise ValueError(
+                f"agent {self.agent!r} takes a {presets.CONFIGS[self.agent].__name__}, got {type(self.hyper).__name__}"
+            )
+        if not presets.is_atari(self.env) and self.atari != AtariConfig():
+            raise ValueError(f"{self.env} is not an Atari game; the settings of atari are for those, got {self.atari}")
+        self.atari.check()
+        self.hyper.check()

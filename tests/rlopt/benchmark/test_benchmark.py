@@ -1,0 +1,170 @@
+"""How optimizers are judged on a suite: what is trained, and how learning rates are chosen."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rlopt import cli
+from rlopt.benchmark import protocol, random_policy, runner
+from rlopt.benchmark.plan import TUNING_SEEDS_FROM, Plan
+from rlopt.benchmark.protocol import Choice, Scale
+from rlopt.benchmark.suites import SUITES, candidate_rates
+from rlopt.runs import folders, results
+from rlopt.training.loop import build
+
+PLAN = Plan(envs=("CartPole-v1", "Catch-bsuite"), optimizers=("sgd", "celo_adam"), seeds=3, factors=(0.1, 1.0, 10.0))
+# Final returns by optimizer, environment, rate and seed: sgd is best at 0.1 on one environment and at 1 on the other.
+BEST = {"CartPole-v1": {"adam": 2.5e-3, "sgd": 1e-1}, "Catch-bsuite": {"adam": 2.5e-3, "sgd": 1.0}}
+
+
+@pytest.fixture
+def trained(monkeypatch, write_run):
+    """Stands in for training; the list of what was asked for: (optimizer, environment, rates, seeds)."""
+    asked = []
+
+    def train(folder, config, *_, **__):
+        missing = [rate for rate in config.rates if not results.is_finished(folder / results.rate_name(rate))]
+        if (config.rates and not missing) or results.is_finished(folder):
+            return
+        seeds = np.arange(config.seed, config.seed + config.seeds)
+        asked.append((config.optimizer, config.env, tuple(missing), seeds.tolist()))
+        for rate in missing or [None]:
+            far = 0.0 if rate is None else abs(np.log10(rate / BEST[config.env][config.optimizer]))
+            # The reported seeds would have chosen otherwise.
+            final = (100 - 10 * far if seeds[0] >= TUNING_SEEDS_FROM else 50 + 10 * far) + seeds % 10
+            cell = dataclasses.replace(config, rates=(), learning_rate=rate)
+            write_run(folder / results.rate_name(rate) if rate else folder, cell, final)
+
+    monkeypatch.setattr(folders, "train", train)
+    monkeypatch.setattr(random_policy, "play", lambda config: np.asarray([1.0, 3.0]))
+    return asked
+
+
+def test_rates_are_chosen_on_the_tuning_seeds_and_the_others_reported(tmp_path, trained):
+    runner.run(PLAN, tmp_path, progress=False)
+    tuning = [TUNING_SEEDS_FROM, TUNING_SEEDS_FROM + 1]
+    adam, sgd = (2.5e-4, 2.5e-3, 2.5e-2), (1e-2, 1e-1, 1.0)
+    assert trained == [
+        ("adam", "CartPole-v1", adam, tuning),
+        ("adam", "Catch-bsuite", adam, tuning),
+        ("adam", "CartPole-v1", (2.5e-3,), [0, 1, 2]),
+        ("adam", "Catch-bsuite", (2.5e-3,), [0, 1, 2]),
+        ("sgd", "CartPole-v1", sgd, tuning),
+        ("sgd", "Catch-bsuite", sgd, tuning),
+        # Rates 0.1 and 1 are equally good for both together: the one in the middle of equals, which is the larger.
+        ("sgd", "CartPole-v1", (1e-1,), [0, 1, 2]),
+        ("sgd", "CartPole-v1", (1.0,), [0, 1, 2]),
+        ("sgd", "Catch-bsuite", (1.0,), [0, 1, 2]),
+        ("celo_adam", "CartPole-v1", (), [0, 1, 2]),
+        ("celo_adam", "Catch-bsuite", (), [0, 1, 2]),
+    ]
+    trained.clear()
+    more = dataclasses.replace(PLAN, optimizers=("celo_adam", "sgd", "celo"))
+    runner.run(more, tmp_path, progress=False)
+    assert [asked[0] for asked in trained] == ["celo", "celo"]
+    assert protocol.read_plan(tmp_path).optimizers == ("sgd", "celo_adam", "celo")
+    with pytest.raises(ValueError, match=r"the benchmark in .* belongs to other settings \(seeds: 3 there, 4 here\)"):
+        runner.run(dataclasses.replace(PLAN, seeds=4), tmp_path)
+
+
+def test_own_weights_and_options_go_to_their_optimizers_and_come_back_from_the_folder(tmp_path):
+    mine = dataclasses.replace(
+        PLAN, optimizers=("sgd", "celo2"), options={"momentum": 0.5}, theta={"celo2": Path("mine.theta")}
+    )
+    assert mine.config("celo2", "CartPole-v1").theta == Path("mine.theta")
+    assert mine.config("adam", "CartPole-v1").theta is None
+    assert mine.config("sgd", "CartPole-v1").options == {"momentum": 0.5}
+    assert mine.tuning_config("adam", "CartPole-v1").options == {}
+    protocol.write_plan(tmp_path, mine)
+    assert protocol.read_plan(tmp_path) == mine
+    # Weights of an optimizer that is added; one without that optimizer changes nothing.
+    more = dataclasses.replace(mine, optimizers=("celo",), theta={"celo": Path("c.theta")})
+    protocol.write_plan(tmp_path, more)
+    protocol.write_plan(tmp_path, dataclasses.replace(more, optimizers=("sgd",), theta={}))
+    assert protocol.read_plan(tmp_path).theta == mine.theta | more.theta
+    with pytest.raises(ValueError, match=r"belongs to other settings \(theta"):
+        protocol.write_plan(tmp_path, dataclasses.replace(mine, theta={}))
+
+
+def test_a_choice_is_the_best_mean_and_its_middle_among_equals():
+    scores = {
+        "a": np.asarray([[0.0, 4.0], [3.0, 3.0], [1.0, 1.0]]),
+        "b": np.asarray([[9.0, 9.0], [5.0, 5.0], [0.0, 0.0]]),
+    }
+    scales = {"a": Scale(0.0, 10.0), "b": Scale(0.0, 100.0)}
+    assert protocol.choose((1e-3, 1e-2, 1e-1), scores, scales) == Choice({"a": 1e-2, "b": 1e-3}, 1e-2)
+    # Where Adam is no better than a random policy, scores would mean nothing.
+    assert protocol.choose((1e-3, 1e-2, 1e-1), scores, scales | {"a": Scale(1.0, 1.0)}).shared == 1e-3
+    assert protocol.best(np.asarray([1.0, 5.0, 5.0, 5.0, np.nan])) == 2
+    assert protocol.best(np.asarray([np.nan, np.nan, np.nan])) == 1
+    assert protocol.choose((), {"a": np.zeros((0, 2))}, scales) == Choice({"a": None}, None)
+    assert Choice({"a": 0.1, "b": 0.2}, 0.1).rates("a") == (0.1,)
+    assert Choice({"a": 0.1, "b": 0.2}, 0.1).rates("b") == (0.2, 0.1)
+
+
+def test_a_seed_without_a_final_return_counts_as_the_worst(tmp_path, made_up):
+    run = results.read_run(made_up(tmp_path, [10.0, np.nan, 30.0]))
+    np.testing.assert_allclose(protocol.finals(run), [10.0, 2.0, 30.0])
+
+
+def test_random_policies_reach_what_random_policies_reach():
+    returns = random_policy.play(PLAN.config("adam", "CartPole-v1"))
+    assert returns.shape == (200,)
+    assert 15 < returns.mean() < 30
+    assert random_policy.play(Plan(suite="classic").config("adam", "Pendulum-v1"), episodes=20).max() < -300
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_every_suite_can_be_built(suite):
+    plan = Plan(suite=suite, optimizers=("adam",))
+    plan.check()
+    for env_id in plan.environments:
+        build(plan.tuning_config("adam", env_id))
+
+
+def test_rates_to_try_are_the_same_on_every_environment_of_a_suite():
+    assert Plan(suite="minatar").candidates("adam") == (5e-4, 1.5e-3, 5e-3, 1.5e-2, 5e-2)
+    assert candidate_rates("ppo", "CartPole-v1", "celo") == ()
+    assert candidate_rates("ppo", "CartPole-v1", "optax:adam", rates=(1.0,)) == (1.0,)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("--suite atari", "unknown suite 'atari'; there are minatar, atari-small,"),
+        ("--optimizers adam adam", "each optimizer may be named once"),
+        ("--envs CartPole-v1 CartPole-v1", "each environment may be named once"),
+        ("--tuning-seeds 0", "tuning_seeds must be at least 1, got 0"),
+        ("--seeds 0", "seeds must lie in [1, 10000]"),
+        ("--factors", "give at least one learning rate, or factor"),
+        ("--optimizers optax:adam", "optax:adam has no default learning rate; give --learning-rates"),
+        ("--optimizers adamm", "unknown optimizer 'adamm'; there are adam,"),
+        ("--options momentum 0.5", "none of adam, celo2 has an option 'momentum'; there are b1,"),
+        ("--theta celo x.theta", "theta was given for 'celo', which is not compared; there are adam, celo2"),
+        ("--theta celo2 nowhere.theta", "nowhere.theta"),
+        ("--envs Cartpole", "unknown environment 'Cartpole'; there are CartPole-v1,"),
+    ],
+)
+def test_impossible_benchmarks_are_refused(flags, message, monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(cli.runtime, "configure", lambda **settings: None)
+    assert cli.main(["benchmark", "ppo", "--out", str(tmp_path / "x"), *flags.split()]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
+
+
+def test_the_command_trains_and_reports(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(cli.runtime, "configure", lambda **settings: None)
+    flags = "--envs Probe-ObservationReward --optimizers sgd --factors 1 --seeds 2 --steps 4096"
+    assert cli.main(["benchmark", "ppo", "--out", str(tmp_path), *flags.split()]) == 0
+    assert "report.html" in capsys.readouterr().out
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert "rlopt benchmark ppo --suite quick --envs Probe-ObservationReward --optimizers sgd" in page
+    found = sorted(str(path.parent.relative_to(tmp_path)) for path in tmp_path.rglob(results.SUMMARY))
+    where = "Probe-ObservationReward"
+    assert found == [
+        f"{stage}/{where}/{x}" for stage in ("final", "tuning") for x in ("adam/rate-0.0025", "sgd/rate-0.1")
+    ]
+    assert json.loads((tmp_path / "benchmark.json").read_text())["steps"] == 4096

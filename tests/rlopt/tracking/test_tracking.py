@@ -1,0 +1,461 @@
+"""Trackers: what they get, and that a run does not notice what they do."""
+
+import dataclasses
+import json
+import struct
+import subprocess
+import sys
+import threading
+import types
+
+import pytest
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+
+from agents import PPOConfig
+from rlopt import cli
+from rlopt.runs import experiment, results
+from rlopt.storage.stopping import Unfinished
+from rlopt.tracking.session import PopulationTracking, Session, Tracking
+from rlopt.tracking.subjects import Subject
+from rlopt.tracking.trackers import RUNS, TensorBoard
+from rlopt.training import loop, runtime
+from rlopt.training.config import TrainConfig
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+PPO = PPOConfig(total_steps=64 * 10, num_envs=4, rollout_length=16, epochs=1, minibatches=1, hidden=(8,))
+CONFIG = TrainConfig(optimizer="adam", learning_rate=1e-3, seeds=2, seed=5, hyper=PPO)
+FLAGS = ["--optimizer", "adam", "--seeds", "2", "--total-steps", "1024", "--num-envs", "4", "--rollout-length", "32"]
+FLAGS += ["--minibatches", "2", "--hidden", "8"]
+LONG = 60.0
+
+
+def subject(folder, **changes):
+    members = {"seed-5": {"seed": 5}, "seed-6": {"seed": 6}}
+    return Subject(folder, "one", "all", {"seed": 5, "seeds": 2}, "step", members, **changes)
+
+
+def rows_of(folder):
+    return [json.loads(line) for line in (folder / results.METRICS).read_text().splitlines()]
+
+
+def events(folder):
+    """The events of a folder's files, in the order in which TensorBoard reads them."""
+    found = []
+    for path in sorted((folder / "tensorboard").iterdir()):
+        assert "tfevents" in path.name
+        data, at = path.read_bytes(), 0
+        while at < len(data):
+            (length,) = struct.unpack("<Q", data[at : at + 8])
+            found.append(Event.FromString(data[at + 12 : at + 12 + length]))
+            at += 16 + length
+    return found
+
+
+def scalars(folder):
+    """{step: {tag: value}} as TensorBoard shows it: a start drops what was there from its step on."""
+    shown = {}
+    for event in events(folder):
+        if event.session_log.status == SessionLog.START:
+            shown = {step: values for step, values in shown.items() if step < event.step}
+        for value in event.summary.value:
+            shown.setdefault(event.step, {})[value.tag] = value.simple_value
+    return shown
+
+
+class Fake:
+    """A tracker that notes what it gets, after doing what it is told to."""
+
+    def __init__(self, do=lambda row: None):
+        self.do, self.rows, self.ends = do, [], []
+
+    def __call__(self, subjects, first):
+        return types.SimpleNamespace(log=self.log, close=self.ends.append)
+
+    def log(self, rows):
+        (row,) = rows
+        self.do(row)
+        self.rows.append(row)
+
+
+def follow(session, folder, count):
+    with session.follow([subject(folder)]) as report:
+        for step in range(count):
+            report([{"step": step, "loss": [1.0, 2.0]}])
+
+
+FAKE_WANDB = """
+import json, os, pathlib, time
+HERE = pathlib.Path(__file__).parent
+
+class Settings:
+    def __init__(self, **settings):
+        pass
+
+class Run:
+    def __init__(self, number, **arguments):
+        self.file = HERE / f"{number:03}.jsonl"
+        self.note(**arguments)
+    def note(self, **entry):
+        with open(self.file, "a") as file:
+            file.write(json.dumps(entry) + "\\n")
+    def log(self, values, step):
+        do("log")
+        self.note(step=step, values=values)
+    def finish(self, exit_code):
+        self.note(exit_code=exit_code)
+
+def do(where):
+    while (HERE / f"{where}-hangs").exists():
+        time.sleep(0.01)
+    if (HERE / f"{where}-raises").exists():
+        raise OSError("no network")
+    if (HERE / f"{where}-dies").exists():
+        os._exit(3)
+
+def init(settings, **arguments):
+    do("init")
+    return Run(len(list(HERE.glob("*.jsonl"))), **arguments)
+"""
+
+
+class FakeWandb:
+    """The runs that are started with what stands in place of the package; `folder`: it does as files there say."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def runs(self):
+        found = []
+        for path in sorted(self.folder.glob("*.jsonl")):
+            first, *rest = (json.loads(line) for line in path.read_text().splitlines())
+            logged = {entry["step"]: entry["values"] for entry in rest if "step" in entry}
+            (exit_code,) = (entry["exit_code"] for entry in rest if "exit_code" in entry)
+            found.append(types.SimpleNamespace(**first, logged=logged, exit_code=exit_code))
+        return found
+
+
+@pytest.fixture
+def fake_wandb(tmp_path_factory, monkeypatch):
+    """In place of the package in wandb's process, whose modules are looked for there first."""
+    folder = tmp_path_factory.mktemp("fake")
+    (folder / "wandb.py").write_text(FAKE_WANDB)
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    return FakeWandb(folder)
+
+
+@pytest.fixture
+def untracked(tmp_path):
+    experiment.run(CONFIG, tmp_path / "untracked", progress=False)
+    return tmp_path / "untracked"
+
+
+def assert_same(folder, other):
+    assert (folder / results.METRICS).read_bytes() == (other / results.METRICS).read_bytes()
+    assert (folder / results.PARAMS).read_bytes() == (other / results.PARAMS).read_bytes()
+    assert (folder / results.CONFIG).read_bytes() == (other / results.CONFIG).read_bytes()
+
+
+def test_offline_runs_leave_files_for_wandb_sync_one_per_seed_or_per_population(tmp_path):
+    for runs, count in (("seed", 2), ("population", 1)):
+        folder = tmp_path / runs
+        folder.mkdir()
+        with PopulationTracking(wandb="offline", wandb_runs=runs, tracker_wait=LONG).open() as session:
+            follow(session, folder, 3)
+        found = [path.read_bytes() for path in folder.rglob("*.wandb")]
+        assert len(found) == count
+        assert all(b"loss" in contents for contents in found)
+
+
+@pytest.mark.parametrize("wandb", ["off", "disabled"])
+def test_off_opens_nothing_and_a_run_refused_before_its_first_row_leaves_nothing(tmp_path, wandb):
+    with Tracking(wandb=wandb).open() as session:
+        assert session is None
+        with session.follow(session, [subject(tmp_path)]) as report:
+            report([{"step": 1}])
+    with Tracking(wandb="offline", tensorboard=True).open() as session, session.follow([subject(tmp_path)]):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_source_is_parsed_beside_the_run(tmp_path):
+    """In CPython 3.11, two threads that parse at once can make each other fail; reading a NumPy file parses."""
+    code = """
+import ast, sys, threading
+parse, where = ast.parse, []
+ast.parse = lambda *a, **k: (where.append(threading.current_thread().name), parse(*a, **k))[1]
+from pathlib import Path
+from rlopt.tracking.session import PopulationTracking
+from rlopt.tracking.subjects import Subject
+with PopulationTracking(wandb="offline", tensorboard=True, tracker_wait=60.0).open() as session:
+    with session.follow([Subject(Path(sys.argv[1]), "one", "all", {}, "step", {})]) as report:
+        report([{"step": 1, "loss": 0.5}])
+print(set(where))
+"""
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "{'MainThread'}", done.stderr
+    assert list(tmp_path.rglob("*.wandb"))
+
+
+def test_impossible_settings_are_refused():
+    for wait in (-1.0, float("inf"), float("nan")):
+        with pytest.raises(ValueError, match=rf"tracker_wait must lie in \[0, 86400\] seconds, got {wait}"):
+            Tracking(tracker_wait=wait).check()
+    with pytest.raises(ValueError, match=r"wandb_project must have .* got 'a/b'"):
+        Tracking(wandb_project="a/b").check()
+
+
+def test_a_run_per_seed_has_its_seed_and_its_values_and_the_folder_as_group(tmp_path, fake_wandb):
+    with PopulationTracking(wandb="offline", wandb_runs="seed", tracker_wait=LONG).open() as session:
+        run = experiment.run(CONFIG, tmp_path / "mine", progress=False, tracker=session)
+    assert [one.name for one in fake_wandb.runs()] == ["mine-seed-5", "mine-seed-6"]
+    assert {one.group for one in fake_wandb.runs()} == {"mine"}
+    assert [(one.config["seed"], one.config["seeds"]) for one in fake_wandb.runs()] == [(5, 1), (6, 1)]
+    assert [one.exit_code for one in fake_wandb.runs()] == [0, 0]
+    rows = rows_of(run.folder)
+    for i, one in enumerate(fake_wandb.runs()):
+        assert list(one.logged) == [row["step"] for row in rows]
+        for row in rows:
+            assert one.logged[row["step"]] == {k: v[i] for k, v in row.items() if k != "step" and v[i] is not None}
+
+
+def test_each_cell_of_a_sweep_is_a_run_with_mean_and_seeds(tmp_path, fake_wandb):
+    config = dataclasses.replace(CONFIG, learning_rate=None, rates=(1e-3, 1e-2))
+    with PopulationTracking(wandb="offline", tensorboard=True, tracker_wait=LONG).open() as session:
+        runs, _ = experiment.sweep([config], tmp_path / "s", progress=False, tracker=session)
+    assert [one.name for one in fake_wandb.runs()] == ["s-adam-rate-0.001", "s-adam-rate-0.01"]
+    assert {one.group for one in fake_wandb.runs()} == {"s"}
+    assert [one.config["learning_rate"] for one in fake_wandb.runs()] == [1e-3, 1e-2]
+    for run, one in zip(runs, fake_wandb.runs(), strict=True):
+        shown = scalars(run.folder)
+        for row in rows_of(run.folder):
+            a, b = row["loss"]
+            for logged in (one.logged[row["step"]], shown[row["step"]]):
+                assert logged["loss/seed-5"] == pytest.approx(a)
+                assert logged["loss/seed-6"] == pytest.approx(b)
+                assert logged["loss/mean"] == pytest.approx((a + b) / 2)
+
+
+def test_a_seed_without_a_value_is_left_out_of_the_mean(tmp_path):
+    session = Session({"TensorBoard": TensorBoard}, LONG)
+    with session.follow([subject(tmp_path)]) as report:
+        report([{"step": 7, "return": [float("nan"), 3.0], "loss": [float("nan")] * 2}])
+    session.close()
+    assert scalars(tmp_path) == {7: {"return/mean": 3.0, "return/seed-6": 3.0}}
+
+
+def test_rows_without_members_are_tracked_as_they_are(tmp_path):
+    session = Session({"TensorBoard": TensorBoard}, LONG)
+    one = Subject(tmp_path, "one", "", {}, "iteration")
+    with session.follow([one]) as report:
+        report([{"iteration": 10, "loss": 0.5, "family_loss": {"mnist/mlp": 0.25}}])
+    session.close()
+    assert scalars(tmp_path) == {10: {"loss": 0.5, "family_loss/mnist/mlp": 0.25}}
+
+
+def fails(row):
+    raise RuntimeError("no network")
+
+
+def ends_the_program(row):
+    raise SystemExit(3)
+
+
+@pytest.mark.parametrize("do", [fails, ends_the_program])
+def test_a_tracker_that_fails_is_given_up_with_one_warning_and_changes_nothing(tmp_path, untracked, do):
+    broken, whole = Fake(do), Fake()
+    session = Session({"broken": broken, "whole": whole}, LONG)
+
+    def train() -> None:
+        experiment.run(CONFIG, tmp_path / "run", progress=False, tracker=session)
+        follow(session, tmp_path, 3)  # a second population does not try it again
+        session.close()
+
+    with pytest.warns(
+        UserWarning, match=r"going on without broken: (RuntimeError: no network|SystemExit: 3)"
+    ) as caught:
+        train()
+    assert len(caught) == 1
+    assert_same(tmp_path / "run", untracked)
+    assert broken.rows == []
+    assert [row["step"] for row in whole.rows] == [row["step"] for row in rows_of(untracked)] + [0, 1, 2]
+
+
+def test_a_tracker_that_cannot_be_made_is_given_up(tmp_path):
+    missing = tmp_path / "file"
+    missing.write_text("where a folder is wanted")
+    session = Session({"TensorBoard": TensorBoard}, LONG)
+    follow(session, missing, 1)
+    with pytest.warns(UserWarning, match=r"going on without TensorBoard: .*Error"):
+        session.close()
+
+
+def test_a_run_ends_while_its_tracker_is_stuck_and_the_tracker_gets_its_rows_afterwards(tmp_path, untracked):
+    ended = threading.Event()
+    stuck = Fake(lambda row: ended.wait())
+    session = Session({"stuck": stuck}, LONG)
+    experiment.run(CONFIG, tmp_path / "run", progress=False, tracker=session)  # would never come back if it waited
+    assert stuck.rows == []
+    ended.set()
+    session.close()
+    assert_same(tmp_path / "run", untracked)
+    assert [row["step"] for row in stuck.rows] == [row["step"] for row in rows_of(untracked)]
+    assert stuck.ends == [True]
+
+
+def test_a_start_that_hangs_holds_nothing_up(tmp_path):
+    for_ever = threading.Event()
+    session = Session({"hung": lambda subjects, first: for_ever.wait()}, 0.01)
+    follow(session, tmp_path, 3)
+    with pytest.warns(UserWarning, match="going on without hung: it did not finish in 0.01 s"):
+        session.close()
+    for_ever.set()
+
+
+def test_a_run_ends_while_wandb_hangs(tmp_path, fake_wandb, untracked):
+    (fake_wandb.folder / "init-hangs").touch()
+
+    def train() -> Session:
+        with PopulationTracking(wandb="online", tracker_wait=0.01).open() as session:
+            experiment.run(CONFIG, tmp_path / "run", progress=False, tracker=session)
+        return session
+
+    with pytest.warns(UserWarning, match="going on without wandb: it did not finish in 0.01 s"):
+        session = train()
+    assert_same(tmp_path / "run", untracked)
+    (fake_wandb.folder / "init-hangs").unlink()
+    assert session._workers["wandb"].join(LONG)
+
+
+@pytest.mark.parametrize("where", ["init", "log"])
+@pytest.mark.parametrize(
+    ("what", "reason"), [("raises", "OSError: no network"), ("dies", "process ended with status 3")]
+)
+def test_a_run_goes_on_when_wandb_fails_and_says_why(tmp_path, fake_wandb, untracked, where, what, reason):
+    (fake_wandb.folder / f"{where}-{what}").touch()
+
+    def train() -> None:
+        with PopulationTracking(wandb="online", tracker_wait=LONG).open() as session:
+            experiment.run(CONFIG, tmp_path / "run", progress=False, tracker=session)
+
+    with pytest.warns(UserWarning, match=f"going on without wandb: .*{reason}") as caught:
+        train()
+    assert len(caught) == 1
+    assert_same(tmp_path / "run", untracked)
+
+
+def test_rows_that_find_no_room_are_dropped_with_one_warning(tmp_path):
+    begun, go = threading.Event(), threading.Event()
+
+    def slowly(row):
+        begun.set()
+        go.wait()
+
+    slow = Fake(slowly)
+    session = Session({"slow": slow}, LONG, capacity=2)
+
+    def train() -> None:
+        with session.follow([subject(tmp_path)]) as report:
+            report([{"step": 0}])
+            assert begun.wait(LONG)
+            for step in range(1, 6):
+                report([{"step": step}])
+        go.set()
+        session.close()
+
+    with pytest.warns(UserWarning, match="slower than the run; rows are left out") as caught:
+        train()
+    assert len(caught) == 1
+    assert [row["step"] for row in slow.rows] == [0, 1, 2]
+    assert slow.ends == [True]
+
+
+def test_what_is_not_begun_when_the_wait_is_over_is_not_done(tmp_path):
+    begun, go = threading.Event(), threading.Event()
+
+    def slowly(row):
+        begun.set()
+        go.wait()
+
+    slow = Fake(slowly)
+    session = Session({"slow": slow}, 0.01)
+    follow(session, tmp_path, 3)
+    assert begun.wait(LONG)
+    with pytest.warns(UserWarning, match="did not finish"):
+        session.close()
+    go.set()
+    session._workers["slow"].join(LONG)
+    assert [row["step"] for row in slow.rows] == [0]
+
+
+def test_a_run_that_goes_on_is_the_same_run_in_its_trackers(tmp_path, fake_wandb, monkeypatch):
+    folder, append = tmp_path / "cut", results.append_row
+
+    def stop_after_four(path, row):
+        append(path, row)
+        if len(rows_of(path)) == 4:
+            raise Unfinished("cut")
+
+    monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(loop, "SAVE_SHARE", 0.0)
+    config, before = dataclasses.replace(CONFIG, seeds=1), PopulationTracking("offline", tracker_wait=LONG)
+    with monkeypatch.context() as patch, before.open() as session:
+        patch.setattr(results, "append_row", stop_after_four)
+        with pytest.raises(Unfinished):
+            experiment.run(config, folder, progress=False, tracker=session)
+    # Tracked otherwise: that is no part of the run.
+    with PopulationTracking("online", "other", tensorboard=True, tracker_wait=LONG).open() as session:
+        (run,) = experiment.resume(folder, progress=False, tracker=session)
+    steps = [row["step"] for row in rows_of(folder)]
+    first, second = fake_wandb.runs()
+    assert (first.mode, first.exit_code, list(first.logged)) == ("offline", 1, steps[:3])
+    assert (second.mode, second.exit_code, list(second.logged)) == ("online", 0, steps[3:])
+    assert (first.id, first.name, first.group) == (second.id, second.name, second.group)
+    assert second.resume == "allow"
+    assert (folder / "wandb" / RUNS).is_file()
+    assert list(scalars(folder)) == steps[3:]
+    assert run.summary["seeds"] == 1
+
+
+def test_rows_that_are_made_again_replace_those_before_them(tmp_path):
+    for steps in (range(5), range(3, 6)):
+        session = Session({"TensorBoard": TensorBoard}, LONG)
+        with session.follow([subject(tmp_path)]) as report:
+            for step in steps:
+                report([{"step": step, "loss": [float(steps.start)] * 2}])
+        session.close()
+    shown = {step: values["loss/mean"] for step, values in scalars(tmp_path).items()}
+    assert shown == {0: 0.0, 1: 0.0, 2: 0.0, 3: 3.0, 4: 3.0, 5: 3.0}
+
+
+def test_flags_of_train_resume_and_compare(tmp_path, monkeypatch, fake_wandb):
+    monkeypatch.setattr(runtime, "configure", lambda **settings: None)
+    flags = ["--wandb", "offline", "--tensorboard", "--tracker-wait", str(LONG)]
+    out = tmp_path / "a"
+    assert cli.main(["train", "ppo", *FLAGS, "--out", str(out), *flags, "--wandb-runs", "seed"]) == 0
+    assert [one.name for one in fake_wandb.runs()] == ["a-seed-0", "a-seed-1"]
+    assert list(scalars(out)) == [row["step"] for row in rows_of(out)]
+    assert "wandb" not in json.loads((out / results.CONFIG).read_text())
+    several = ["--optimizers", "adam", "sgd", *FLAGS[2:], "--out", str(tmp_path / "b")]
+    assert cli.main(["compare", "ppo", *several, *flags, "--wandb-project", "mine"]) == 0
+    assert [(one.name, one.group, one.project) for one in fake_wandb.runs()[2:]] == [
+        ("b-adam", "b", "mine"),
+        ("b-sgd", "b", "mine"),
+    ]
+
+
+def test_metatrain_goes_on_in_the_same_run(tmp_path, monkeypatch, fake_wandb):
+    monkeypatch.setattr(runtime, "configure", lambda **settings: None)
+    out = tmp_path / "meta"
+    command = ["metatrain", "celo_adam", "--tasks-per-family", "1", "--truncation", "4", "--out", str(out)]
+    command += ["--families", "digits", "--validate-every", "0"]
+    command += ["--wandb", "offline", "--tensorboard", "--tracker-wait", str(LONG), "--iterations"]
+    assert cli.main([*command, "2"]) == 0
+    assert cli.main([*command, "4"]) == 0
+    first, second = fake_wandb.runs()
+    assert first.id == second.id
+    assert first.name == "meta"
+    assert first.config["truncation"] == 4
+    assert [*first.logged, *second.logged] == [row["iteration"] for row in rows_of(out)]
+    assert set(scalars(out)) == {row["iteration"] for row in rows_of(out)}
+    assert "loss" in second.logged[4]

@@ -1,0 +1,66 @@
+"""Every agent with every optimizer and network. Traced, not compiled: a loop needs a state of unchanged shapes."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import optax
+import pytest
+
+import agents
+import envs
+from rlopt.optimizers.catalog import OPTIMIZERS
+from rlopt.training import loop, presets
+from rlopt.training.config import TrainConfig
+
+
+def check_one_iteration(agent):
+    state = jax.eval_shape(agent.init, jax.random.key(0), agent.hyperparams(1e-3))
+    after, metrics = jax.eval_shape(agent.step, state)
+
+    def looks(tree):
+        return jax.tree.map(lambda x: (x.shape, x.dtype), tree)
+
+    assert looks(after) == looks(state)
+    assert metrics.loss.shape == ()
+
+
+LEARNED = [name for name, info in OPTIMIZERS.items() if info.learned]
+
+
+@pytest.mark.parametrize(
+    ("agent", "optimizer"),
+    [
+        *(("ppo", name) for name in OPTIMIZERS),
+        *((agent, name) for agent in ("dqn", "pqn") for name in (*LEARNED, "adam", "adam_rel", "muon_routed")),
+    ],
+)
+def test_every_optimizer_fits_every_agent(agent, optimizer):
+    hyper = dataclasses.replace(presets.config(agent, "CartPole-v1"), hidden=(8, 8), anneal=True)
+    config = TrainConfig(agent=agent, optimizer=optimizer, hyper=hyper)
+    check_one_iteration(loop.build(config))
+
+
+@pytest.mark.parametrize(
+    ("config", "network"),
+    [
+        (agents.PPOConfig(num_envs=2), "shared_mlp"),
+        (agents.PPOConfig(num_envs=2), "nature"),
+        (agents.DQNConfig(num_envs=2), "nature"),
+        (agents.PQNConfig(num_envs=2), "nature"),
+    ],
+)
+def test_every_network_fits_its_agents(config, network):
+    env = inner = envs.make("CartPole-v1", 2)
+    if network == "nature":
+        pictures = jnp.zeros((2, 84, 84, 4), jnp.uint8)
+        spec = dataclasses.replace(inner.spec, observation_shape=(84, 84, 4), observation_dtype=jnp.dtype("uint8"))
+
+        def step(key, state, action):
+            state, timestep = inner.step(key, state, action)
+            return state, timestep._replace(obs=pictures, final_obs=pictures)
+
+        env = envs.VectorEnv(spec, lambda key: (inner.reset(key)[0], pictures), step)
+    config = dataclasses.replace(config, network=network)
+    agent = agents.make(env, config, lambda learning_rate, num_updates: optax.adam(learning_rate))
+    check_one_iteration(agent)

@@ -1,0 +1,137 @@
+"""Populations in which some seeds break."""
+
+import dataclasses
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from agents import PPOConfig
+from envs import AtariConfig
+from rlopt import statistics
+from rlopt.optimizers import factory
+from rlopt.runs import console, experiment, plots, results
+from rlopt.training import loop, placement, runtime
+from rlopt.training.config import TrainConfig
+
+# What `pytest.warns` sees besides comes from gymnax and distrax.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+HYPER = PPOConfig(total_steps=64 * 50, num_envs=4, rollout_length=16, epochs=1, minibatches=1, hidden=(8,))
+CONFIG = TrainConfig(optimizer="adam", learning_rate=1e-3, seeds=6, seed=10, hyper=HYPER)
+
+
+def breaking(which):
+    """Adam that hands out NaN from the 21st update on, in seeds chosen by their first weights."""
+
+    def factory(learning_rate, num_updates):
+        adam = optax.adam(learning_rate)
+
+        def init(params):
+            return adam.init(params), jnp.int32(0), which(params["params"]["actor"]["input"]["kernel"])
+
+        def update(grads, state, params=None):
+            inner, count, broken = state
+            updates, inner = adam.update(grads, inner, params)
+            bad = broken & (count >= 20)
+            return jax.tree.map(lambda u: jnp.where(bad, jnp.nan, u), updates), (inner, count + 1, broken)
+
+        return optax.GradientTransformation(init, update)
+
+    return factory
+
+
+def some(kernel):
+    return kernel[0, 0] > 0
+
+
+def train_into(folder, monkeypatch, which):
+    monkeypatch.setattr(factory, "make", lambda *arguments: breaking(which))
+    return experiment.run(CONFIG, folder, progress=False)
+
+
+def test_a_broken_seed_is_stopped_named_and_counted_as_the_worst_and_the_others_go_on(tmp_path, monkeypatch):
+    with pytest.warns(RuntimeWarning, match=r"adam on CartPole-v1: the loss of seed 1\d is not finite \(at step 1,"):
+        run = train_into(tmp_path / "run", monkeypatch, some)
+    stopped = run.stopped >= 0
+    assert 0 < stopped.sum() < 6
+    # NaN weights come out of update 21, so that the loss of iteration 22 is the first to show it.
+    np.testing.assert_array_equal(run.stopped[stopped], 22 * 64)
+    assert run.summary["stopped_seeds"] == [10 + i for i in np.flatnonzero(stopped)]
+    np.testing.assert_array_equal(run.final[stopped], np.nanmin(run.returns))
+    assert np.all(np.isnan(run.returns[stopped][:, run.steps > 22 * 64]))
+    assert run.summary["final_return_iqm"] == pytest.approx(statistics.iqm(run.final))
+
+    rows = [json.loads(line) for line in (tmp_path / "run" / results.METRICS).read_text().splitlines()]
+    assert len(rows) == 50
+    first = int(np.flatnonzero(stopped)[0])
+    assert all(row["loss"][first] is not None for row in rows[:21])
+    assert all(row["loss"][first] is None for row in rows[21:])
+
+    monkeypatch.setattr(factory, "make", lambda *arguments: breaking(lambda kernel: kernel[0, 0] > 1e9))
+    whole = loop.train(CONFIG, progress=False)
+    assert np.all(whole.stopped == -1)
+    np.testing.assert_allclose(whole.returns[~stopped], run.returns[~stopped], rtol=1e-5)
+    np.testing.assert_allclose(whole.returns[:, :20], run.returns[:, :20], rtol=1e-5)
+    assert f"adam ({stopped.sum()} not finite)" in console.table([run]).columns[0]._cells
+    plots.learning_curves([run], tmp_path / "curve.png")
+    assert (tmp_path / "curve.png").stat().st_size > 10_000
+
+
+def test_devices_divide_the_seeds():
+    assert [runtime.devices_for(seeds, 4) for seeds in (1, 2, 3, 6, 7, 16)] == [1, 2, 3, 3, 1, 4]
+
+
+def test_no_core_is_idle_where_up_to_twice_as_many_devices_prevent_it(monkeypatch):
+    monkeypatch.setattr(runtime, "num_cores", lambda: 2)
+    assert [runtime.devices_for(seeds) for seeds in (1, 2, 3, 4, 5, 8, 9)] == [1, 2, 3, 2, 1, 2, 3]
+
+
+def test_seeds_trained_in_turn_learn_what_they_learn_side_by_side(monkeypatch):
+    # Both programs must be right, whichever of them is chosen for an agent on this machine.
+    monkeypatch.setattr(runtime, "devices_for", lambda seeds, available: 2)
+    side_by_side = loop.train(CONFIG, progress=False)
+    monkeypatch.setattr(placement, "VMAP_BELOW", 1)
+    in_turn = loop.train(CONFIG, progress=False)
+    np.testing.assert_array_equal(in_turn.steps, side_by_side.steps)
+    np.testing.assert_allclose(in_turn.returns[:, :20], side_by_side.returns[:, :20], rtol=1e-5)
+    for name, values in side_by_side.metrics.items():
+        np.testing.assert_allclose(in_turn.metrics[name][:, :20], values[:, :20], rtol=1e-3, atol=1e-4, err_msg=name)
+
+
+PONG = TrainConfig(
+    env="Pong-v5",
+    optimizer="adam",
+    learning_rate=1e-3,
+    atari=AtariConfig(image_size=42, num_threads=1),
+    hyper=PPOConfig(
+        *(256 * 4, 8, 32),
+        epochs=2,
+        minibatches=4,
+        network="small",
+        hidden=(32,),
+    ),
+)
+
+
+@pytest.mark.parametrize("config", [CONFIG, PONG], ids=["CartPole", "Pong"])
+def test_a_seed_with_a_device_of_its_own_learns_in_company_what_it_learns_alone(config):
+    both = loop.train(dataclasses.replace(config, seeds=2, seed=10), progress=False)
+    alone = [loop.train(dataclasses.replace(config, seeds=1, seed=seed), progress=False) for seed in (10, 11)]
+    for name, values in {**both.metrics, "return": both.returns}.items():
+        each = [one.returns if name == "return" else one.metrics[name] for one in alone]
+        np.testing.assert_array_equal(values, np.concatenate(each), err_msg=name)
+    jax.tree.map(
+        lambda x, *one: np.testing.assert_array_equal(x, np.concatenate(one)), both.params, *(a.params for a in alone)
+    )
+    assert np.all(both.metrics["loss"][0] != both.metrics["loss"][1])
+
+
+def test_training_ends_when_no_seed_is_left(tmp_path, monkeypatch):
+    with pytest.warns(RuntimeWarning):
+        run = train_into(tmp_path / "run", monkeypatch, lambda kernel: kernel[0, 0] == kernel[0, 0])
+    assert run.steps[-1] == 22 * 64
+    assert run.summary["stopped_seeds"] == list(range(10, 16))

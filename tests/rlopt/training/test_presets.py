@@ -1,0 +1,69 @@
+"""Presets: every one of them fits its environment, and rates follow the agent."""
+
+import jax
+import pytest
+
+from envs import AtariConfig
+from rlopt.optimizers.catalog import OPTIMIZERS
+from rlopt.training import loop, presets
+from rlopt.training.config import TrainConfig
+
+
+@pytest.mark.parametrize(("agent", "env_id"), presets.PRESETS)
+def test_an_iteration_of_every_preset_can_be_traced(agent, env_id):
+    config = TrainConfig(agent=agent, env=env_id, optimizer="adam", hyper=presets.config(agent, env_id))
+    built = loop.build(config)
+    state = jax.eval_shape(lambda: built.init(jax.random.key(0), built.hyperparams(1e-3)))
+    after, metrics = jax.eval_shape(built.step, state)
+    assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(lambda x: (x.shape, x.dtype), state)
+    assert metrics.loss.shape == ()
+    # Arrays of no rows, split over devices, make the compiler of jax 0.11 crash.
+    assert all(leaf.size for leaf in jax.tree.leaves(state))
+    assert config.hyper.total_steps // config.hyper.env_steps_per_iteration >= 50
+
+
+@pytest.mark.parametrize(
+    ("agent", "name", "size", "rate"),
+    [
+        ("ppo", "default", 84, 2.5e-4),
+        ("ppo", "fast", 42, 8e-4),
+        ("pqn", "default", 84, 2.5e-4),
+        ("dqn", "default", 84, 1e-4),
+        ("dqn", "fast", 42, 2.5e-4),
+    ],
+)
+def test_an_iteration_on_a_game_can_be_traced(agent, name, size, rate):
+    config = TrainConfig(
+        agent=agent,
+        env="Pong-v5",
+        optimizer="adam",
+        preset=name,
+        atari=presets.find(agent, "Pong-v5", name).atari,
+        hyper=presets.config(agent, "Pong-v5", name),
+    )
+    assert config.resolved_learning_rate == pytest.approx(rate)
+    built = loop.build(config)
+    state = jax.eval_shape(lambda: built.init(jax.random.key(0), built.hyperparams(1e-3)))
+    assert state.obs.shape == (8, size, size, 4)
+    after, _ = jax.eval_shape(built.step, state)
+    assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(lambda x: (x.shape, x.dtype), state)
+
+
+def test_presets_that_there_are_not():
+    with pytest.raises(ValueError, match="unknown preset 'quick'; there are default, fast"):
+        presets.find("ppo", "Pong-v5", "quick")
+    with pytest.raises(ValueError, match="no fast preset of pqn for Pong-v5, only of ppo, dqn for Atari games"):
+        presets.find("pqn", "Pong-v5", "fast")
+    with pytest.raises(ValueError, match="CartPole-v1 is not an Atari game; the settings of atari are for those"):
+        TrainConfig(atari=AtariConfig(stack=2)).check()
+
+
+def test_rates_are_those_of_the_agent_and_the_environment():
+    assert presets.learning_rate("ppo", "CartPole-v1", "adam") == OPTIMIZERS["adam"].learning_rate
+    assert presets.learning_rate("dqn", "CartPole-v1", "adam") == pytest.approx(2.5e-4)
+    assert presets.learning_rate("dqn", "MountainCar-v0", "adam") == pytest.approx(2.5e-4)
+    assert presets.learning_rate("ppo", "Asterix-MinAtar", "adam") == pytest.approx(3e-3)
+    assert presets.learning_rate("ppo", "Breakout-MinAtar", "celo2") == pytest.approx(5e-3)
+    assert presets.learning_rate("pqn", "CartPole-v1", "celo") is None
+    config = TrainConfig(agent="pqn", optimizer="adam", hyper=presets.config("pqn", "CartPole-v1"))
+    assert config.resolved_learning_rate == pytest.approx(5e-4)

@@ -1,0 +1,230 @@
+"""Runs that end before their end: what is saved, how they go on, and what cannot be."""
+
+import dataclasses
+import json
+import os
+import signal
+
+import jax
+import numpy as np
+import pytest
+from jax.sharding import Mesh
+
+from agents import DQNConfig, PPOConfig, PQNConfig
+from envs import AtariConfig, atari
+from rlopt import cli
+from rlopt.runs import experiment, results
+from rlopt.storage import sealed
+from rlopt.storage.stopping import BrokeOff, Unfinished
+from rlopt.training import checkpoint, loop, placement, runtime
+from rlopt.training.config import TrainConfig
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+PPO = PPOConfig(total_steps=64 * 20, num_envs=4, rollout_length=16, epochs=1, minibatches=1, hidden=(8,))
+DQN = DQNConfig(
+    *(1000, 4),
+    learning_starts=64,
+    replay_capacity=256,
+    batch_size=16,
+    hidden=(8,),
+    prioritized=True,
+    n_step=3,
+)
+PQN = PQNConfig(total_steps=64 * 20, num_envs=4, rollout_length=16, epochs=1, minibatches=1, hidden=(8,))
+CONFIGS = {
+    agent: TrainConfig(agent=agent, optimizer="adam", learning_rate=1e-3, seeds=2, hyper=hyper)
+    for agent, hyper in {"ppo": PPO, "dqn": DQN, "pqn": PQN}.items()
+}
+PONG = TrainConfig(
+    env="Pong-v5",
+    optimizer="adam",
+    learning_rate=1e-3,
+    seeds=1,
+    atari=AtariConfig(image_size=42, num_threads=1),
+    hyper=dataclasses.replace(PPO, network="small", num_envs=2, total_steps=32 * 6),
+)
+
+
+def lines(folder):
+    return (folder / results.METRICS).read_text().splitlines()
+
+
+def run_until(monkeypatch, config, folder, interval, how):
+    """Runs into a folder; `how` is called after so many intervals."""
+    append = results.append_row
+
+    def and_then(path, row):
+        append(path, row)
+        if len(lines(path)) == interval:
+            how()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(results, "append_row", and_then)
+        experiment.run(config, folder, progress=False)
+
+
+def ask_to_stop():
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def die():
+    raise SystemExit
+
+
+def assert_same_results(folder, other):
+    a, b = (results.read_run(x) for x in (folder, other))
+    for name in ("steps", "returns", "final", "stopped"):
+        np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
+    assert (folder / results.PARAMS).read_bytes() == (other / results.PARAMS).read_bytes()
+    assert lines(folder) == lines(other)
+
+
+@pytest.mark.parametrize("agent", CONFIGS)
+def test_stopped_and_killed_runs_end_as_if_nothing_had_happened(tmp_path, monkeypatch, agent):
+    config = CONFIGS[agent]
+    experiment.run(config, tmp_path / "whole", progress=False)
+    with pytest.raises(Unfinished, match=rf"stopped at step [\d,]+; `rlopt resume {tmp_path}"):
+        run_until(monkeypatch, config, tmp_path / "cut", 5, ask_to_stop)
+    assert not results.is_finished(tmp_path / "cut")
+    # Between two checkpoints, with one more line logged than the older of them knows of.
+    monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(loop, "SAVE_SHARE", 0.0)
+    with pytest.raises(SystemExit):
+        run_until(monkeypatch, config, tmp_path / "cut", 9, die)
+    assert len(lines(tmp_path / "cut")) == 9
+    experiment.resume(tmp_path / "cut", progress=False)
+    assert_same_results(tmp_path / "cut", tmp_path / "whole")
+    assert not checkpoint.exists(tmp_path / "cut")
+
+
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(loop, "SAVE_SHARE", 0.0)
+    config, folder = CONFIGS["ppo"], tmp_path / "cut"
+    experiment.run(config, tmp_path / "whole", progress=False)
+    with pytest.raises(SystemExit):
+        run_until(monkeypatch, config, folder, 5, die)
+    newest = folder / checkpoint.NAMES[0]
+    damaged = bytearray(newest.read_bytes())
+    damaged[-20] ^= 1
+    newest.write_bytes(damaged)
+    with pytest.warns(UserWarning, match="passing over .*SHA-256"):
+        experiment.resume(folder, progress=False)
+    assert_same_results(folder, tmp_path / "whole")
+
+    with pytest.raises(SystemExit):
+        run_until(monkeypatch, config, tmp_path / "again", 5, die)
+    for name in checkpoint.NAMES:
+        (tmp_path / "again" / name).write_bytes(b"{}\n")
+    with pytest.warns(UserWarning, match="no readable header"), pytest.raises(ValueError, match="no intact checkpoint"):
+        experiment.resume(tmp_path / "again", progress=False)
+    assert len(lines(tmp_path / "again")) == 5
+
+
+def test_a_run_that_cannot_be_saved_goes_on(tmp_path, monkeypatch):
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(loop, "SAVE_SHARE", 0.0)
+    monkeypatch.setattr(checkpoint, "save", full)
+    with pytest.warns(RuntimeWarning, match="no checkpoint could be written .*No space left"):
+        run = experiment.run(CONFIGS["ppo"], tmp_path / "run", progress=False)
+    assert run.steps[-1] == PPO.total_steps
+
+
+def test_a_setting_that_is_newer_than_a_checkpoint_stood_at_its_default(tmp_path, monkeypatch):
+    config, folder = CONFIGS["ppo"], tmp_path / "run"
+    with pytest.raises(Unfinished):
+        run_until(monkeypatch, config, folder, 5, ask_to_stop)
+    path = folder / checkpoint.NAMES[0]
+    header, payload = sealed.read(path, checkpoint.FORMAT)
+    del header["settings"]["options"], header["settings"]["hyper"]["anneal"]
+    sealed.write(path, header, payload)
+    with pytest.raises(ValueError, match=r"other settings \(hyper: "):
+        checkpoint.load(
+            folder, dataclasses.replace(config, hyper=dataclasses.replace(PPO, anneal=not PPO.anneal)), None
+        )
+    experiment.run(config, folder, progress=False)
+    assert results.is_finished(folder)
+
+
+def test_going_on_with_another_number_of_devices_is_said(tmp_path, monkeypatch):
+    config, folder = CONFIGS["ppo"], tmp_path / "run"
+    with pytest.raises(Unfinished):
+        run_until(monkeypatch, config, folder, 5, ask_to_stop)
+    path = folder / checkpoint.NAMES[0]
+    header, payload = sealed.read(path, checkpoint.FORMAT)
+    assert header.pop("devices") == 2
+    monkeypatch.setattr(placement, "mesh_for", lambda members: Mesh(np.asarray(jax.devices()[:1]), (placement.AXIS,)))
+    with (
+        pytest.warns(RuntimeWarning, match=r"written on 2 device\(s\), and the run goes on with 1"),
+        pytest.raises(SystemExit),
+    ):
+        run_until(monkeypatch, config, folder, 7, die)
+    sealed.write(path, header, payload)  # as before there was such a note: nothing is known, nothing is said
+    experiment.run(config, folder, progress=False)
+
+
+def test_other_settings_and_finished_runs_are_refused(tmp_path, monkeypatch, capsys):
+    config, folder = CONFIGS["ppo"], tmp_path / "run"
+    with pytest.raises(Unfinished):
+        run_until(monkeypatch, config, folder, 5, ask_to_stop)
+    other = dataclasses.replace(config, seed=7)
+    with pytest.raises(ValueError, match=r"other settings \(seed: 0 there, 7 here\)"):
+        experiment.run(other, folder, progress=False)
+    experiment.run(config, folder, progress=False)
+    with pytest.raises(ValueError, match="holds a finished run"):
+        experiment.run(config, folder, progress=False)
+    monkeypatch.setattr(runtime, "configure", lambda **settings: None)
+    assert cli.main(["resume", str(folder)]) == 2
+    assert cli.main(["resume", str(tmp_path / "none")]) == 2
+    found = capsys.readouterr().err.splitlines()
+    assert "holds a finished run" in found[-2]
+    assert "holds no run" in found[-1]
+
+
+def test_a_comparison_does_only_what_is_missing(tmp_path, monkeypatch):
+    configs = [dataclasses.replace(CONFIGS["ppo"], optimizer=name) for name in ("adam", "celo2_base")]
+    experiment.run(configs[0], tmp_path / "both" / "adam", progress=False)
+    before = (tmp_path / "both" / "adam" / results.SUMMARY).stat().st_mtime_ns
+    runs = experiment.compare(configs, tmp_path / "both", progress=False)
+    assert [run.summary["optimizer"] for run in runs] == ["adam", "celo2_base"]
+    assert (tmp_path / "both" / "adam" / results.SUMMARY).stat().st_mtime_ns == before
+
+
+def test_atari_runs_go_on_with_new_episodes_and_say_so(tmp_path, monkeypatch):
+    folder = tmp_path / "pong"
+    with pytest.raises(Unfinished):
+        run_until(monkeypatch, PONG, folder, 3, ask_to_stop)
+    agent = loop.build(PONG)
+    template = jax.vmap(lambda key: agent.init(key, agent.hyperparams(1e-3)))(jax.random.split(jax.random.key(0), 1))
+    saved = checkpoint.load(folder, PONG, template)
+    assert saved.state.iteration.tolist() == [3]
+    with pytest.warns(RuntimeWarning, match="goes on after 3 iterations with new episodes"):
+        experiment.resume(folder, progress=False)
+    assert [json.loads(line)["step"] for line in lines(folder)] == [32, 64, 96, 128, 160, 192]
+
+
+def test_a_pool_that_dies_ends_the_run_with_what_it_has_and_says_how_to_go_on(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(loop, "SAVE_SHARE", 0.0)
+    step, calls = atari._Pools.step, []
+
+    def failing(self, number, action):
+        calls.append(number)
+        if len(calls) == 60:
+            raise OSError("the emulator is gone")
+        return step(self, number, action)
+
+    folder = tmp_path / "pong"
+    with monkeypatch.context() as patch:
+        patch.setattr(atari._Pools, "step", failing)
+        expected = rf"broke off \(.*the emulator is gone\); `rlopt resume {folder}` goes on from its last checkpoint"
+        with pytest.raises(BrokeOff, match=expected):
+            experiment.run(PONG, folder, progress=False)
+    assert [json.loads(line)["step"] for line in lines(folder)] == [32, 64, 96]
+    with pytest.warns(RuntimeWarning, match="new episodes"):
+        (finished,) = experiment.resume(folder, progress=False)
+    assert finished.steps.tolist() == [32, 64, 96, 128, 160, 192]
