@@ -74,7 +74,7 @@ def stepped_by_us(config: TrainConfig, env: envs.VectorEnv, steps: int) -> Work:
 
 def acted(config: TrainConfig, env: envs.VectorEnv, agent: agents.Agent, steps: int) -> Work:
     """Sampled from the agent's policy."""
-    start = jax.jit(agent.init)(jax.random.key(0), agent.hyperparams(config.resolved_learning_rate or 0.0))
+    start = jax.jit(agent.init)(jax.random.key(0), agent.hyperparams(config.handed_rate))
 
     @jax.jit
     def run(policy: Any, carry: Any) -> Any:
@@ -89,7 +89,7 @@ def acted(config: TrainConfig, env: envs.VectorEnv, agent: agents.Agent, steps: 
 
 def trained(config: TrainConfig, agent: agents.Agent) -> Work:
     """The whole agent."""
-    start = jax.jit(agent.init)(jax.random.key(0), agent.hyperparams(config.resolved_learning_rate or 0.0))
+    start = jax.jit(agent.init)(jax.random.key(0), agent.hyperparams(config.handed_rate))
     run = jax.jit(lambda state: jax.lax.scan(lambda s, _: agent.step(s), state, None, config.hyper.num_iterations))
     return lambda: jax.block_until_ready(run(start))
 

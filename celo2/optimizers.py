@@ -157,6 +157,7 @@ def celo(
     num_steps: int | jax.Array,
     theta: ThetaLike | None = None,
     *,
+    multiplier: optax.ScalarOrSchedule = 1.0,
     use_scheduler: bool = True,
     odd: bool | None = None,
     size: str | None = None,
@@ -169,6 +170,9 @@ def celo(
     Args:
       num_steps: number of updates of the whole training, at least 1.
       theta: weights, see `scale_by_celo`; default: the packaged "celo". The published file is read as any other.
+      multiplier: of all steps: a float, a traced scalar, or a schedule of the updates so far. The schedule was learned
+        on images, in trainings without an end to settle down to: in RL its steps are better a third of that, and
+        annealed, `optax.linear_schedule(1 / 3, 0, num_steps)`.
       use_scheduler, odd, size, momentum_decays, weight_dimension_numbers: see `scale_by_celo`.
       still_without_gradient: leave a tensor where it is until it has had a gradient other than zero; published: False.
 
@@ -196,15 +200,18 @@ def celo(
         weight_dimension_numbers=weight_dimension_numbers,
         still_without_gradient=still_without_gradient,
     )
-    return _descent(direction)
+    return _descent(direction, multiplier)
 
 
-def celo_adam(num_steps: int | jax.Array, theta: ThetaLike | None = None) -> optax.GradientTransformationExtraArgs:
+def celo_adam(
+    num_steps: int | jax.Array, theta: ThetaLike | None = None, *, multiplier: optax.ScalarOrSchedule = 1.0
+) -> optax.GradientTransformationExtraArgs:
     """Celo-Adam: Celo's learned schedule over Adam; no learning rate. `update` needs the training loss as `value=`.
 
     Args:
       num_steps: number of updates of the whole training, at least 1.
       theta: weights, a name, path or tree; default: the packaged "celo_adam". The published file is read as any other.
+      multiplier: as of `celo`.
 
     Returns:
       An `optax.GradientTransformationExtraArgs` whose updates, those of `scale_by_celo_adam` with the other sign, are
@@ -215,15 +222,20 @@ def celo_adam(num_steps: int | jax.Array, theta: ThetaLike | None = None) -> opt
 
     Reference: as `celo`.
     """
-    return _descent(scale_by_celo_adam(num_steps, theta))
+    return _descent(scale_by_celo_adam(num_steps, theta), multiplier)
 
 
-def _descent(direction: optax.GradientTransformationExtraArgs) -> optax.GradientTransformationExtraArgs:
-    """The direction with the other sign; unlike a chain with `optax.scale(-1)`, with the state that it has alone."""
+def _descent(
+    direction: optax.GradientTransformationExtraArgs, multiplier: optax.ScalarOrSchedule
+) -> optax.GradientTransformationExtraArgs:
+    """-multiplier times the direction; unlike a chain with `optax.scale`, with the state that it has alone."""
 
     def update_fn(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> tuple[Any, Any]:
+        share: Any = multiplier(state.count) if callable(multiplier) else multiplier
         steps, state = direction.update(updates, state, params, **extra_args)
-        return jax.tree.map(jnp.negative, steps), state
+        if isinstance(share, float | int) and share == 1:
+            return jax.tree.map(jnp.negative, steps), state  # the last bit too: XLA moves constant factors about
+        return jax.tree.map(lambda x: jnp.asarray(-share * x, x.dtype), steps), state
 
     return optax.GradientTransformationExtraArgs(direction.init, update_fn)
 

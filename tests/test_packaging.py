@@ -105,7 +105,7 @@ def wheel(tmp_path_factory):
 def test_a_wheel_has_weights_data_and_types(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {f"{package}/py.typed" for package in PACKAGES} <= names
-    for weights in ("celo2", "celo2_base", "celo", "celo_adam", "celo2_v1", "celo2_base_v1"):
+    for weights in ("celo2", "celo2_base", "celo", "celo_adam", "celo_v1", "celo2_v1", "celo2_base_v1"):
         assert {f"celo2/weights/{weights}.theta", f"celo2/weights/{weights}.json"} <= names
     assert {"metatrain/data/NOTICE.md", "rlopt/report/page.css", "rlopt/report/page.js"} <= names
     assert not any(name.startswith(("tests/", "benchmarks/")) for name in names)

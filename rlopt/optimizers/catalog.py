@@ -22,7 +22,8 @@ class OptimizerInfo(NamedTuple):
 
     summary: one line for listings.
     learning_rate: default, that of PPO on classic control; None: takes none, or has none yet (`module:function`).
-    factory: "module:function", called with the learning rate (if it takes one) and the options; also with `num_updates`
+    factory: "module:function", called with the learning rate (if it takes none, with the agent's share of its own
+      steps, annealed as the rate is) and the options; also with `num_updates`
       (over the whole training), `updates_per_target` (until the next batch of PPO or PQN, or the next target network of
       DQN) if it has parameters of these names, and with `theta` if learned.
     options: what can be set besides, with defaults; their types are those of the defaults (a number, True or False), or
@@ -188,18 +189,19 @@ OPTIMIZERS: dict[str, OptimizerInfo] = {
         rule="celo2",
     ),
     "celo": OptimizerInfo(
-        "Celo (learned rule and schedule) on every tensor: celo2.celo(num_updates)",
+        "Celo (learned rule and schedule) on every tensor: celo2.celo(num_updates, multiplier=a third, annealed)",
         None,
         "rlopt.optimizers.routed:celo",
-        {"odd": _RULE["odd"], "size": _RULE["size"]},
+        {"scaled": Choice(CARD, (True, False)), "odd": _RULE["odd"], "size": _RULE["size"]},
         weights="celo",
         rule="celo",
         scheduled=True,
     ),
     "celo_adam": OptimizerInfo(
-        "Adam with Celo's learned schedule on every tensor: celo2.celo_adam(num_updates)",
+        "Adam with Celo's learned schedule on every tensor: celo2.celo_adam(num_updates, multiplier=a third, annealed)",
         None,
         "rlopt.optimizers.routed:celo_adam",
+        {"scaled": Choice(True, (False,))},
         weights="celo_adam",
         rule="celo_adam",
         scheduled=True,

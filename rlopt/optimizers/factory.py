@@ -65,8 +65,7 @@ def make(
 
     def factory(learning_rate: Any, num_updates: int) -> optax.GradientTransformation:
         told = {"num_updates": num_updates, "updates_per_target": updates_per_target}
-        rate = () if info.scheduled else (learning_rate,)
-        return function(*rate, **keywords, **{word: number for word, number in told.items() if word in asked})
+        return function(learning_rate, **keywords, **{word: number for word, number in told.items() if word in asked})
 
     if not own:
         _check_made(name, factory)

@@ -111,14 +111,22 @@ def explicit_form(odd: Any = CARD, size: str = CARD) -> dict[str, Any]:
     return {"odd": None if odd == CARD else odd, "size": None if size == CARD else size}
 
 
-def celo(*, theta: Any, num_updates: int, odd: Any = CARD, size: str = CARD) -> optax.GradientTransformation:
-    """`celo2.celo(num_updates, theta)`."""
-    return rules.celo(num_updates, theta, **explicit_form(odd, size))
+def celo(
+    share: Any, *, theta: Any, num_updates: int, scaled: bool | str, odd: Any = CARD, size: str = CARD
+) -> optax.GradientTransformation:
+    """`celo2.celo(num_updates, theta, multiplier=share)`; the share counts where `scaled` or the weights' form says so.
+
+    share: the agent's, annealed as a learning rate is (`presets.share`).
+    """
+    form = theta.form.changed(**explicit_form(odd, size))
+    if scaled == CARD:
+        scaled = form.size != "unit"
+    return rules.celo(num_updates, theta, multiplier=share if scaled else 1.0, **explicit_form(odd, size))
 
 
-def celo_adam(*, theta: Any, num_updates: int) -> optax.GradientTransformation:
-    """`celo2.celo_adam(num_updates, theta)`."""
-    return rules.celo_adam(num_updates, theta)
+def celo_adam(share: Any, *, theta: Any, num_updates: int, scaled: bool) -> optax.GradientTransformation:
+    """`celo2.celo_adam(num_updates, theta, multiplier=share)`; share: as of `celo`, if `scaled`."""
+    return rules.celo_adam(num_updates, theta, multiplier=share if scaled else 1.0)
 
 
 def _routed(

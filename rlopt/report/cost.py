@@ -71,8 +71,7 @@ def _seconds(evidence: Evidence, optimizer: str) -> float | None:
 def _updates(config: TrainConfig) -> tuple[Callable[[], None], int, int]:
     """A call that makes `UPDATES` updates; bytes of the optimizer's state, number of parameters."""
     agent = loop.build(config)
-    # A rule without a learning rate gets a number all the same, and ignores it.
-    hyperparams = agent.hyperparams(config.resolved_learning_rate or 0.0)
+    hyperparams = agent.hyperparams(config.handed_rate)
     shapes = jax.eval_shape(agent.init, jax.random.key(0), hyperparams)
     make = factory.make(config.optimizer, config.theta, config.options, config.hyper.updates_per_target)
     tx = make_optimizer(make, config.hyper, hyperparams, 0.0)

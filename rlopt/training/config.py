@@ -86,6 +86,12 @@ class TrainConfig(Generic[Hyper]):
         return presets.learning_rate(self.agent, self.env, self.optimizer, self.preset)
 
     @property
+    def handed_rate(self) -> float:
+        """What the agent hands its optimizer: the learning rate, or where it takes none, `presets.share`."""
+        rate = self.resolved_learning_rate
+        return presets.share(self.agent) if rate is None else rate
+
+    @property
     def size(self) -> int:
         """Runs in this population: seeds times learning rates."""
         return self.seeds * max(1, len(self.rates))

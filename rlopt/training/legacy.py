@@ -3,13 +3,15 @@
 Format 1 (no "format" in `config.json`): `celo2` and `celo2_base` took steps of unit size with the weights that are now
 called `celo2_v1` and `celo2_base_v1`, and Adam at 5 times the rate elsewhere.
 
-Format 2: what is DQN's `batch_size` was its `learning_batch`.
+Formats 1 and 2: `celo` had the weights that are now called `celo_v1`; its steps and those of `celo_adam` were neither
+shared nor annealed. What is DQN's `batch_size` was its `learning_batch`.
 """
 
 from typing import Any
 
 FORMAT = 3
 _LEARNED = ("celo2", "celo2_base")
+_SCHEDULED = ("celo", "celo_adam")
 
 
 def upgraded(settings: dict[str, Any]) -> dict[str, Any]:
@@ -24,9 +26,13 @@ def upgraded(settings: dict[str, Any]) -> dict[str, Any]:
     hyper = settings.get("hyper")
     if isinstance(hyper, dict) and "learning_batch" in hyper:
         settings["hyper"] = {"batch_size" if name == "learning_batch" else name: x for name, x in hyper.items()}
+    name, options = settings.get("optimizer"), settings.get("options", {})
+    if name in _SCHEDULED and isinstance(options, dict):
+        settings["options"] = {"scaled": False, **options}
+        if settings.get("theta") is None and name == "celo":
+            settings["theta"] = "celo_v1"
     if written == 2:
         return settings
-    name, options = settings.get("optimizer"), settings.get("options", {})
     if name in _LEARNED and isinstance(options, dict):
         settings["options"] = {"multiplier": 5.0, "odd": False, "size": "unit", **options}
         if settings.get("theta") is None:

@@ -30,7 +30,7 @@ def initial_state(agent: agents.Agent, config: TrainConfig, mesh: Mesh, salt: in
     """
     cells = config.cells
     seeds = np.tile(np.arange(config.seed, config.seed + config.seeds, dtype=np.uint32), len(cells))
-    rates = np.repeat([cell.resolved_learning_rate or 0.0 for cell in cells], config.seeds).astype(np.float32)
+    rates = np.repeat([cell.handed_rate for cell in cells], config.seeds).astype(np.float32)
     keys = jax.vmap(jax.random.key)(seeds)
     if salt is not None:
         keys = jax.vmap(jax.random.fold_in, (0, None))(keys, salt)

@@ -17,6 +17,11 @@ RULES = {
     "celo_adam": lambda **kw: celo2.scale_by_celo_adam(theta=CELO_ADAM, **{"num_steps": 10} | kw),
 }
 rules = pytest.mark.parametrize("make", RULES.values(), ids=RULES.keys())
+OPTIMIZERS = {
+    "celo": lambda **kw: celo2.celo(10, CELO, **kw),
+    "celo_adam": lambda **kw: celo2.celo_adam(10, CELO_ADAM, **kw),
+}
+optimizers = pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS.keys())
 
 
 def update(tx, **extra):
@@ -128,3 +133,19 @@ def test_the_published_weights_learn_a_regression_without_any_setting(rule, gold
     }
     losses = jax.jit(lambda p: jax.lax.scan(step, (p, tx.init(p)), length=num_steps)[1])(params)
     assert losses[-1] < 0.3 * losses[0]
+
+
+@optimizers
+def test_a_multiplier_is_of_the_steps_only(make):
+    """A number, or a schedule of the updates so far; the state is the same without it."""
+    whole, halves = make(), make(multiplier=0.5)
+    falling = make(multiplier=optax.linear_schedule(1.0, 0.0, 2))
+    state = whole.init(PARAMS)
+    for share in (1.0, 0.5, 0.0):
+        own, after = whole.update(PARAMS, state, PARAMS, value=1.0)
+        half, _ = halves.update(PARAMS, state, PARAMS, value=1.0)
+        fallen, also_after = falling.update(PARAMS, state, PARAMS, value=1.0)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, 0.5 * b, rtol=1e-6), half, own)
+        jax.tree.map(lambda a, b, share=share: np.testing.assert_allclose(a, share * b, rtol=1e-6), fallen, own)
+        jax.tree.map(np.testing.assert_array_equal, after, also_after)
+        state = after

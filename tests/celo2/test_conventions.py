@@ -69,7 +69,8 @@ def test_a_rule_without_a_learning_rate_subtracts_its_direction(complete, direct
     steps, state = update(complete(), complete().init(PARAMS))
     chained = optax.chain(direction(), optax.scale(-1.0))
     expected, (same_state, _) = update(chained, chained.init(PARAMS))
-    jax.tree.map(np.testing.assert_array_equal, (steps, state), (expected, same_state))
+    # XLA joins constant factors, here the chain's -1 with the rule's own: the last bit may differ.
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=3e-7), (steps, state), (expected, same_state))
 
 
 @pytest.mark.parametrize(
@@ -77,7 +78,7 @@ def test_a_rule_without_a_learning_rate_subtracts_its_direction(complete, direct
 )
 def test_a_rule_and_its_direction_take_the_same_arguments(functions):
     whole, direction = (inspect.signature(getattr(celo2, name)).parameters for name in functions)
-    assert list(whole) == list(direction)
+    assert [name for name in whole if name != "multiplier"] == list(direction)
     assert list(whole)[:2] == ["num_steps", "theta"]
 
 

@@ -36,7 +36,8 @@ def loss_fn(params):
 @pytest.mark.parametrize("name", catalog.OPTIMIZERS)
 def test_every_optimizer_learns_with_its_rate_traced(name):
     make = factory.make(name, updates_per_target=10)
-    own = catalog.OPTIMIZERS[name].learning_rate or 0.0
+    info = catalog.OPTIMIZERS[name]
+    own = 0.3 if info.scheduled else info.learning_rate or 0.0
 
     @jax.jit
     @jax.vmap
@@ -55,7 +56,7 @@ def test_every_optimizer_learns_with_its_rate_traced(name):
     losses = train(jnp.asarray([own, 3 * own]))
     assert np.all(np.isfinite(losses))
     assert np.all(losses[:, -1] < losses[:, 0])
-    assert catalog.OPTIMIZERS[name].scheduled == bool(np.array_equal(losses[0], losses[1]))
+    assert not np.array_equal(losses[0], losses[1]), "a scheduled optimizer takes its share"
 
 
 @pytest.mark.parametrize("name", catalog.OPTIMIZERS)
@@ -80,8 +81,8 @@ RATE = 1e-3
         ("celo2_base", lambda: celo2.celo2_base(RATE, **celo2.RL)),
         ("celo2_published", lambda: celo2.celo2(RATE, "celo2_v1")),
         ("celo2_base_published", lambda: celo2.celo2_base(RATE, "celo2_base_v1")),
-        ("celo", lambda: celo2.celo(60)),
-        ("celo_adam", lambda: celo2.celo_adam(60)),
+        ("celo", lambda: celo2.celo(60, multiplier=RATE)),
+        ("celo_adam", lambda: celo2.celo_adam(60, multiplier=RATE)),
     ],
 )
 def test_a_name_is_the_line_of_optax_that_the_documents_show(name, shown):
@@ -100,6 +101,21 @@ def test_a_name_is_the_line_of_optax_that_the_documents_show(name, shown):
         return jax.jit(lambda: jax.lax.scan(step, (PARAMS, tx.init(PARAMS)), None, length=3))()
 
     jax.tree.map(np.testing.assert_array_equal, steps(factory.make(name)(RATE, 60)), steps(shown()))
+
+
+@pytest.mark.parametrize(("name", "options"), [("celo", {"scaled": False}), ("celo_adam", {"scaled": False})])
+def test_steps_that_are_not_scaled_are_the_rules_own(name, options):
+    updates = [factory.make(name, None, options)(share, 60).update for share in (0.1, 1.0)]
+    state = factory.make(name)(1.0, 60).init(PARAMS)
+    one, two = (update(PARAMS, state, PARAMS, value=1.0)[0] for update in updates)
+    jax.tree.map(np.testing.assert_array_equal, one, two)
+
+
+def test_weights_of_the_published_form_take_the_published_steps():
+    update = factory.make("celo", "celo_v1")(0.1, 60).update
+    state = celo2.celo(60, "celo_v1").init(PARAMS)
+    one, two = (tx(PARAMS, state, PARAMS, value=1.0)[0] for tx in (update, celo2.celo(60, "celo_v1").update))
+    jax.tree.map(np.testing.assert_array_equal, one, two)
 
 
 def test_every_learned_rule_is_compared_with_its_line_of_optax():

@@ -82,8 +82,8 @@ def test_noise_moves_the_weights_of_packaged_rules_nowhere(name):
     assert theta_probe.even_share(theta_probe.response(theta.load(name))) < 1e-5
 
 
-def test_rules_that_are_not_odd_yet_are_known_by_name():
-    assert set(WITH_A_RULE) - set(ODD) == {"celo", "celo2_v1", "celo2_base_v1"}
+def test_rules_that_are_not_odd_are_known_by_name():
+    assert set(WITH_A_RULE) - set(ODD) == {"celo_v1", "celo2_v1", "celo2_base_v1"}
     assert abs(theta_probe.drift(theta.load("celo2_base_v1")).path[-1]) > 0.2, "what the odd form is for"
 
 

@@ -66,6 +66,15 @@ def test_the_batch_size_of_dqn_was_called_otherwise(written):
     assert legacy.upgraded(old)["hyper"] == {"num_envs": 4, "batch_size": 64}
 
 
+def test_the_weights_of_celo_were_others_and_its_steps_its_own():
+    old = {"optimizer": "celo", "options": {}, "theta": None, "format": 2}
+    found = legacy.upgraded(old)
+    assert (found["theta"], found["options"]) == ("celo_v1", {"scaled": False})
+    found = legacy.upgraded(old | {"optimizer": "celo_adam"})
+    assert (found["theta"], found["options"]) == (None, {"scaled": False})
+    assert legacy.upgraded(old | {"theta": "mine.theta"})["theta"] == "mine.theta"
+
+
 def test_what_celo2_was_is_what_it_is_under_its_new_name():
     """Unit steps on hidden matrices, Adam at 5 times the rate elsewhere, as `rlopt` had it."""
     made = factory.make("celo2", AS_OF_OLD.theta, AS_OF_OLD.options)(1e-3, 10)
