@@ -31,6 +31,7 @@ def test_a_script_with_unnamed_layers_learns_as_early_as_with_adam(capsys):
     assert "first matrix of its tower, no name tells" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_both_readings_of_a_convolution_learn_the_digits():
     assert min(load("flax_linen").main(steps=50).values()) > 0.8
 
@@ -42,6 +43,7 @@ def test_the_sweep_finds_a_good_rate_and_a_bad_one():
     assert max(losses.values()) > 1.5
 
 
+@pytest.mark.slow
 def test_the_language_model_learns_with_both_optimizers():
     losses = load("language_model").main(steps=30)
     assert max(losses.values()) < 4.0  # an untrained model is above 4.5

@@ -60,8 +60,12 @@ def train(case, env_id, optimizer=adam, rate=1e-2, **changes):
     return agent, state, metrics, lambda obs: np.asarray(network.apply(state.params, jnp.full((1, 1), obs)))[0]
 
 
-@pytest.mark.parametrize("env_id", probes.ids())
-@pytest.mark.parametrize("case", CASES)
+# Variants of DQN are tried on what they could get wrong: which action, and what lies beyond an end.
+PROBED = [(case, env_id) for case in ("dqn", "pqn") for env_id in probes.ids()]
+PROBED += [(case, env_id) for case in set(CASES) - {"dqn", "pqn"} for env_id in ("Probe-ActionReward", *SLOW_PROBES)]
+
+
+@pytest.mark.parametrize(("case", "env_id"), sorted(PROBED))
 def test_probe_values_and_actions_are_learned(case, env_id):
     # A value of 10 at a discount of 0.9 takes many bootstraps.
     _, _, _, values = train(case, env_id, **({"total_steps": 60_000} if env_id in SLOW_PROBES else {}))

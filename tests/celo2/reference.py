@@ -156,7 +156,7 @@ def celo_step(theta, g, p, stats, eta, *, odd=False, size="unit"):
 
     direction = step(plus) if minus is None else (step(plus) - step(minus)) / 2
     if size == "adam":
-        return eta * 0.03 * adam_size(stats) * normalised(direction, tuple(range(g.ndim)), 1e-9)
+        return eta * 0.09 * adam_size(stats) * normalised(direction, tuple(range(g.ndim)), 1e-9)
     return eta * 0.001 * np.sqrt(np.mean(p**2) + 1e-9) * direction
 
 

@@ -1,5 +1,6 @@
 """The form of a rule: odd, sized, and recorded with the weights."""
 
+import functools
 import json
 import math
 
@@ -15,7 +16,7 @@ from celo2 import size as sizes
 
 THETA = celo2.init_theta("celo2", jax.random.key(3))
 CELO_THETA = celo2.init_theta("celo", jax.random.key(4))
-SHAPES = {"scalar": (), "bias": (5,), "kernel": (12, 9), "narrow": (40, 10), "conv": (3, 3, 2, 4)}
+SHAPES = {"scalar": (), "bias": (5,), "kernel": (12, 9), "conv": (3, 3, 2, 4)}
 
 
 def tree(seed, scale=0.3):
@@ -23,14 +24,19 @@ def tree(seed, scale=0.3):
     return {k: scale * jax.random.normal(key, s) for key, (k, s) in zip(keys, SHAPES.items(), strict=True)}
 
 
+@functools.lru_cache(maxsize=4)
+def compiled(update):
+    """Once for each optimizer, not once for each sign."""
+    return jax.jit(lambda g, s, p: update(g, s, p, value=1.0))
+
+
 def steps(tx, sign=1.0, count=6, scale=0.3):
     """The updates for random gradients on parameters that stay, all with the given sign."""
-    tx = optax.with_extra_args_support(tx)
+    update = compiled(optax.with_extra_args_support(tx).update)
     params = jax.tree.map(lambda x: sign * x, tree(0))
     state, found = tx.init(params), []
-    update = jax.jit(lambda g, s: tx.update(g, s, params, value=1.0))
     for t in range(count):
-        updates, state = update(jax.tree.map(lambda x: sign * x, tree(t + 1, scale)), state)
+        updates, state = update(jax.tree.map(lambda x: sign * x, tree(t + 1, scale)), state, params)
         found.append(updates)
     return found
 
@@ -65,7 +71,8 @@ ODD_RULES = {
 @pytest.mark.filterwarnings("ignore:no output layer was recognised")
 @pytest.mark.parametrize("make", ODD_RULES.values(), ids=ODD_RULES)
 def test_an_odd_rule_answers_the_other_sign_with_the_other_step(make):
-    for plus, minus in zip(steps(make()), steps(make(), -1.0), strict=True):
+    tx = optax.with_extra_args_support(make())
+    for plus, minus in zip(steps(tx), steps(tx, -1.0), strict=True):
         for name, step in plus.items():
             np.testing.assert_allclose(minus[name], -step, atol=1e-6 * max(rms(step), 1e-6), err_msg=name)
 
@@ -88,7 +95,7 @@ def test_a_size_keeps_the_direction_of_celos_published_step():
         factor = steps(celo2.graft(optax.scale_by_sign(), size))
         for a, b, f in zip(sized, plain, factor, strict=True):
             for name in SHAPES:
-                expected = 0.03 * rms(f[name]) * b[name] / rms(b[name])
+                expected = 0.09 * rms(f[name]) * b[name] / rms(b[name])
                 # Directions of next to nothing stay small.
                 if rms(b[name]) > 1e-6:
                     np.testing.assert_allclose(a[name], expected, rtol=tolerance, atol=1e-9, err_msg=name)
@@ -107,7 +114,7 @@ def test_the_odd_form_is_half_the_difference_of_the_two_directions():
 def test_adams_size_is_that_of_optax_adam():
     adam = steps(optax.scale_by_adam(eps=1e-5))
     celo = celo2.scale_by_celo(10, CELO_THETA, use_scheduler=False, odd=True, size="adam")
-    for scale, rule in ((1.0, celo2.scale_by_celo2(THETA, size="adam")), (0.03, celo)):
+    for scale, rule in ((1.0, celo2.scale_by_celo2(THETA, size="adam")), (0.09, celo)):
         for ours, theirs in zip(steps(rule), adam, strict=True):
             for name in SHAPES:
                 np.testing.assert_allclose(rms(ours[name]), scale * rms(theirs[name]), rtol=1e-5, err_msg=name)
@@ -118,16 +125,16 @@ def test_sized_celo_goes_no_farther_with_larger_weights():
     for size, growth in (("unit", 100), ("adam", 1)):
         tx = celo2.scale_by_celo(10, CELO_THETA, use_scheduler=False, odd=True, size=size)
         grads = tree(0)
+        update = jax.jit(tx.update)
         one, hundred = (
-            tx.update(grads, tx.init(params), params)[0]["kernel"]
+            update(grads, tx.init(params), params)[0]["kernel"]
             for params in (tree(1), jax.tree.map(lambda x: 100 * x, tree(1)))
         )
         assert rms(hundred) / rms(one) == pytest.approx(growth, rel=0.01)
 
 
 @pytest.mark.usefixtures("compiled_as_users_do")
-@pytest.mark.parametrize(("size", "tolerance"), [("adam", 1e-6), ("snr", 1e-2)])
-@pytest.mark.parametrize("odd", [False, True])
+@pytest.mark.parametrize(("size", "tolerance", "odd"), [("adam", 1e-6, True), ("snr", 1e-2, False)])
 def test_graft_and_the_rules_own_size_agree(size, tolerance, odd):
     """Where all is noise, the signal-to-noise ratio is the root of a difference in the last bits."""
     inside = celo2.scale_by_celo2(THETA, odd=odd, size=size)

@@ -32,13 +32,14 @@ def draw(seed, **shapes):
 def several_steps(tx, steps=2):
     """A compiled function: parameters -> parameters and state after some steps."""
 
+    def step(carry, i):
+        params, state = carry
+        grads = jax.tree.map(lambda x: jnp.sin((3 + i) * x) * (1 + i), params)
+        updates, state = tx.update(grads, state, params)
+        return (optax.apply_updates(params, jax.tree.map(lambda u: -0.1 * u, updates)), state), None
+
     def run(params):
-        state = tx.init(params)
-        for i in range(steps):
-            grads = jax.tree.map(lambda x, i=i: jnp.sin((3 + i) * x) * (1 + i), params)
-            updates, state = tx.update(grads, state, params)
-            params = optax.apply_updates(params, jax.tree.map(lambda u: -0.1 * u, updates))
-        return params, state
+        return jax.lax.scan(step, (params, tx.init(params)), jnp.arange(float(steps)))[0]
 
     return jax.jit(run)
 

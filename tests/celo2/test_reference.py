@@ -17,7 +17,7 @@ SPEC.loader.exec_module(reference)
 
 STEPS = 4
 NUM_STEPS = 30  # of the schedules
-TREES = 50  # random trees per tree of shapes
+TREES = 20  # random trees per tree of shapes
 SHAPES = (
     {"scalar": (), "bias": (7,), "wide": (4, 9), "square": (5, 5), "stack": (2, 3, 4)},
     {"one": (1,), "bias": (16,), "tall": (13, 3), "column": (6, 1), "conv": (3, 2, 2, 4)},

@@ -59,6 +59,7 @@ def test_processes_that_cannot_share_evenly_are_told_what_to_change():
         outer.shared_devices(4, [Device(process, 0) for process in range(3)])
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_result_of_one(tmp_path):
     with socket.socket() as listener:
         listener.bind(("localhost", 0))
