@@ -6,16 +6,14 @@ from typing import Any
 import jax
 
 from agents.base import Agent, NetworkLike, OptimizerFactory
-from agents.config import PPOConfig
+from agents.configs import CONFIGS, Config
 from agents.dqn_agent import dqn
-from agents.dqn_config import DQNConfig, PQNConfig
 from agents.ppo_agent import ppo
 from agents.pqn_agent import pqn
 from envs import VectorEnv
 
-Config = PPOConfig | DQNConfig | PQNConfig
 # (env, config, optimizer, network) -> Agent.
-KINDS: dict[type, Callable[..., Agent]] = {PPOConfig: ppo, DQNConfig: dqn, PQNConfig: pqn}
+AGENTS: dict[str, Callable[..., Agent]] = {"ppo": ppo, "dqn": dqn, "pqn": pqn}
 
 
 def make(env: VectorEnv, config: Config, optimizer: OptimizerFactory, network: NetworkLike | None = None) -> Agent:
@@ -24,10 +22,10 @@ def make(env: VectorEnv, config: Config, optimizer: OptimizerFactory, network: N
     Raises:
       ValueError: for a configuration of no known agent.
     """
-    for config_type, agent in KINDS.items():
+    for name, config_type in CONFIGS.items():
         if isinstance(config, config_type):
-            return agent(env, config, optimizer, network)
-    known = ", ".join(config_type.__name__ for config_type in KINDS)
+            return AGENTS[name](env, config, optimizer, network)
+    known = ", ".join(config_type.__name__ for config_type in CONFIGS.values())
     raise ValueError(f"a configuration must be one of {known}, got {config!r}")
 
 

@@ -24,6 +24,7 @@ import numpy as np  # noqa: E402
 
 import agents  # noqa: E402
 import envs  # noqa: E402
+from envs.cores import num_cores  # noqa: E402
 from rlopt.training import loop, presets  # noqa: E402
 from rlopt.training.config import TrainConfig  # noqa: E402
 
@@ -38,7 +39,7 @@ def stepped_by_envpool(config: TrainConfig, steps: int, asynchronous: bool) -> W
         env_type="gymnasium",
         num_envs=2 * n if asynchronous else n,
         batch_size=n,
-        num_threads=runtime.num_cores(),
+        num_threads=num_cores(),
         img_height=config.atari.image_size,
         img_width=config.atari.image_size,
     )
@@ -128,7 +129,7 @@ def main() -> None:
         work()  # compiles
     rounds = [{name: measure(work) for name, work in rows.items()} for _ in range(args.rounds)]
     total = steps * hyper.num_envs
-    print(f"{args.env}, preset {args.preset}, {args.optimizer}, {hyper.num_envs} games, {runtime.num_cores()} cores\n")
+    print(f"{args.env}, preset {args.preset}, {args.optimizer}, {hyper.num_envs} games, {num_cores()} cores\n")
     print("| | steps/s | frames/s | steps per CPU-second |\n|---|---|---|---|")
     for name in rows:
         wall, cpu = (statistics.median(column) for column in zip(*(r[name] for r in rounds), strict=True))

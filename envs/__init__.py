@@ -7,10 +7,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from envs.atari_config import AtariConfig
+    from envs.atari_config import AtariConfig, is_atari
     from envs.base import Box, Discrete, EnvSpec, TimeStep, VectorEnv
     from envs.gymnax import from_gymnax
-    from envs.registry import check_id, ids, is_atari, make
+    from envs.registry import check_id, ids, make
 
 _WHERE = {
     "AtariConfig": "envs.atari_config",
@@ -22,7 +22,7 @@ _WHERE = {
     "check_id": "envs.registry",
     "from_gymnax": "envs.gymnax",
     "ids": "envs.registry",
-    "is_atari": "envs.registry",
+    "is_atari": "envs.atari_config",
     "make": "envs.registry",
 }
 __all__ = [

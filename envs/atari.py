@@ -9,7 +9,6 @@ envpool starts the next game in the step after an end, whose action it ignores: 
 """
 
 import dataclasses
-import os
 import warnings
 from typing import Any, NamedTuple
 
@@ -20,6 +19,7 @@ from jax.experimental import io_callback
 
 from envs.atari_config import AtariConfig
 from envs.base import Discrete, EnvSpec, TimeStep, VectorEnv
+from envs.cores import num_cores
 
 SUITE = "envpool.atari"
 
@@ -44,7 +44,7 @@ def _start(env_id: str, num_envs: int, config: AtariConfig, seed: int, **more: A
         env_id,
         env_type="gymnasium",
         num_envs=num_envs,
-        num_threads=min(num_envs, config.num_threads or _num_cores()),
+        num_threads=min(num_envs, config.num_threads or num_cores()),
         img_height=config.image_size,
         img_width=config.image_size,
         stack_num=config.stack,
@@ -108,9 +108,9 @@ def make(env_id: str, num_envs: int, config: AtariConfig | None = None) -> Vecto
 
     config = config or AtariConfig()
     config.check()
-    if config.num_threads > _num_cores():
+    if config.num_threads > num_cores():
         warnings.warn(
-            f"num_threads={config.num_threads} on {_num_cores()} cores: games will wait for each other",
+            f"num_threads={config.num_threads} on {num_cores()} cores: games will wait for each other",
             RuntimeWarning,
             stacklevel=2,
         )
@@ -209,7 +209,3 @@ def _suites() -> dict[str, str]:
     import envpool.registration
 
     return {name: spec[0] for name, spec in envpool.registration.registry.specs.items()}
-
-
-def _num_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)

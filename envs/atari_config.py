@@ -44,3 +44,12 @@ class AtariConfig:
             raise ValueError(f"sticky_actions must lie in [0, 1), got {self.sticky_actions}")
         if self.num_threads < 0:
             raise ValueError(f"num_threads must be at least 0, got {self.num_threads}")
+
+
+# How the ids of Atari games end; no other environment's does.
+IDS_END = "-v5"
+
+
+def is_atari(env_id: str) -> bool:
+    """Whether an id is that of an Atari game, whose settings are an `AtariConfig`; told by its ending."""
+    return ":" not in env_id and env_id.endswith(IDS_END)

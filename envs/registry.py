@@ -3,7 +3,7 @@
 import difflib
 
 from envs import atari, gymnax, probes
-from envs.atari_config import AtariConfig
+from envs.atari_config import AtariConfig, is_atari
 from envs.base import VectorEnv
 
 
@@ -12,15 +12,12 @@ def ids() -> tuple[str, ...]:
     return gymnax.ids() + probes.ids() + atari.ids()
 
 
-def is_atari(env_id: str) -> bool:
-    """Whether an id is that of an Atari game, whose settings are an `AtariConfig`."""
-    # Ids of the others are known without importing envpool, which takes a second.
-    return env_id not in gymnax.ids() + probes.ids() and ":" not in env_id and atari.suite(env_id) == atari.SUITE
-
-
 def check_id(env_id: str) -> None:
     """Refuses an unknown id; the message lists what there is, closest first. `module:Class` is not looked up yet."""
-    if ":" in env_id or env_id in gymnax.ids() + probes.ids() or is_atari(env_id):
+    # Ids of the others are known without importing envpool, which takes a second.
+    if ":" in env_id or env_id in gymnax.ids() + probes.ids():
+        return
+    if is_atari(env_id) and atari.suite(env_id) == atari.SUITE:
         return
     if env_id in gymnax.NEEDS_NETWORK:
         raise ValueError(f"{env_id} downloads its images when it is made, and is not offered")

@@ -4,6 +4,7 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
+from envs.atari_config import IDS_END
 from rlopt.optimizers.catalog import OPTIMIZERS, Choice, as_word
 from rlopt.training import presets
 
@@ -39,8 +40,8 @@ class ListPresets:
             print(f"{agent:5} {env_id:26} {steps:>12,} steps   adam {rate:g}")
         for name, by_agent in presets.ATARI.items():
             for agent in by_agent:
-                steps = presets.config(agent, presets.ATARI_IDS, name).total_steps
-                rate = presets.learning_rate(agent, presets.ATARI_IDS, "adam", name)
+                steps = presets.config(agent, IDS_END, name).total_steps
+                rate = presets.learning_rate(agent, IDS_END, "adam", name)
                 shown = f"any Atari game, {name}"
                 print(f"{agent:5} {shown:26} {steps:>12,} steps   adam {rate:g}")
 

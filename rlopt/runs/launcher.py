@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from celo2.files import write_atomic
+from envs.cores import num_cores
 from rlopt.runs import folders, results
 from rlopt.storage.stopping import BrokeOff, Unfinished
 from rlopt.training import runtime
@@ -93,7 +94,7 @@ class Launcher:
         for folder, config in populations.items():
             folders.check(folder, config)
         # Not of what is missing: a job that goes on should have as many devices as before.
-        cores = self.options.get("cpus_per_task") or max(1, runtime.num_cores() // max(1, len(populations)))
+        cores = self.options.get("cpus_per_task") or max(1, num_cores() // max(1, len(populations)))
         # What an earlier command left in the middle is ended first as it is; rates added since take another round.
         while missing := {f: config for f, config in populations.items() if not folders.is_finished(f, config)}:
             self._train(root, missing, cores)
@@ -121,7 +122,7 @@ class Launcher:
         """One job for each population; returns when all are over."""
         running = {folder: job for folder in missing if (job := self._left_running(folder)) is not None}
         waiting = [folder for folder in missing if folder not in running]
-        at_once = max(1, runtime.num_cores() // cores) if self.kind == "local" else len(missing)
+        at_once = max(1, num_cores() // cores) if self.kind == "local" else len(missing)
         failed = []
         try:
             while waiting or running:

@@ -7,7 +7,7 @@ from typing import Annotated, Generic, Literal, TypeVar
 
 import tyro
 
-from envs.atari_config import AtariConfig
+from envs.atari_config import AtariConfig, is_atari
 from rlopt.optimizers import catalog
 from rlopt.training import presets
 
@@ -138,7 +138,7 @@ class TrainConfig(Generic[Hyper]):
             raise ValueError(
                 f"agent {self.agent!r} takes a {presets.CONFIGS[self.agent].__name__}, got {type(self.hyper).__name__}"
             )
-        if not presets.is_atari(self.env) and self.atari != AtariConfig():
+        if not is_atari(self.env) and self.atari != AtariConfig():
             raise ValueError(f"{self.env} is not an Atari game; the settings of atari are for those, got {self.atari}")
         self.atari.check()
         self.hyper.check()

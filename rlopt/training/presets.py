@@ -4,18 +4,10 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from agents.config import PPOConfig
-from agents.dqn_config import DQNConfig, PQNConfig
-from envs.atari_config import AtariConfig
+from agents.configs import CONFIGS, Config
+from envs.atari_config import AtariConfig, is_atari
 from rlopt.optimizers import catalog
 
-Config = PPOConfig | DQNConfig | PQNConfig
-
-CONFIGS: dict[str, type[PPOConfig] | type[DQNConfig] | type[PQNConfig]] = {
-    "ppo": PPOConfig,
-    "dqn": DQNConfig,
-    "pqn": PQNConfig,
-}
 AGENTS = tuple(CONFIGS)
 # What the optimizers' own rates, which are those of PPO on classic control, are multiplied by.
 _RATES = {"ppo": 1.0, "dqn": 0.1, "pqn": 0.2}
@@ -100,7 +92,6 @@ PRESETS: dict[tuple[str, str], Preset] = {
 
 # Games of envpool, told by their ids. CleanRL's settings, for Nature's network on 84 x 84 pixels; DQN with 8 games at
 # the same number of updates per step, double Q-learning, and a tenth of the replay (a million frames are 7 GB).
-ATARI_IDS = "-v5"
 _ATARI = {
     "ppo": Preset(
         {
@@ -182,11 +173,6 @@ _FAST_ATARI = {
 # By name of the preset and agent; for every game.
 ATARI = MappingProxyType({"default": _ATARI, "fast": _FAST_ATARI})
 NAMES = tuple(ATARI)
-
-
-def is_atari(env_id: str) -> bool:
-    """Whether an id is that of an Atari game, as far as its ending tells."""
-    return env_id.endswith(ATARI_IDS)
 
 
 def find(agent: str, env_id: str, name: str = "default") -> Preset:

@@ -7,17 +7,14 @@ import sys
 import warnings
 from pathlib import Path
 
+from envs.cores import num_cores
+
 # On a CPU, one single-threaded device per core runs our programs faster than one device with a thread pool:
 # the work splits by seeds or by inner problems, so the devices never wait for each other within a step.
 # `benchmarks/metatrain_speed.py` measures the effect.
 _SINGLE_THREAD_FLAG = "--xla_cpu_multi_thread_eigen=false"
 _SCHEDULER_FLAG = "--xla_cpu_enable_concurrency_optimized_scheduler"
 _COUNT_FLAG = "--xla_force_host_platform_device_count"
-
-
-def num_cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
 
 
 def devices_for(seeds: int, available: int | None = None, cores: int | None = None) -> int:
