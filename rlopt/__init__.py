@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rlopt.api import configured, find_runs, load_config, load_run, to_dataframe, train
     from rlopt.training.config import TrainConfig
+    from rlopt.training.runtime import configure
 
 _WHERE = {
     "TrainConfig": "rlopt.training.config",
+    "configure": "rlopt.training.runtime",
     "configured": "rlopt.api",
     "find_runs": "rlopt.api",
     "load_config": "rlopt.api",
@@ -19,7 +21,7 @@ _WHERE = {
     "to_dataframe": "rlopt.api",
     "train": "rlopt.api",
 }
-__all__ = ["TrainConfig", "configured", "find_runs", "load_config", "load_run", "to_dataframe", "train"]
+__all__ = ["TrainConfig", "configure", "configured", "find_runs", "load_config", "load_run", "to_dataframe", "train"]
 
 
 def __getattr__(name: str) -> Any:

@@ -201,11 +201,12 @@ def test_meta_training_killed_at_any_moment_ends_as_if_nothing_had_happened(tmp_
 
 CHILD = """
 import os, signal, sys
-from rlopt import runtime
+from rlopt.training import runtime
 runtime.configure(2)
 from celo2 import files
-from rlopt import experiment, results, training
-training.SAVE_SECONDS = training.SAVE_SHARE = 0.0
+from rlopt.runs import experiment, results
+from rlopt.training import loop
+loop.SAVE_SECONDS = loop.SAVE_SHARE = 0.0
 write, done = os.write, []
 def write_half(handle, data):
     if data.startswith(b'{"step"'):

@@ -39,7 +39,7 @@ import sys, types
 sys.modules["celo2"] = package = types.ModuleType("celo2")
 package.__path__ = [sys.argv[1] + "/celo2"]
 from pathlib import Path
-from metatrain import run_lock
+from rlopt.storage import run_lock
 with run_lock.held(Path(sys.argv[2])):
     print("held", flush=True)
     sys.stdin.read()

@@ -92,7 +92,7 @@ def test_public_names_load_without_jax():
         "import sys, rlopt; c = rlopt.TrainConfig(env='Pong-v5'); rlopt.train; print('jax' in sys.modules, dir(rlopt))"
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
-    assert told.startswith("False ['TrainConfig', 'configured', 'find_runs'")
+    assert told.startswith("False ['TrainConfig', 'configure', 'configured', 'find_runs'")
 
 
 def test_a_late_configure_warns_and_goes_on(monkeypatch):

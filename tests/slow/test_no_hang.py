@@ -38,7 +38,7 @@ PLAIN = """
 import dataclasses, sys
 import jax, numpy as np, optax
 import agents, envs
-from rlopt import presets
+from rlopt.training import presets
 config = presets.config("ppo", sys.argv[1])
 config = dataclasses.replace(config, total_steps=10 * config.env_steps_per_iteration, network="minatar", hidden=(128,))
 agent = agents.ppo(envs.make(sys.argv[1], config.num_envs), config, lambda rate, updates: optax.adam(rate))

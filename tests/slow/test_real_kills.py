@@ -20,7 +20,7 @@ KILLS = 20
 # Intervals are slowed down, so that a run outlives a few of its starts.
 CHILD = """
 import sys, time
-from rlopt import runtime
+from rlopt.training import runtime
 runtime.configure(2)
 from pathlib import Path
 from agents import PPOConfig

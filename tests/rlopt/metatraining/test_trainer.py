@@ -75,10 +75,10 @@ def test_a_run_learns_and_leaves_theta_card_and_metrics(finished):
 
 CHILD = """
 import sys
-from rlopt import runtime
+from rlopt.training import runtime
 runtime.configure(2)
 from pathlib import Path
-from metatrain import trainer
+from rlopt.metatraining import trainer
 from metatrain.config import MetaTrainConfig
 config = MetaTrainConfig(**eval(sys.argv[1]))
 trainer.train(config, Path(sys.argv[2]), checkpoint_every=4, log_every=2, progress=False)
