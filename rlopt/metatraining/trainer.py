@@ -1,6 +1,7 @@
 """The outer loop: progress, metrics, meta-validation, checkpoints, exact resume, graceful stop."""
 
 import contextlib
+import functools
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from metatrain import outer, validation
 from metatrain.config import MetaTrainConfig
 from rlopt.metatraining import card, checkpoint, metrics
 from rlopt.storage import run_lock
+from rlopt.storage.log import Log
 from rlopt.storage.stopping import stop_requested
 
 CHECKPOINTS = "checkpoints"
@@ -85,123 +87,158 @@ def train(
         raise ValueError(f"{out} is neither empty nor a meta-training run; choose another folder")
     program = outer.build(config, devices)
     with run_lock.held(out, enabled=jax.process_index() == 0):
-        return _train(program, config, out, (checkpoint_every, validate_every, log_every), progress, report, score)
+        run = _Run(program, config, out, report)
+        if score is not None:
+            run.score = score
+        return run.to_the_end(checkpoint_every, validate_every, log_every, progress)
 
 
-def _train(
-    program: outer.Program,
-    config: MetaTrainConfig,
-    out: Path,
-    intervals: tuple[int, int, int],
-    progress: bool,
-    report: Callable[[dict[str, Any]], None] | None,
-    score: Callable[[Any], validation.Score] | None,
-) -> Result:
-    checkpoint_every, validate_every, log_every = intervals
-    folder = out / CHECKPOINTS
-    template = jax.eval_shape(program.init)
-    loaded = checkpoint.load_latest(folder, template, config) if folder.exists() else None
-    if loaded is None:
-        state, iteration, past_seconds = program.init(), 0, 0.0
-        past_losses: list[tuple[int, float]] = []
-    else:
+class _Run:
+    """A run between its outer iterations: the state, and what has been written of it."""
+
+    def __init__(
+        self,
+        program: outer.Program,
+        config: MetaTrainConfig,
+        out: Path,
+        report: Callable[[dict[str, Any]], None] | None,
+    ):
+        """From the newest checkpoint in `out`, or from the beginning."""
+        self.program, self.config, self.out, self.report = program, config, out, report
+        self.folder, self.lead = out / CHECKPOINTS, jax.process_index() == 0
+        self.state, self.iteration, self.past_seconds, self.past_losses = self._start()
+        self.rows: list[dict[str, Any]] = []
+        if self.lead:
+            self.folder.mkdir(parents=True, exist_ok=True)  # before anything else: it marks the folder as ours
+            self.rows = metrics.read_until(out, self.iteration)
+        self.log = Log(lambda row: metrics.append(out, row))
+        self.best = card.best_validation(out, config)
+        # Not the iteration: a kill between checkpoint and theta leaves an old theta beside a new checkpoint.
+        self.saved_at: int | None = None
+        self.started = time.monotonic()
+
+    def _start(self) -> tuple[outer.OuterState, int, float, list[tuple[int, float]]]:
+        loaded = None
+        if self.folder.exists():
+            loaded = checkpoint.load_latest(self.folder, jax.eval_shape(self.program.init), self.config)
+        if loaded is None:
+            return self.program.init(), 0, 0.0, []
         compact = loaded.state.particles is None
-        state = program.refresh(loaded.state) if compact else program.place(loaded.state)
-        iteration, past_seconds, past_losses = loaded[1:]
-    lead = jax.process_index() == 0
-    rows: list[dict[str, Any]] = []
-    if lead:
-        folder.mkdir(parents=True, exist_ok=True)  # before anything else: it marks the folder as ours
-        rows = metrics.read_until(out, iteration)
-    best = card.best_validation(out, config)
-    started = time.monotonic()
+        state = self.program.refresh(loaded.state) if compact else self.program.place(loaded.state)
+        return state, *loaded[1:]
 
-    def weights() -> Any:
-        return jax.tree.map(np.asarray, state.theta_average if config.average_decay else state.theta)
+    @functools.cached_property
+    def score(self) -> Callable[[Any], validation.Score]:
+        """Theta -> meta-validation; made when it is first needed."""
+        return validation.make(self.config.rule, self.config.form)
 
-    def history() -> tuple[float, list[tuple[int, float]]]:
+    @property
+    def weights(self) -> Any:
+        """Theta as it is written: the running mean, if there is one."""
+        return jax.tree.map(np.asarray, self.state.theta_average if self.config.average_decay else self.state.theta)
+
+    @property
+    def history(self) -> tuple[float, list[tuple[int, float]]]:
+        """Seconds so far, and (iteration, loss) of every row."""
         # In a folder that was given nothing but a checkpoint, the rows before it are missing.
-        missing = [pair for pair in past_losses if not rows or pair[0] < rows[0]["iteration"]]
-        return past_seconds + time.monotonic() - started, missing + [(row["iteration"], row["loss"]) for row in rows]
+        rows = self.rows
+        missing = [pair for pair in self.past_losses if not rows or pair[0] < rows[0]["iteration"]]
+        seconds = self.past_seconds + time.monotonic() - self.started
+        return seconds, missing + [(row["iteration"], row["loss"]) for row in rows]
 
-    def save() -> None:
-        whole = _gathered(state) if iteration % config.refresh_every else state
-        if lead:
-            seconds, losses = history()
-            checkpoint.save(folder, whole, iteration, config, seconds, losses)
-            card.write_theta(out, weights(), config, iteration, seconds, losses, devices=program.num_devices)
+    def to_the_end(self, checkpoint_every: int, validate_every: int, log_every: int, progress: bool) -> Result:
+        """All outer iterations that are left, or those before a signal."""
+        config = self.config
+        bar = tqdm.tqdm(
+            total=config.iterations,
+            initial=self.iteration,
+            disable=not (progress and self.lead),
+            unit="it",
+            desc=config.rule,
+            mininterval=1.0,
+        )
+        with bar, stop_requested() as stop:
+            while self.iteration < config.iterations and not _agreed(stop):
+                row, done = self.advance(log_every)
+                bar.set_postfix_str(
+                    f"loss {row['loss']:.3f}, {row['inner_steps_per_second']:.0f} inner steps/s", refresh=False
+                )
+                if self.iteration % config.refresh_every == 0:
+                    self.refresh()
+                if self.lead and validate_every and self.iteration % validate_every == 0:
+                    row |= self.validate()
+                self.note(row)
+                bar.update(done)
+                if self.iteration % checkpoint_every == 0:
+                    # All processes gather the state to be saved, so that one cannot try again alone.
+                    with _tried(f"{self.out}: no checkpoint could be written", enabled=jax.process_count() == 1):
+                        self.save()
+        if self.lead:
+            self.log.write()
+        if self.saved_at != self.iteration:
+            self.save()
+        best_path = card.theta_path(self.out, config, best=True)
+        return Result(
+            theta=self.weights,
+            iteration=self.iteration,
+            stopped=self.iteration < config.iterations,
+            theta_path=card.theta_path(self.out, config),
+            best_path=best_path if best_path.exists() else None,
+        )
 
-    waiting: list[dict[str, Any]] = []
+    def advance(self, log_every: int) -> tuple[dict[str, Any], int]:
+        """The iterations up to the next row or refreshing; their row, and how many they were."""
+        window, begun = [], time.monotonic()
+        every = (log_every, self.config.refresh_every)
+        until = min(*(self.iteration + n - self.iteration % n for n in every), self.config.iterations)
+        for _ in range(until - self.iteration):
+            self.state, measured = self.program.step(self.state)
+            window.append(measured)
+        self.iteration = until
+        return metrics.row(until, window, self.config, begun), len(window)
 
-    def write_waiting() -> None:
-        while waiting:
-            metrics.append(out, waiting[0])
-            waiting.pop(0)
+    def refresh(self) -> None:
+        """New particles; the weights of this moment are kept."""
+        self.state = self.program.refresh(self.state)
+        if self.lead:
+            with _tried(f"{self.out}: these weights could not be written"):
+                save_checkpoint(self.out / THETAS / f"theta_{self.iteration:08d}.theta", self.weights)
 
-    bar = tqdm.tqdm(
-        total=config.iterations,
-        initial=iteration,
-        disable=not (progress and lead),
-        unit="it",
-        desc=config.rule,
-        mininterval=1.0,
-    )
-    # Not `iteration`: a kill between checkpoint and theta leaves an old theta beside a new checkpoint.
-    saved_at = None
-    with bar, stop_requested() as stop:
-        while iteration < config.iterations and not _agreed(stop):
-            window = []
-            begun = time.monotonic()
-            until = min(iteration + every - iteration % every for every in (log_every, config.refresh_every))
-            for _ in range(min(until, config.iterations) - iteration):
-                state, measured = program.step(state)
-                window.append(measured)
-                iteration += 1
-            row = metrics.row(iteration, window, config, begun)
-            shown = f"loss {row['loss']:.3f}, {row['inner_steps_per_second']:.0f} inner steps/s"
-            if iteration % config.refresh_every == 0:
-                state = program.refresh(state)
-                if lead:
-                    with _tried(f"{out}: these weights could not be written"):
-                        save_checkpoint(out / THETAS / f"theta_{iteration:08d}.theta", weights())
-            if lead and validate_every and iteration % validate_every == 0:
-                score = score or validation.make(config.rule, config.form)
-                found = score(weights())
-                row |= {
-                    "validation_loss": found.loss,
-                    "validation_stationary": found.stationary,
-                    "validation": found.family_loss,
-                }
-                if found.loss < best:
-                    with _tried(f"{out}: the best weights so far could not be written"):
-                        card.write_theta(out, weights(), config, iteration, *history(), found, program.num_devices)
-                        best = found.loss
-            rows.append(row)
-            if lead:
-                waiting.append(row)
-                with _tried(f"{out}: nothing could be logged"):
-                    write_waiting()
-                if report is not None:
-                    report(row)
-            bar.set_postfix_str(shown, refresh=False)
-            bar.update(len(window))
-            if iteration % checkpoint_every == 0:
-                # All processes gather the state to be saved, so that one cannot try again alone.
-                with _tried(f"{out}: no checkpoint could be written", enabled=jax.process_count() == 1):
-                    save()
-                    saved_at = iteration
-    if lead:
-        write_waiting()
-    if saved_at != iteration:
-        save()
-    best_path = card.theta_path(out, config, best=True)
-    return Result(
-        theta=weights(),
-        iteration=iteration,
-        stopped=iteration < config.iterations,
-        theta_path=card.theta_path(out, config),
-        best_path=best_path if best_path.exists() else None,
-    )
+    def validate(self) -> dict[str, Any]:
+        """Meta-validation, for the row; weights that do better than all before are written."""
+        found = self.score(self.weights)
+        if found.loss < self.best:
+            with _tried(f"{self.out}: the best weights so far could not be written"):
+                self._write_theta(found)
+                self.best = found.loss
+        return {
+            "validation_loss": found.loss,
+            "validation_stationary": found.stationary,
+            "validation": found.family_loss,
+        }
+
+    def note(self, row: dict[str, Any]) -> None:
+        """Logs and reports a row."""
+        self.rows.append(row)
+        if not self.lead:
+            return
+        self.log.put(row)
+        with _tried(f"{self.out}: nothing could be logged"):
+            self.log.write()
+        if self.report is not None:
+            self.report(row)
+
+    def save(self) -> None:
+        """Writes a checkpoint and the weights; all processes must take part."""
+        whole = _gathered(self.state) if self.iteration % self.config.refresh_every else self.state
+        if self.lead:
+            checkpoint.save(self.folder, whole, self.iteration, self.config, *self.history)
+            self._write_theta()
+        self.saved_at = self.iteration
+
+    def _write_theta(self, found: validation.Score | None = None) -> None:
+        devices = self.program.num_devices
+        card.write_theta(self.out, self.weights, self.config, self.iteration, *self.history, found, devices)
 
 
 @contextlib.contextmanager

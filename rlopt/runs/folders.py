@@ -9,6 +9,7 @@ from typing import Any
 
 from rlopt.runs import plots, results
 from rlopt.storage import run_lock, sealed
+from rlopt.storage.log import Log
 from rlopt.tracking import session, subjects
 from rlopt.training import checkpoint, loop
 from rlopt.training.config import TrainConfig
@@ -123,22 +124,18 @@ def _train_locked(
         mine = slice(k * config.seeds, (k + 1) * config.seeds)
         return {name: value[mine] if isinstance(value, list) else value for name, value in row.items()}
 
-    waiting: list[tuple[Path, dict[str, Any]]] = []
+    log = Log(results.append_row)
 
     def append(row: dict[str, Any]) -> None:
         parts = [rows_of(k, row) for k in range(len(cells))]
-        waiting.extend((place, part) for (place, _), part in zip(cells, parts, strict=True))
+        for (place, _), part in zip(cells, parts, strict=True):
+            log.put(place, part)
         try:
-            write_waiting()
+            log.write()
         except OSError as error:
             text = f"{folder}: nothing could be logged ({error}); it is tried again with the next line"
             warnings.warn(text, RuntimeWarning, stacklevel=2)
         report(parts)
-
-    def write_waiting() -> None:
-        while waiting:
-            results.append_row(*waiting[0])
-            waiting.pop(0)
 
     def rewrite(rows: list[dict[str, Any]]) -> None:
         for k, (place, _) in enumerate(cells):
@@ -146,7 +143,7 @@ def _train_locked(
 
     with session.follow(tracker, [subjects.population(place, root, cell) for place, cell in cells]) as report:
         history = loop.train(config, progress=progress, folder=folder, on_interval=append, on_continue=rewrite)
-    write_waiting()
+    log.write()
     for (place, cell), part in zip(cells, loop.split(history, config), strict=True):
         finished = results.write_history(place, cell, part)
         if draw:
