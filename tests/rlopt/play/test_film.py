@@ -76,8 +76,8 @@ def test_an_atari_game_is_filmed_and_given_to_ffmpeg_where_there_is_one(tmp_path
     fake.write_text("#!/bin/sh\ncat > /dev/null\necho no such codec >&2\nexit 1\n")
     with pytest.warns(RuntimeWarning, match=r"no seed_3.mp4: ffmpeg failed \(no such codec\)"):
         again = film.watch(folder, max_steps=25, greedy=False)
-    assert again.files == film.files[:1]
-    assert sorted(path.name for path in film.files[0].parent.iterdir()) == ["seed_3.gif", "seed_3.mp4"]
+    assert again.files == made.files[:1]
+    assert sorted(path.name for path in made.files[0].parent.iterdir()) == ["seed_3.gif", "seed_3.mp4"]
 
 
 def test_the_same_seed_shows_the_same_game():

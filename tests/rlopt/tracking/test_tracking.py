@@ -169,9 +169,9 @@ def test_offline_runs_leave_files_for_wandb_sync_one_per_seed_or_per_population(
 
 @pytest.mark.parametrize("wandb", ["off", "disabled"])
 def test_off_opens_nothing_and_a_run_refused_before_its_first_row_leaves_nothing(tmp_path, wandb):
-    with Tracking(wandb=wandb).open() as session:
-        assert session is None
-        with session.follow(session, [subject(tmp_path)]) as report:
+    with Tracking(wandb=wandb).open() as opened:
+        assert opened is None
+        with session.follow(opened, [subject(tmp_path)]) as report:
             report([{"step": 1}])
     with Tracking(wandb="offline", tensorboard=True).open() as session, session.follow([subject(tmp_path)]):
         pass
