@@ -16,6 +16,7 @@ from rlopt import cli
 from rlopt.runs import experiment, results
 from rlopt.storage.stopping import Unfinished
 from rlopt.tracking.session import PopulationTracking, Session, Tracking
+from rlopt.tracking.session import follow as follow_one
 from rlopt.tracking.subjects import Subject
 from rlopt.tracking.trackers import RUNS, TensorBoard
 from rlopt.training import loop, runtime
@@ -171,7 +172,7 @@ def test_offline_runs_leave_files_for_wandb_sync_one_per_seed_or_per_population(
 def test_off_opens_nothing_and_a_run_refused_before_its_first_row_leaves_nothing(tmp_path, wandb):
     with Tracking(wandb=wandb).open() as opened:
         assert opened is None
-        with session.follow(opened, [subject(tmp_path)]) as report:
+        with follow_one(opened, [subject(tmp_path)]) as report:
             report([{"step": 1}])
     with Tracking(wandb="offline", tensorboard=True).open() as session, session.follow([subject(tmp_path)]):
         pass
