@@ -8,6 +8,7 @@ does. `prepare` draws them ahead for a whole rollout, in one go.
 
 import ast
 import importlib
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import gymnax
@@ -127,6 +128,16 @@ def from_gymnax(env: Any, params: Any = None, num_envs: int = 1, env_id: str | N
         raise ValueError(f"{name!r} leaves parts of gymnax's interface (1.0) empty: {error!r}") from error
 
 
+class _Single(NamedTuple):
+    """One copy of an environment.
+
+    reset(key) -> (obs, state). step(key, state, action) -> (obs, state, reward, terminated, truncated).
+    """
+
+    reset: Callable[[jax.Array], tuple[jax.Array, Any]]
+    step: Callable[[jax.Array, Any, jax.Array], tuple[jax.Array, Any, Any, Any, Any]]
+
+
 def _vectorized(env: Any, params: Any, env_id: str, num_envs: int, binary: bool = False) -> VectorEnv:
     """num_envs copies of an environment.
 
@@ -137,6 +148,41 @@ def _vectorized(env: Any, params: Any, env_id: str, num_envs: int, binary: bool 
       ValueError: for observations that are not one array, an unknown kind of action space, or a step that fails or does
         not return what it should.
     """
+    single = _single(env, params, env_id, binary)
+    first_obs, _ = one = jax.eval_shape(single.reset, jax.random.key(0))
+    limit = getattr(params, "max_steps_in_episode", None)
+    spec = EnvSpec(
+        id=env_id,
+        num_envs=num_envs,
+        observation_shape=tuple(first_obs.shape),
+        observation_dtype=first_obs.dtype,
+        action_space=_action_space(env.action_space(params), env_id),
+        time_limit=None if limit is None else int(limit),
+    )
+    _check_step(env_id, one, single.step, spec.action_space)
+    bytes_each = num_envs * sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(one))
+
+    def reset(key: jax.Array) -> tuple[GymnaxState, jax.Array]:
+        obs, state = jax.vmap(single.reset)(jax.random.split(key, num_envs))
+        zeros = jnp.zeros(num_envs, jnp.float32)
+        return GymnaxState(state, zeros, zeros.astype(jnp.int32)), obs
+
+    def prepare(key: jax.Array, state: GymnaxState, num_steps: int) -> GymnaxState:
+        count = min(num_steps, max(MIN_FRESH, MAX_FRESH_BYTES // bytes_each))
+        obs, env_state = jax.vmap(jax.vmap(single.reset))(jax.random.split(key, (count, num_envs)))
+        return state._replace(fresh=Fresh(env_state, obs, jnp.zeros(num_envs, jnp.int32)))
+
+    def release(state: GymnaxState) -> GymnaxState:
+        return state._replace(fresh=None)
+
+    def step(key: jax.Array, state: GymnaxState, action: jax.Array) -> tuple[GymnaxState, TimeStep]:
+        return _step(single, key, state, action)
+
+    return VectorEnv(spec, reset, step, prepare, release)
+
+
+def _single(env: Any, params: Any, env_id: str, binary: bool) -> _Single:
+    """The environment with its parameters, and observations as agents see them."""
     raw = jax.eval_shape(lambda key: env.reset_env(key, params)[0], jax.random.key(0))
     if not isinstance(raw, jax.ShapeDtypeStruct):
         raise ValueError(f"{env_id}: an observation must be one array, got {jax.tree.structure(raw)}; flatten it")
@@ -144,87 +190,62 @@ def _vectorized(env: Any, params: Any, env_id: str, num_envs: int, binary: bool 
     if raw.shape == () and jnp.issubdtype(raw.dtype, jnp.integer):
         classes = int(env.observation_space(params).n)
 
-    def seen(obs: jax.Array) -> jax.Array:
+    def shown(obs: jax.Array) -> jax.Array:
         if classes is not None:
             return jax.nn.one_hot(obs, classes)
         return obs != 0 if binary else obs
 
-    observation = jax.eval_shape(seen, raw)
-    limit = getattr(params, "max_steps_in_episode", None)
-    spec = EnvSpec(
-        id=env_id,
-        num_envs=num_envs,
-        observation_shape=tuple(observation.shape),
-        observation_dtype=observation.dtype,
-        action_space=_action_space(env.action_space(params), env_id),
-        time_limit=None if limit is None else int(limit),
-    )
-
-    def reset_one(key: jax.Array) -> tuple[jax.Array, Any]:
+    def reset(key: jax.Array) -> tuple[jax.Array, Any]:
         obs, state = env.reset_env(key, params)
-        return seen(obs), state
+        return shown(obs), state
 
-    def step_one(key: jax.Array, state: Any, action: jax.Array) -> tuple[jax.Array, Any, Any, Any, Any]:
+    def step(key: jax.Array, state: Any, action: jax.Array) -> tuple[jax.Array, Any, Any, Any, Any]:
         obs, state, reward, terminated, _ = env.step_env(key, state, action, params)
-        return seen(obs), state, reward, terminated, env.is_truncated(state, params)
+        return shown(obs), state, reward, terminated, env.is_truncated(state, params)
 
-    def reset(key: jax.Array) -> tuple[GymnaxState, jax.Array]:
-        obs, state = jax.vmap(reset_one)(jax.random.split(key, num_envs))
-        zeros = jnp.zeros(num_envs, jnp.float32)
-        return GymnaxState(state, zeros, zeros.astype(jnp.int32)), obs
+    return _Single(reset, step)
 
-    one = jax.eval_shape(reset_one, jax.random.key(0))
-    _check_step(env_id, one, step_one, spec.action_space)
-    bytes_each = num_envs * sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(one))
 
-    def prepare(key: jax.Array, state: GymnaxState, num_steps: int) -> GymnaxState:
-        count = min(num_steps, max(MIN_FRESH, MAX_FRESH_BYTES // bytes_each))
-        obs, env_state = jax.vmap(jax.vmap(reset_one))(jax.random.split(key, (count, num_envs)))
-        return state._replace(fresh=Fresh(env_state, obs, jnp.zeros(num_envs, jnp.int32)))
+def _step(single: _Single, key: jax.Array, state: GymnaxState, action: jax.Array) -> tuple[GymnaxState, TimeStep]:
+    """A step of all copies; those that end an episode start the next one within it."""
+    num_envs = len(state.episode_return)
+    step_key, reset_key = jax.random.split(key)
+    final_obs, played, reward, terminated, truncated = jax.vmap(single.step)(
+        jax.random.split(step_key, num_envs), state.env, action
+    )
+    reward = jnp.asarray(reward, jnp.float32)  # some environments reward in int32
+    terminated, truncated = jnp.asarray(terminated, bool), jnp.asarray(truncated, bool)
+    done = terminated | truncated
+    fresh = state.fresh
+    if fresh is None:
+        first_obs, first = jax.vmap(single.reset)(jax.random.split(reset_key, num_envs))
+    else:
+        # One that ends more episodes than were drawn ahead starts from the last of them again.
+        row = jnp.minimum(fresh.used, fresh.obs.shape[0] - 1)
+        first_obs, first = jax.tree.map(lambda x: x[row, jnp.arange(num_envs)], (fresh.obs, fresh.env))
+        fresh = fresh._replace(used=fresh.used + done)
 
-    def release(state: GymnaxState) -> GymnaxState:
-        return state._replace(fresh=None)
+    def choose(new: jax.Array, old: jax.Array) -> jax.Array:
+        return jnp.where(done.reshape((-1,) + (1,) * (old.ndim - 1)), new, old).astype(old.dtype)
 
-    def step(key: jax.Array, state: GymnaxState, action: jax.Array) -> tuple[GymnaxState, TimeStep]:
-        step_key, reset_key = jax.random.split(key)
-        final_obs, played, reward, terminated, truncated = jax.vmap(step_one)(
-            jax.random.split(step_key, num_envs), state.env, action
-        )
-        reward = jnp.asarray(reward, jnp.float32)  # some environments reward in int32
-        terminated, truncated = jnp.asarray(terminated, bool), jnp.asarray(truncated, bool)
-        done = terminated | truncated
-        fresh = state.fresh
-        if fresh is None:
-            first_obs, first = jax.vmap(reset_one)(jax.random.split(reset_key, num_envs))
-        else:
-            # One that ends more episodes than were drawn ahead starts from the last of them again.
-            row = jnp.minimum(fresh.used, fresh.obs.shape[0] - 1)
-            first_obs, first = jax.tree.map(lambda x: x[row, jnp.arange(num_envs)], (fresh.obs, fresh.env))
-            fresh = fresh._replace(used=fresh.used + done)
-
-        def choose(new: jax.Array, old: jax.Array) -> jax.Array:
-            return jnp.where(done.reshape((-1,) + (1,) * (old.ndim - 1)), new, old).astype(old.dtype)
-
-        episode_return, episode_length = state.episode_return + reward, state.episode_length + 1
-        timestep = TimeStep(
-            obs=choose(first_obs, final_obs),
-            reward=reward,
-            terminated=terminated,
-            truncated=truncated,
-            final_obs=final_obs,
-            valid=jnp.ones(num_envs, bool),
-            episode_return=jnp.where(done, episode_return, 0.0),
-            episode_length=jnp.where(done, episode_length, 0),
-        )
-        new_state = GymnaxState(
-            env=jax.tree.map(choose, first, played),
-            episode_return=jnp.where(done, 0.0, episode_return),
-            episode_length=jnp.where(done, 0, episode_length),
-            fresh=fresh,
-        )
-        return new_state, timestep
-
-    return VectorEnv(spec, reset, step, prepare, release)
+    episode_return, episode_length = state.episode_return + reward, state.episode_length + 1
+    timestep = TimeStep(
+        obs=choose(first_obs, final_obs),
+        reward=reward,
+        terminated=terminated,
+        truncated=truncated,
+        final_obs=final_obs,
+        valid=jnp.ones(num_envs, bool),
+        episode_return=jnp.where(done, episode_return, 0.0),
+        episode_length=jnp.where(done, episode_length, 0),
+    )
+    after = GymnaxState(
+        env=jax.tree.map(choose, first, played),
+        episode_return=jnp.where(done, 0.0, episode_return),
+        episode_length=jnp.where(done, 0, episode_length),
+        fresh=fresh,
+    )
+    return after, timestep
 
 
 def _check_step(env_id: str, first: tuple[Any, Any], step_one: Any, space: Discrete | Box) -> None:

@@ -157,21 +157,7 @@ def build(config: MetaTrainConfig, devices: list[Any] | None = None) -> Program:
 
     def step(state: OuterState, inputs: tuple[particles.Inputs, ...]) -> tuple[OuterState, Metrics]:
         new, sums = sharded_estimate(state.iteration, state.trained, state.frozen, state.particles, inputs)
-        raw = jax.tree.map(lambda g: g / config.num_tasks, sums.grad)
-        flat = jnp.concatenate([g.ravel() for g in jax.tree.leaves(raw)])
-        grad = jax.tree.map(lambda g: jnp.where(jnp.isfinite(g), g, 0.0), raw)
-        updates, opt_state = outer_optimizer.update(grad, state.opt_state, state.trained)
-        trained = optax.apply_updates(state.trained, updates)
-        decay = config.average_decay
-        average = jax.tree.map(lambda a, t: decay * a + (1 - decay) * t, state.average, trained)
-        loss = sums.loss / config.num_tasks
-        metrics = Metrics(
-            loss=jnp.where(jnp.isfinite(loss), loss, BAD_LOSS),
-            family_loss=sums.family_loss / config.tasks_per_family,
-            grad_norm=optax.tree.norm(grad),
-            bad_grads=jnp.mean(~jnp.isfinite(flat)),
-        )
-        return OuterState(state.iteration + 1, trained, state.frozen, average, opt_state, new), metrics
+        return _updated(config, outer_optimizer, state._replace(particles=new), sums)
 
     def on_mesh(spec: PartitionSpec) -> Any:
         return NamedSharding(mesh, spec)
@@ -187,6 +173,27 @@ def build(config: MetaTrainConfig, devices: list[Any] | None = None) -> Program:
         place=lambda state: OuterState(*(jax.device_put(x, s) for x, s in zip(state, shardings, strict=True))),
         num_devices=mesh.size,
     )
+
+
+def _updated(
+    config: MetaTrainConfig, outer_optimizer: optax.GradientTransformation, state: OuterState, sums: particles.Sums
+) -> tuple[OuterState, Metrics]:
+    """The outer update: a step of theta along the mean gradient, entries that are not finite left out."""
+    raw = jax.tree.map(lambda g: g / config.num_tasks, sums.grad)
+    flat = jnp.concatenate([g.ravel() for g in jax.tree.leaves(raw)])
+    grad = jax.tree.map(lambda g: jnp.where(jnp.isfinite(g), g, 0.0), raw)
+    updates, opt_state = outer_optimizer.update(grad, state.opt_state, state.trained)
+    trained = optax.apply_updates(state.trained, updates)
+    decay = config.average_decay
+    average = jax.tree.map(lambda a, t: decay * a + (1 - decay) * t, state.average, trained)
+    loss = sums.loss / config.num_tasks
+    metrics = Metrics(
+        loss=jnp.where(jnp.isfinite(loss), loss, BAD_LOSS),
+        family_loss=sums.family_loss / config.tasks_per_family,
+        grad_norm=optax.tree.norm(grad),
+        bad_grads=jnp.mean(~jnp.isfinite(flat)),
+    )
+    return OuterState(state.iteration + 1, trained, state.frozen, average, opt_state, state.particles), metrics
 
 
 def _with_schedule(theta: Any, path: Path) -> Any:

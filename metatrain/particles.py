@@ -1,6 +1,7 @@
 """All inner problems ("particles") of a run: their states, and what those of one device say about the meta-gradient."""
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -12,6 +13,8 @@ from metatrain.config import MetaTrainConfig
 from metatrain.unroll import Restart, StepRecord, TruncatedUnroll, UnrollState
 
 Theta = Any
+# Of some particles: thetas of both signs, states, restarts, numbers, sets of images, keys of the noise.
+Block = tuple[Theta, UnrollState, Restart, jax.Array, jax.Array, jax.Array]
 # Pairs of trajectories that are trained side by side: their arrays, some half a megabyte, stay in a core's cache.
 BLOCK = 2
 
@@ -114,30 +117,7 @@ class Particles(NamedTuple):
         perturbation = jax.vmap(lambda k: pes.sample_perturbation(k, trained, config.std))(keys[:, 0])
         thetas = jax.vmap(lambda e: pes.antithetic(trained, e))(perturbation)
         restart = jax.vmap(unroll.draw_restart)(keys[:, 1])
-        images, labels = jnp.asarray(inputs.data.images), jnp.asarray(inputs.data.labels)
-
-        def train(trained: Theta, *args: Any) -> tuple[UnrollState, StepRecord]:
-            return unroll.step({**frozen, **trained}, *args)
-
-        # Both signs share problem, batch and restart; only theta and the trajectory differ.
-        all_steps = jax.vmap(jax.vmap(train, in_axes=(0, 0, None, None)))
-
-        def truncation(
-            block: tuple[Theta, UnrollState, Restart, jax.Array, jax.Array, jax.Array],
-        ) -> tuple[UnrollState, StepRecord]:
-            thetas, state, restart, number, place, noise_keys = block
-            rows = self._rows(data_key, iteration, number, jnp.asarray(inputs.data.sizes)[place])
-
-            def body(state: UnrollState, xs: tuple[jax.Array, jax.Array]) -> tuple[UnrollState, StepRecord]:
-                (rows_t, t), where = xs, place[:, None]
-                batch = tasks.Batch(images[where, rows_t].astype(jnp.float32) / 255, labels[where, rows_t])
-                if unroll.task.start is not None:
-                    batch = batch._replace(key=batches.step_key(noise_keys, t))
-                return all_steps(thetas, state, restart, batch)
-
-            state, record = jax.lax.scan(body, state, (jnp.moveaxis(rows, 1, 0), jnp.arange(config.truncation)))
-            return state, jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), record)
-
+        truncation = self._truncation(data_key, iteration, frozen, group, inputs)
         # Block by block, order of images included, so that all stays in the cache however many particles there are.
         size = max(n for n in range(1, BLOCK + 1) if len(keys) % n == 0)
 
@@ -162,6 +142,36 @@ class Particles(NamedTuple):
         )
         num_steps = jnp.maximum(jnp.sum(record.mask[:, :, 0], axis=0), 1)
         return unrolls, estimate, jnp.sum(jnp.mean(record.loss, axis=-1), axis=0) / num_steps
+
+    def _truncation(
+        self, data_key: jax.Array, iteration: jax.Array, frozen: Theta, group: int, inputs: Inputs
+    ) -> Callable[[Block], tuple[UnrollState, StepRecord]]:
+        """A function that trains some particles of a group, both signs, for a truncation."""
+        unroll = self.unrolls[group]
+        images, labels = jnp.asarray(inputs.data.images), jnp.asarray(inputs.data.labels)
+
+        def train(trained: Theta, *args: Any) -> tuple[UnrollState, StepRecord]:
+            return unroll.step({**frozen, **trained}, *args)
+
+        # Both signs share problem, batch and restart; only theta and the trajectory differ.
+        all_steps = jax.vmap(jax.vmap(train, in_axes=(0, 0, None, None)))
+
+        def truncation(block: Block) -> tuple[UnrollState, StepRecord]:
+            thetas, state, restart, number, place, noise_keys = block
+            rows = self._rows(data_key, iteration, number, jnp.asarray(inputs.data.sizes)[place])
+
+            def body(state: UnrollState, xs: tuple[jax.Array, jax.Array]) -> tuple[UnrollState, StepRecord]:
+                (rows_t, t), where = xs, place[:, None]
+                batch = tasks.Batch(images[where, rows_t].astype(jnp.float32) / 255, labels[where, rows_t])
+                if unroll.task.start is not None:
+                    batch = batch._replace(key=batches.step_key(noise_keys, t))
+                return all_steps(thetas, state, restart, batch)
+
+            steps = (jnp.moveaxis(rows, 1, 0), jnp.arange(self.config.truncation))
+            state, record = jax.lax.scan(body, state, steps)
+            return state, jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), record)
+
+        return truncation
 
     def _rows(self, data_key: jax.Array, iteration: jax.Array, number: jax.Array, sizes: jax.Array) -> jax.Array:
         """Images of every step's batches, int32 [n, T, B]: the tasks of a family take turns in one stream of epochs."""

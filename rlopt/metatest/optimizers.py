@@ -19,13 +19,13 @@ PUBLISHED_RATE = 1e-3
 class Contestant(NamedTuple):
     """factory: makes the optimizer, (learning_rate, num_steps) -> optimizer; the rate may be traced.
 
-    rates: to choose from on each task; NaN where there is none to choose.
+    rates: to choose from on each task; None: it takes none.
     file: part of the name of its cells' files, another one for other options, weights, forms or rates.
     form: of a learned rule, as its card has it.
     """
 
     factory: OptimizerFactory
-    rates: tuple[float, ...]
+    rates: tuple[float | None, ...]
     file: str
     form: dict[str, Any] | None = None
 
@@ -56,7 +56,7 @@ def _contestant(arm: Arm, config: SuiteConfig) -> Contestant:
         "given": options if not info.options else {},
         "theta": factory.theta_sha256(name, theta),
         "form": form,
-        "rates": [None] if info.scheduled else rates,
+        "rates": rates,
     }
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
     # Of one with a schedule its own steps, whole: what agents make of them (`presets.share`) is for RL.
@@ -66,9 +66,9 @@ def _contestant(arm: Arm, config: SuiteConfig) -> Contestant:
 
 def _rates(
     given: float | None, info: catalog.OptimizerInfo, weights: celo2.Weights | None, config: SuiteConfig
-) -> tuple[float, ...]:
+) -> tuple[float | None, ...]:
     if info.scheduled:
-        return (float("nan"),)
+        return (None,)
     if given is not None:
         return (given,)
     if weights is not None and not config.tune_learned:

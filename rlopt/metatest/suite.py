@@ -28,9 +28,9 @@ Runner = Callable[[Sequence[tuple[float, int]]], training.Curves]
 class Cell(NamedTuple):
     """What one optimizer reached on one task.
 
-    rates [K]: tried, with one seed; NaN where there is none to try. tuning_mean, tuning_final [K]: mean and final loss
-    of that seed (of all seeds for the reference). mean [S], final [S], smooth [S, T / 10]: of all seeds, each at the
-    rate, out of the best `FINALISTS` of the tuning, that is best on average. mean_rate, final_rate: these rates.
+    rates [K]: tried, with one seed; NaN for an optimizer that takes none. tuning_mean, tuning_final [K]: mean and final
+    loss of that seed (of all seeds for the reference). mean [S], final [S], smooth [S, T / 10]: of all seeds, each at
+    the rate, out of the best `FINALISTS` of the tuning, that is best on average. mean_rate, final_rate: these rates.
     """
 
     rates: np.ndarray
@@ -83,7 +83,7 @@ def run(config: SuiteConfig, folder: Path, progress: bool = True) -> dict[tuple[
 
 
 def _run_cell(
-    config: SuiteConfig, task: tasks.Task, name: str, factory: OptimizerFactory, rates: Sequence[float]
+    config: SuiteConfig, task: tasks.Task, name: str, factory: OptimizerFactory, rates: Sequence[float | None]
 ) -> Cell:
     run_all = training.compile_runs(task, factory, config.steps)
     # The reference is what everything else is measured by: all its rates are tried on all seeds.
@@ -91,13 +91,13 @@ def _run_cell(
     return _choose(run_all, config.seeds, rates, _run_grid(run_all, rates, range(tuning_seeds)))
 
 
-def _run_grid(run_all: Runner, rates: Sequence[float], seeds: Sequence[int]) -> training.Curves:
-    """Leaves [K, S, ...]. A rule without a rate (NaN) still gets a number to ignore."""
-    curves = run_all([(0.0 if rate != rate else rate, seed) for rate in rates for seed in seeds])
+def _run_grid(run_all: Runner, rates: Sequence[float | None], seeds: Sequence[int]) -> training.Curves:
+    """Leaves [K, S, ...]. A rule without a rate still gets a number to ignore."""
+    curves = run_all([(0.0 if rate is None else rate, seed) for rate in rates for seed in seeds])
     return training.Curves(*(leaf.reshape(len(rates), len(seeds), *leaf.shape[1:]) for leaf in curves))
 
 
-def _choose(run_all: Runner, seeds: int, rates: Sequence[float], tuning: training.Curves) -> Cell:
+def _choose(run_all: Runner, seeds: int, rates: Sequence[float | None], tuning: training.Curves) -> Cell:
     """The best rates of the tuning, leaves [K, up to S], on all seeds: what is best for one may diverge in another."""
     mean, final = tuning.mean.mean(1), tuning.final.mean(1)
     finalists = sorted({int(i) for loss in (mean, final) for i in np.argsort(loss, kind="stable")[:FINALISTS]})
@@ -108,14 +108,14 @@ def _choose(run_all: Runner, seeds: int, rates: Sequence[float], tuning: trainin
         curves = training.Curves(*(np.concatenate(leaves, axis=1) for leaves in zip(curves, rest, strict=True)))
     best_mean, best_final = int(np.argmin(curves.mean.mean(1))), int(np.argmin(curves.final.mean(1)))
     return Cell(
-        rates=np.asarray(rates),
+        rates=np.asarray(rates, float),
         tuning_mean=mean,
         tuning_final=final,
         mean=curves.mean[best_mean],
         final=curves.final[best_final],
         smooth=curves.smooth[best_final],
-        mean_rate=np.asarray(rates[finalists[best_mean]]),
-        final_rate=np.asarray(rates[finalists[best_final]]),
+        mean_rate=np.asarray(rates[finalists[best_mean]], float),
+        final_rate=np.asarray(rates[finalists[best_final]], float),
     )
 
 

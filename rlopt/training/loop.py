@@ -177,7 +177,11 @@ def _train(
             if asked:
                 where = "from there" if saved_last else "from its last checkpoint, if it has one"
                 raise Unfinished(f"{label}: stopped at step {step:,}; `rlopt resume {folder}` goes on {where}")
-    history = _history(agent, so_far, steps[: len(so_far.rows)], compile_seconds)
+    return _finished(_history(agent, so_far, steps[: len(so_far.rows)], compile_seconds), label, config)
+
+
+def _finished(history: History, label: str, config: TrainConfig) -> History:
+    """With the seeds that broke, the last update included, counted as the lowest of their cell."""
     # The last update's loss is one that came before it.
     unbroken = [np.all(np.isfinite(x), axis=tuple(range(1, x.ndim))) for x in jax.tree.leaves(history.params)]
     loss = np.where(np.all(unbroken, axis=0), 0.0, np.nan)
