@@ -26,7 +26,7 @@ pong: install
 	$(BIN)/rlopt train ppo --env Pong-v5 --preset fast --optimizer adam --seeds 3
 
 # For every edit: under a minute and a half on two cores. Rules, returns, losses, replay, statistics, report, structure.
-FAST := $(addprefix tests/celo2/test_,checkpoint.py labels.py celo.py reference.py) \
+FAST := $(addprefix tests/celo2/test_,checkpoint.py labels.py reference.py) \
   $(addprefix tests/agents/test_,returns.py actions.py permutation.py networks.py replay.py) \
   $(addprefix tests/metatrain/test_,pes.py batches.py) \
   $(addprefix tests/rlopt/,test_structure.py test_statistics.py report training/test_legacy.py)
