@@ -89,7 +89,7 @@ class TrainConfig(Generic[Hyper]):
     def handed_rate(self) -> float:
         """What the agent hands its optimizer: the learning rate, or where it takes none, `presets.share`."""
         rate = self.resolved_learning_rate
-        return presets.share(self.agent) if rate is None else rate
+        return presets.share(self.agent, self.optimizer) if rate is None else rate
 
     @property
     def size(self) -> int:

@@ -13,7 +13,9 @@ AGENTS = tuple(CONFIGS)
 _RATES = {"ppo": 1.0, "dqn": 0.1, "pqn": 0.2}
 # What the steps of optimizers that find their size by themselves are multiplied by: their schedules were learned on
 # images. Chosen on CartPole and SpaceInvaders, with other seeds than those that are reported.
-_SHARES = {"ppo": 1 / 3, "dqn": 1 / 100, "pqn": 1 / 3}
+_SHARES = {"ppo": 1 / 3, "dqn": 1 / 3, "pqn": 1 / 3}
+# DQN's rates are a tenth of PPO's for every optimizer; Celo's steps had to be shorter still.
+_OWN_SHARES = {("dqn", "celo"): 1 / 100}
 
 
 class Preset(NamedTuple):
@@ -196,9 +198,9 @@ def config(agent: str, env_id: str, name: str = "default") -> Config:
     return CONFIGS[agent](**find(agent, env_id, name).changes)
 
 
-def share(agent: str) -> float:
+def share(agent: str, optimizer: str) -> float:
     """What is handed, in place of a learning rate, to an optimizer that takes none; KeyError for an unknown agent."""
-    return _SHARES[agent]
+    return _OWN_SHARES.get((agent, optimizer), _SHARES[agent])
 
 
 def learning_rate(agent: str, env_id: str, optimizer: str, name: str = "default") -> float | None:

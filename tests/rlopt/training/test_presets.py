@@ -67,3 +67,15 @@ def test_rates_are_those_of_the_agent_and_the_environment():
     assert presets.learning_rate("pqn", "CartPole-v1", "celo") is None
     config = TrainConfig(agent="pqn", optimizer="adam", hyper=presets.config("pqn", "CartPole-v1"))
     assert config.resolved_learning_rate == pytest.approx(5e-4)
+
+
+@pytest.mark.parametrize("agent", presets.AGENTS)
+def test_optimizers_without_a_rate_are_handed_a_share(agent):
+    for name, info in OPTIMIZERS.items():
+        config = TrainConfig(agent=agent, optimizer=name)
+        if info.scheduled:
+            assert config.resolved_learning_rate is None
+            assert 0 < config.handed_rate <= 1
+        elif info.learning_rate is not None:
+            assert config.handed_rate == config.resolved_learning_rate
+    assert TrainConfig(agent="dqn", optimizer="celo").handed_rate == 0.01
