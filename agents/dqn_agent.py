@@ -97,7 +97,8 @@ def dqn(env: VectorEnv, config: DQNConfig, optimizer: OptimizerFactory, network:
         noise = exploration.draw(noise_key, (config.steps_per_iteration, config.num_envs), num_actions)
         keys = (resets_key, rollout_key)
         env_state, obs, found = rollout(env, act, state.env_state, state.obs, noise, keys)
-        steps = experience.Step(*(getattr(found.steps, name, found.action) for name in experience.Step._fields))
+        t = found.steps
+        steps = experience.Step(t.obs, found.action, t.reward, t.terminated, t.truncated, t.final_obs, t.valid)
         stored, recent = memory.add(state.replay, state.recent, steps, state.hyperparams.gamma)
         params, opt_state, stored, updates = learn(model, memory, config, optimizer, state, stored, learn_key)
         after = state._replace(
