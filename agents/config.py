@@ -10,8 +10,43 @@ from agents.hyperparameters import traced
 NETWORKS = ("mlp", "shared_mlp", "minatar", "nature", "small")
 
 
+class RolloutSizes:
+    """Sizes of an agent that learns from each rollout for some epochs; they follow from its settings."""
+
+    total_steps: int
+    num_envs: int
+    rollout_length: int
+    epochs: int
+    minibatches: int
+
+    @property
+    def env_steps_per_iteration(self) -> int:
+        """Environment steps per iteration, over all environments."""
+        return self.num_envs * self.rollout_length
+
+    @property
+    def minibatch_size(self) -> int:
+        """Transitions per gradient step."""
+        return self.env_steps_per_iteration // self.minibatches
+
+    @property
+    def num_iterations(self) -> int:
+        """Iterations of rollout and learning."""
+        return self.total_steps // self.env_steps_per_iteration
+
+    @property
+    def updates_per_target(self) -> int:
+        """Optimizer updates on the same objective: those of one rollout."""
+        return self.epochs * self.minibatches
+
+    @property
+    def num_updates(self) -> int:
+        """Optimizer updates over the whole training."""
+        return self.num_iterations * self.epochs * self.minibatches
+
+
 @dataclass(frozen=True)
-class PPOConfig:
+class PPOConfig(RolloutSizes):
     """PPO with the settings that are usual for classic control (separate 64-64 tanh networks)."""
 
     total_steps: int = 500_000
@@ -63,31 +98,6 @@ class PPOConfig:
     """Widths of the dense layers."""
     activation: Literal["tanh", "relu"] = "tanh"
     """Activation between the layers."""
-
-    @property
-    def env_steps_per_iteration(self) -> int:
-        """Environment steps per iteration, over all environments."""
-        return self.num_envs * self.rollout_length
-
-    @property
-    def minibatch_size(self) -> int:
-        """Transitions per gradient step."""
-        return self.env_steps_per_iteration // self.minibatches
-
-    @property
-    def num_iterations(self) -> int:
-        """Iterations of rollout and learning."""
-        return self.total_steps // self.env_steps_per_iteration
-
-    @property
-    def updates_per_target(self) -> int:
-        """Optimizer updates on the same objective: those of one rollout."""
-        return self.epochs * self.minibatches
-
-    @property
-    def num_updates(self) -> int:
-        """Optimizer updates over the whole training."""
-        return self.num_iterations * self.epochs * self.minibatches
 
     def inert(self) -> dict[str, str]:
         """Traced settings that other settings switch off, and why."""

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from agents import checks
+from agents.config import RolloutSizes
 from agents.hyperparameters import traced
 
 NETWORKS = ("mlp", "minatar", "nature", "small")
@@ -141,7 +142,7 @@ class DQNConfig:
 
 
 @dataclass(frozen=True)
-class PQNConfig:
+class PQNConfig(RolloutSizes):
     """PQN, Q-learning without replay and target network, with the settings that are usual for classic control."""
 
     total_steps: int = 500_000
@@ -175,31 +176,6 @@ class PQNConfig:
     """Widths of the dense layers; layer norm before every activation."""
     activation: Literal["tanh", "relu"] = "relu"
     """Activation between the layers."""
-
-    @property
-    def env_steps_per_iteration(self) -> int:
-        """Environment steps per iteration, over all environments."""
-        return self.num_envs * self.rollout_length
-
-    @property
-    def minibatch_size(self) -> int:
-        """Transitions per gradient step."""
-        return self.env_steps_per_iteration // self.minibatches
-
-    @property
-    def num_iterations(self) -> int:
-        """Iterations of rollout and learning."""
-        return self.total_steps // self.env_steps_per_iteration
-
-    @property
-    def updates_per_target(self) -> int:
-        """Optimizer updates on the same objective: those of one rollout."""
-        return self.epochs * self.minibatches
-
-    @property
-    def num_updates(self) -> int:
-        """Optimizer updates over the whole training."""
-        return self.num_iterations * self.epochs * self.minibatches
 
     def inert(self) -> dict[str, str]:
         """Traced settings that other settings switch off, and why: none."""
