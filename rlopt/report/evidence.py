@@ -234,6 +234,10 @@ def _unlike(evidence: Evidence) -> list[str]:
         versions = sorted({str(found.get(name, "unknown")) for found in packages})
         if len(versions) > 1:
             problems.append(f"Runs were made with several versions of {name}: {', '.join(versions)}.")
+    # "2 x cpu": the number changes no result, the kind changes rounding. Older runs do not say.
+    devices = {cell.run.summary.get("devices", "").split(" x ")[-1] for cell in evidence.reported if not cell.failed}
+    if len(devices - {""}) > 1:
+        problems.append(f"Runs were made on several kinds of device: {', '.join(sorted(devices - {''}))}.")
     if evidence.plan is not None and YARDSTICK in evidence.choices:
         for environment in evidence.environments:
             if environment not in evidence.random:

@@ -164,6 +164,7 @@ def write_history(folder: Path, config: TrainConfig, history: History) -> Run:
         "stopped_seeds": [config.seed + i for i in np.flatnonzero(history.stopped >= 0).tolist()],
         "wall_seconds": round(history.compile_seconds + history.train_seconds, 2),
         "compile_seconds": round(history.compile_seconds, 2),
+        "devices": history.devices,
         "env_steps_per_second": round(steps * config.seeds / history.train_seconds, 1),
     }
     return Run(folder, history.steps, history.returns, history.final, history.stopped, _plain(summary))

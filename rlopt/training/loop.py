@@ -44,6 +44,7 @@ class History(NamedTuple):
     metrics: {name: float32 [S, T]}, means over the interval of what the agent reports.
     params: tree of NumPy arrays with leading axis S, the trained networks.
     compile_seconds, train_seconds: wall-clock time. cpu_seconds: processor time of training, over all cores.
+    devices: on what it was trained: "2 x cpu", "1 x NVIDIA H200".
     """
 
     steps: np.ndarray
@@ -56,6 +57,7 @@ class History(NamedTuple):
     compile_seconds: float
     train_seconds: float
     cpu_seconds: float
+    devices: str
 
 
 def build(config: TrainConfig) -> agents.Agent:
@@ -177,7 +179,7 @@ def _train(
             if asked:
                 where = "from there" if saved_last else "from its last checkpoint, if it has one"
                 raise Unfinished(f"{label}: stopped at step {step:,}; `rlopt resume {folder}` goes on {where}")
-    return _finished(_history(agent, so_far, steps[: len(so_far.rows)], compile_seconds), label, config)
+    return _finished(_history(agent, so_far, steps[: len(so_far.rows)], compile_seconds, mesh), label, config)
 
 
 def _finished(history: History, label: str, config: TrainConfig) -> History:
@@ -209,6 +211,7 @@ def split(history: History, config: TrainConfig) -> list[History]:
             compile_seconds=history.compile_seconds / count,
             train_seconds=history.train_seconds / count,
             cpu_seconds=history.cpu_seconds / count,
+            devices=history.devices,
         )
 
     return [part(k) for k in range(count)]
@@ -227,7 +230,7 @@ def _with_interval(so_far: Progress, state: Any, metrics: Any) -> Progress:
     )
 
 
-def _history(agent: agents.Agent, so_far: Progress, steps: np.ndarray, compile_seconds: float) -> History:
+def _history(agent: agents.Agent, so_far: Progress, steps: np.ndarray, compile_seconds: float, mesh: Mesh) -> History:
     columns = {name: np.stack([row[name] for row in so_far.rows], axis=1) for name in so_far.rows[0]}
     tail = max(1, round(FINAL_SHARE * len(so_far.sums)))
     return History(
@@ -241,6 +244,7 @@ def _history(agent: agents.Agent, so_far: Progress, steps: np.ndarray, compile_s
         compile_seconds=compile_seconds,
         train_seconds=so_far.train_seconds,
         cpu_seconds=so_far.cpu_seconds,
+        devices=f"{mesh.size} x {mesh.devices.flat[0].device_kind}",
     )
 
 

@@ -27,6 +27,7 @@ def _write(folder, config, final, stopped=None, intervals=5):
         compile_seconds=1.0,
         train_seconds=2.0,
         cpu_seconds=3.0,
+        devices="1 x cpu",
     )
     config = dataclasses.replace(config, seeds=len(final))
     results.write_config(folder, config)

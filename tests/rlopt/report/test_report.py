@@ -164,12 +164,15 @@ def test_unequal_seeds_other_versions_and_foreign_folders_are_said(tmp_path, mad
     document = json.loads((tmp_path / "sgd" / results.CONFIG).read_text())
     document["packages"]["jax"] = "0.0.1"
     (tmp_path / "sgd" / results.CONFIG).write_text(json.dumps(document))
+    summary = (tmp_path / "sgd" / results.SUMMARY).read_text()
+    (tmp_path / "sgd" / results.SUMMARY).write_text(summary.replace("1 x cpu", "2 x NVIDIA H200"))
     made_up(tmp_path / "old", [1.0], optimizer="lion")
     (tmp_path / "old" / results.CONFIG).write_text('{"agent": "ppo", "hyper": {"epoch": 3}}')
     made_up(tmp_path / "silent", [np.nan, np.nan], optimizer="yogi")
     page = report(tmp_path)
     assert "On CartPole-v1, optimizers have unequal seeds (adam: 3 from 0; sgd: 4 from 1; yogi: 2 from 0)" in page
     assert "several versions of jax: 0.0.1," in page
+    assert "several kinds of device: NVIDIA H200, cpu." in page
     assert f"The run in {tmp_path / 'old'} cannot be read, and is not counted: " in page
     assert "not of a run that this version understands" in page
     assert f"The run in {tmp_path / 'silent'} has no returns: no episode ended in any of its seeds." in page

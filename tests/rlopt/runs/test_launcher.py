@@ -71,7 +71,7 @@ def pretend(place, config):
     for cell in config.cells:
         folder = place / results.rate_name(cell.learning_rate) if config.rates else place
         returns = np.full((config.seeds, 2), cell.resolved_learning_rate or 1.0, np.float32)
-        times = {"compile_seconds": 1.0, "train_seconds": 1.0, "cpu_seconds": 1.0}
+        times = {"compile_seconds": 1.0, "train_seconds": 1.0, "cpu_seconds": 1.0, "devices": "1 x cpu"}
         stopped, steps = np.full(config.seeds, -1), np.asarray([128, 256])
         results.write_config(folder, cell)
         history = loop.History(steps, returns, returns, returns[:, 0], stopped, {}, {}, **times)
