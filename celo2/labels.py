@@ -29,6 +29,8 @@ _OUTPUT = re.compile(r"(.*/)?([^/]*_)?output(_?\d+)?/[^/]*", re.IGNORECASE)
 # Biases, norm scales and the like, whatever their rank: those of attention are [heads, dim], of stacks [layers, dim].
 _NO_MATRIX = re.compile(r"(.*/)?([^/]*_)?(bias(es)?|scale|offset|gamma|beta|log_std)", re.IGNORECASE)
 
+_BY_SIZE = "told by size alone"
+
 LabelFn = Callable[[Any], Any]
 
 
@@ -54,7 +56,8 @@ class Routing:
     """A label function: tensors to "adam" by rank, by kind and by name; all others to "rule".
 
     Layers are recognised by their names; where no name in the tree tells an input or an output layer, and layers are
-    only numbered (`Dense_0`, `linear3`, `layers/1`), the first or the last matrix of each tower is.
+    only numbered (`Dense_0`, `linear3`, `layers/1`), the first or the last matrix of each tower is. Where neither
+    tells, a matrix whose inputs or outputs fit no other one is: a guess, which is warned of.
 
     Attributes:
       min_rank: least number of axes for the learned rule. 2 keeps biases, norm scales and scalars (log_std) with Adam.
@@ -83,10 +86,18 @@ class Routing:
     def __call__(self, params: Any) -> Any:
         """The tree of labels for a tree of parameters.
 
-        Warns where output layers are to go to Adam and none was recognised among three matrices or more, or where the
-        pattern matches nothing: what was meant for Adam then goes to the rule.
+        Warns where layers were told by their size alone, where output layers are to go to Adam and none was
+        recognised among three matrices or more, or where the pattern matches nothing: what was meant for Adam then
+        goes to the rule.
         """
         decisions = self.decide(params)
+        if guessed := [d for d in decisions if d.reason.endswith(_BY_SIZE)]:
+            kinds = ", ".join(f"{d.name} ({d.kind})" for d in guessed)
+            warnings.warn(
+                f"input and output layers were told by their size alone: {kinds}; name them (such as `policy_head`) or "
+                "give label_fn= if that is wrong",
+                stacklevel=2,
+            )
         matrices = [d for d in decisions if len(d.shape) >= max(self.min_rank, 2) and not _NO_MATRIX.fullmatch(d.name)]
         heads = any(d.kind == "head" for d in decisions)
         if "head" in self.kinds and len(matrices) > 2 and not heads and self.pattern is None:
@@ -104,13 +115,12 @@ class Routing:
         tensors = [(path_name(path), tuple(jnp.shape(leaf))) for path, leaf in jax.tree.leaves_with_path(params)]
         told = [self._by_name(name, len(shape)) for name, shape in tensors]
         untold = {n: shape for (n, shape), decided in zip(tensors, told, strict=True) if not decided}
-        first, last = _ends(untold, [name for name, _ in tensors])
+        guesses = _guesses(untold, dict(tensors))
         found = []
         for (name, shape), decided in zip(tensors, told, strict=True):
-            if decided is None and "head" in self.kinds and name in last:
-                decided = ADAM, "last matrix of its tower, no name tells", "head"
-            if decided is None and "input" in self.kinds and name in first:
-                decided = ADAM, "first matrix of its tower, no name tells", "input"
+            kind, reason = guesses.get(name, ("", ""))
+            if decided is None and kind in self.kinds:
+                decided = ADAM, reason, kind
             found.append(Decision(name, shape, *(decided or (RULE, f"rank {len(shape)}, no exception applies", ""))))
         return found
 
@@ -128,14 +138,17 @@ class Routing:
         return None
 
 
-def _ends(untold: Mapping[str, tuple[int, ...]], names: Sequence[str]) -> tuple[set[str], set[str]]:
-    """Input and output layers that no name tells: the ends of towers, where no layer of the kind has a name.
+def _guesses(
+    untold: Mapping[str, tuple[int, ...]], tensors: Mapping[str, tuple[int, ...]]
+) -> dict[str, tuple[str, str]]:
+    """Kind and reason of the input and output layers that no name tells, where no layer of the kind has a name.
 
+    They are the ends of towers; where no tower tells one either, what fits no other matrix.
     A tower of one matrix is an output layer where it lies beside another tower, and an input layer where output layers
     have names. Where they have, a tower that another matrix may feed has no input layer.
     """
-    inputs, heads = (any(_is_kind(kind, n) for kind in kinds for n in names) for kinds in (_INPUTS, ("head",)))
-    first, last = set(), set()
+    inputs, heads = (any(_is_kind(kind, n) for kind in kinds for n in tensors) for kinds in (_INPUTS, ("head",)))
+    first, last = set[str](), set[str]()
     for place in towers.find({name: shape for name, shape in untold.items() if len(shape) > 1}):
         for tower in place:
             if not heads and (len(tower) > 1 or len(place) > 1):
@@ -143,7 +156,15 @@ def _ends(untold: Mapping[str, tuple[int, ...]], names: Sequence[str]) -> tuple[
             fed = heads and any(towers.fits(untold, other, tower[0]) for other in untold if other not in tower)
             if not inputs and not fed and (len(tower) > 1 or heads):
                 first.add(tower[0])
-    return first, last
+    found = dict.fromkeys(first, ("input", "first matrix of its tower, no name tells"))
+    found |= dict.fromkeys(last, ("head", "last matrix of its tower, no name tells"))
+    matrices = {n: shape for n, shape in tensors.items() if len(shape) > 1 and not _NO_MATRIX.fullmatch(n)}
+    unfed, unread = towers.by_size(matrices)
+    if not inputs and not first:
+        found |= dict.fromkeys(unfed - found.keys(), ("input", f"no other matrix fits its inputs, {_BY_SIZE}"))
+    if not heads and not last:
+        found |= dict.fromkeys(unread - found.keys(), ("head", f"no other matrix fits its outputs, {_BY_SIZE}"))
+    return found
 
 
 def _is_kind(kind: str, name: str) -> bool:

@@ -52,6 +52,38 @@ def find(matrices: Mapping[str, Shape]) -> list[list[list[str]]]:
     return found
 
 
+def by_size(matrices: Mapping[str, Shape]) -> tuple[set[str], set[str]]:
+    """A guess from shapes alone: what no other matrix can come before or behind is an input or an output layer.
+
+    Blocks have projections that fit no other matrix, too (fused queries, keys and values; gates): they occur many
+    times. So of several candidates those count whose shape occurs once; where there are none, those with the
+    narrowest end of the whole network, such as the outputs of twin critics. Matrices of rank 2 only.
+
+    Args:
+      matrices: shapes of tensors of rank >= 2, by name.
+
+    Returns:
+      Names of input and of output layers; empty where there are fewer than three matrices.
+    """
+    if len(matrices) < 3:
+        return set(), set()
+    layers = {name: _layer(name, shape) for name, shape in matrices.items()}
+    # Of attention kernels, [in, heads, dim], any axis or all may be what another matrix fits.
+    wide = {size for shape in matrices.values() if len(shape) > 2 for size in (*shape, math.prod(shape[1:]))}
+    flat = [layer for layer in layers.values() if len(matrices[layer.name]) == 2]
+    ins, outs = {x.fan_in for x in flat} | wide, {x.fan_out for x in flat} | wide
+    convolved = {layer.fan_out for layer in layers.values() if layer.is_convolution}
+    first = {x.name: x.fan_in for x in flat if x.fan_in not in outs and all(x.fan_in % size for size in convolved)}
+    last = {x.name: x.fan_out for x in flat if x.fan_out not in ins}
+    return _likeliest(first, matrices), _likeliest(last, matrices)
+
+
+def _likeliest(candidates: Mapping[str, int], matrices: Mapping[str, Shape]) -> set[str]:
+    once = {name for name in candidates if list(matrices.values()).count(matrices[name]) == 1}
+    narrowest = min(size for shape in matrices.values() for size in shape)
+    return once or {name for name, size in candidates.items() if size == narrowest}
+
+
 def fits(matrices: Mapping[str, Shape], before: str, layer: str) -> bool:
     """Whether a matrix could come right before another one: its outputs are as many as the other's inputs."""
     if len(matrices[before]) < 2 or len(matrices[layer]) < 2:
@@ -60,7 +92,7 @@ def fits(matrices: Mapping[str, Shape], before: str, layer: str) -> bool:
 
 
 def _layer(name: str, shape: Shape) -> _Layer:
-    if _REVERSED.fullmatch(name.rsplit("/", 1)[1]):
+    if _REVERSED.fullmatch(name.rsplit("/", 1)[-1]):
         return _Layer(name, shape[1], shape[0], len(shape) > 2)
     return _Layer(name, shape[-2] if len(shape) > 2 else math.prod(shape[:-1]), shape[-1], len(shape) > 2)
 

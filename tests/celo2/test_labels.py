@@ -113,7 +113,6 @@ ACTOR_CRITIC = ((4, 64), (64, 64), (64, 2), (4, 64), (64, 64), (64, 1))
             | matrices((8, 8), (8, 8)),
             {"tok_emb", "head"},
         ),
-        ({"Block_0": matrices((8, 32), (32, 8)), "Dense_0": {"kernel": jnp.zeros((8, 9))}}, set()),
         (
             {"q_0": matrices((6, 8), (8, 8), (8, 1)), "q_1": matrices((6, 8), (8, 8), (8, 1))},
             {"q_0/Dense_0", "q_0/Dense_2", "q_1/Dense_0", "q_1/Dense_2"},
@@ -126,6 +125,58 @@ ACTOR_CRITIC = ((4, 64), (64, 64), (64, 2), (4, 64), (64, 64), (64, 1))
 def test_numbered_layers_are_told_by_their_place(params, ends):
     assert to_adam(params) == ends
     celo2.hidden_matrix_labels(params)
+
+
+def named(**shapes):
+    return {name: {"w": jnp.zeros(shape), "b": jnp.zeros(shape[-1])} for name, shape in shapes.items()}
+
+
+@pytest.mark.parametrize(
+    ("params", "ends"),
+    [
+        (named(see=(4, 64), think=(64, 64), act=(64, 2), judge=(64, 1)), {"see", "act", "judge"}),
+        # Outputs as wide as a hidden layer, and more; twin critics; an output layer beside blocks.
+        (named(see=(4, 16), think=(16, 16), act=(16, 51)), {"see", "act"}),
+        (named(see=(4, 16), think=(16, 16), act=(16, 16)), {"see"}),
+        (named(in1=(6, 8), mid1=(8, 8), q1=(8, 1), in2=(6, 8), mid2=(8, 8), q2=(8, 1)), {"q1", "q2"}),
+        ({"Block_0": matrices((8, 32), (32, 8)), "Dense_0": {"kernel": jnp.zeros((8, 9))}}, {"Dense_0"}),
+        # A name counts for its own kind: of inputs, nothing is said here.
+        (named(see=(4, 64), think=(64, 64), policy_head=(64, 2)), {"see", "policy_head"}),
+        # Fused projections and narrow keys of blocks fit nothing either, but occur more than once.
+        (
+            named(
+                tok=(99, 8),
+                qkv1=(8, 24),
+                up1=(8, 32),
+                down1=(32, 8),
+                qkv2=(8, 24),
+                up2=(8, 32),
+                down2=(32, 8),
+                out=(8, 99),
+            ),
+            set(),
+        ),
+        (
+            named(
+                tok=(90, 8), kv1=(8, 4), up1=(8, 32), down1=(32, 8), kv2=(8, 4), up2=(8, 32), down2=(32, 8), say=(8, 99)
+            ),
+            {"tok", "say"},
+        ),
+        # Attention kernels of rank 3 fit what any of their axes fits; two matrices are too few to tell.
+        ({"q": {"w": jnp.zeros((8, 2, 4))}} | named(see=(5, 8), up=(8, 32), down=(32, 8)), {"see"}),
+        (named(see=(4, 64), act=(64, 2)), set()),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:no output layer was recognised", "ignore:input and output layers were told")
+def test_what_neither_names_nor_places_tell_is_told_by_size(params, ends):
+    assert to_adam(params) == ends
+    if ends:
+        assert "told by size alone" in celo2.routing_table(params, celo2.hidden_matrix_labels)
+
+
+def test_what_is_told_by_size_is_warned_of():
+    with pytest.warns(UserWarning, match=r"by their size alone: act/w \(head\), judge/w \(head\), see/w \(input\);"):
+        celo2.hidden_matrix_labels(named(see=(4, 64), think=(64, 64), act=(64, 2), judge=(64, 1)))
 
 
 def test_input_layers_stay_with_the_rule_where_only_outputs_are_exceptions():
