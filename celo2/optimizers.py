@@ -211,7 +211,7 @@ def celo_adam(
     Args:
       num_steps: number of updates of the whole training, at least 1.
       theta: weights, a name, path or tree; default: the packaged "celo_adam". The published file is read as any other.
-      multiplier: as of `celo`.
+      multiplier: as of `celo`; in RL its steps are better three times as long, and annealed.
 
     Returns:
       An `optax.GradientTransformationExtraArgs` whose updates, those of `scale_by_celo_adam` with the other sign, are

@@ -198,7 +198,7 @@ OPTIMIZERS: dict[str, OptimizerInfo] = {
         scheduled=True,
     ),
     "celo_adam": OptimizerInfo(
-        "Adam with Celo's learned schedule on every tensor: celo2.celo_adam(num_updates, multiplier=a third, annealed)",
+        "Adam with Celo's learned schedule on every tensor: celo2.celo_adam(num_updates, multiplier=3, annealed)",
         None,
         "rlopt.optimizers.routed:celo_adam",
         {"scaled": Choice(True, (False,))},
