@@ -75,7 +75,8 @@ def test_optimizers_without_a_rate_are_handed_a_share(agent):
         config = TrainConfig(agent=agent, optimizer=name)
         if info.scheduled:
             assert config.resolved_learning_rate is None
-            assert 0 < config.handed_rate <= 1
+            assert config.handed_rate == presets.share(agent, name) > 0
         elif info.learning_rate is not None:
             assert config.handed_rate == config.resolved_learning_rate
     assert TrainConfig(agent="dqn", optimizer="celo").handed_rate == 0.01
+    assert TrainConfig(agent="pqn", optimizer="celo_adam").handed_rate == 3
