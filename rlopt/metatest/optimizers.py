@@ -59,8 +59,9 @@ def _contestant(arm: Arm, config: SuiteConfig) -> Contestant:
         "rates": rates,
     }
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
-    # Of one with a schedule its own steps, whole: what agents make of them (`presets.share`) is for RL.
-    make = (lambda _, num_updates: made(1.0, num_updates)) if info.scheduled else made
+    # Of one with a schedule its own steps, whole by default: what agents make of them (`presets.share`) is for RL.
+    share = identity["options"].get(catalog.SHARE)
+    make = (lambda _, num_updates: made(share, num_updates)) if info.scheduled else made
     return Contestant(make, rates, f"{re.sub('[^A-Za-z0-9._-]', '_', name)}-{digest}", form)
 
 

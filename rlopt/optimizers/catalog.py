@@ -9,6 +9,10 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+# What is handed, in place of a learning rate, to an optimizer that takes none: what its steps are multiplied by. Runs
+# of agents have a default of their own (`presets.share`).
+SHARE = "share"
+
 
 class Choice(NamedTuple):
     """An option that is one of a few words, or of a few values that are told by words: the default, then the others."""
@@ -29,7 +33,7 @@ class OptimizerInfo(NamedTuple):
     options: what can be set besides, with defaults; their types are those of the defaults (a number, True or False), or
       a `Choice`.
     weights: name of the packaged weights; None: it is not learned. rule: whose weights it takes, as `celo2.init_theta`
-      names it. scheduled: finds its step size by itself and takes no learning rate.
+      names it. scheduled: finds its step size by itself and takes no learning rate, but has an option `SHARE`.
     """
 
     summary: str
@@ -189,19 +193,19 @@ OPTIMIZERS: dict[str, OptimizerInfo] = {
         rule="celo2",
     ),
     "celo": OptimizerInfo(
-        "Celo (learned rule and schedule) on every tensor: celo2.celo(num_updates, multiplier=a third, annealed)",
+        "Celo (learned rule and schedule) on every tensor: celo2.celo(num_updates, multiplier=share, annealed)",
         None,
         "rlopt.optimizers.routed:celo",
-        {"scaled": Choice(CARD, (True, False)), "odd": _RULE["odd"], "size": _RULE["size"]},
+        {SHARE: 1.0, "scaled": Choice(CARD, (True, False)), "odd": _RULE["odd"], "size": _RULE["size"]},
         weights="celo",
         rule="celo",
         scheduled=True,
     ),
     "celo_adam": OptimizerInfo(
-        "Adam with Celo's learned schedule on every tensor: celo2.celo_adam(num_updates, multiplier=3, annealed)",
+        "Adam with Celo's learned schedule on every tensor: celo2.celo_adam(num_updates, multiplier=share, annealed)",
         None,
         "rlopt.optimizers.routed:celo_adam",
-        {"scaled": Choice(True, (False,))},
+        {SHARE: 1.0, "scaled": Choice(True, (False,))},
         weights="celo_adam",
         rule="celo_adam",
         scheduled=True,

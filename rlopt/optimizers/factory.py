@@ -57,7 +57,8 @@ def make(
         raise ValueError(f"optimizer {name!r} has no weights to load from {theta}")
     function = _import(info.factory)
     asked = inspect.signature(function).parameters
-    keywords = {**info.defaults, **options}
+    # The share comes as the learning rate of others does.
+    keywords = {name: value for name, value in {**info.defaults, **options}.items() if name != catalog.SHARE or not own}
     if info.learned:
         keywords["theta"] = weights = load_weights(name, theta)
         checks.check_theta(weights.theta, info.rule)

@@ -42,7 +42,8 @@ class TrainConfig(Generic[Hyper]):
     theta: Path | None = None
     """Weight file for a learned optimizer, in place of the packaged weights."""
     options: dict[str, float | str] = field(default_factory=dict)
-    """What the optimizer is told besides, such as `--options weight_decay 0.1`; `rlopt optimizers` lists the names."""
+    """What the optimizer is told besides, such as `--options weight_decay 0.1`; `rlopt optimizers` lists the names.
+    Default of `share` (Celo, Celo-Adam): the agent's."""
     seeds: int = 8
     """Number of independent runs, trained together in one program."""
     seed: int = 0
@@ -67,6 +68,10 @@ class TrainConfig(Generic[Hyper]):
                 object.__setattr__(self, "atari", found.atari)
             if self.hyper is None:
                 object.__setattr__(self, "hyper", presets.CONFIGS[self.agent](**found.changes))
+        info = catalog.find(self.optimizer)
+        if info is not None and info.scheduled and self.agent in presets.CONFIGS:
+            share = {catalog.SHARE: presets.share(self.agent, self.optimizer)}
+            object.__setattr__(self, "options", share | self.options)
 
     @property
     def title(self) -> str:
@@ -87,9 +92,9 @@ class TrainConfig(Generic[Hyper]):
 
     @property
     def handed_rate(self) -> float:
-        """What the agent hands its optimizer: the learning rate, or where it takes none, `presets.share`."""
+        """What the agent hands its optimizer: the learning rate, or where it takes none, its option `share`."""
         rate = self.resolved_learning_rate
-        return presets.share(self.agent, self.optimizer) if rate is None else rate
+        return float(self.options[catalog.SHARE]) if rate is None else rate
 
     @property
     def size(self) -> int:
@@ -130,6 +135,9 @@ class TrainConfig(Generic[Hyper]):
         if info is not None and info.scheduled:
             if self.learning_rate is not None:
                 raise ValueError(f"{self.optimizer} takes no learning rate, got {self.learning_rate}")
+            share = info.read(catalog.SHARE, self.options.get(catalog.SHARE))
+            if share <= 0:
+                raise ValueError(f"option {catalog.SHARE} must be positive, got {share}")
         elif info is not None and rate is None:
             raise ValueError(f"{self.optimizer} has no default learning rate; give one")
         elif rate is None or not (math.isfinite(rate) and rate > 0):

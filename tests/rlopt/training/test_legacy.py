@@ -75,6 +75,17 @@ def test_the_weights_of_celo_were_others_and_its_steps_its_own():
     assert legacy.upgraded(old | {"theta": "mine.theta"})["theta"] == "mine.theta"
 
 
+@pytest.mark.parametrize(
+    ("agent", "optimizer", "share"),
+    [("ppo", "celo", 1 / 3), ("pqn", "celo_adam", 1 / 3), ("dqn", "celo", 1 / 100), ("dqn", "celo_adam", 1.0)],
+)
+def test_the_share_of_celos_steps_was_the_agents_of_that_time(agent, optimizer, share):
+    old = {"agent": agent, "optimizer": optimizer, "options": {"scaled": "true"}, "theta": None, "format": 3}
+    assert legacy.upgraded(old)["options"] == {"scaled": "true", "share": share}
+    assert legacy.upgraded(old | {"format": 4})["options"] == {"scaled": "true"}
+    assert legacy.upgraded(old | {"options": {"share": 2.0}})["options"] == {"share": 2.0}
+
+
 def test_what_celo2_was_is_what_it_is_under_its_new_name():
     """Unit steps on hidden matrices, Adam at 5 times the rate elsewhere, as `rlopt` had it."""
     made = factory.make("celo2", AS_OF_OLD.theta, AS_OF_OLD.options)(1e-3, 10)

@@ -69,13 +69,22 @@ def test_rates_are_those_of_the_agent_and_the_environment():
     assert config.resolved_learning_rate == pytest.approx(5e-4)
 
 
+@pytest.mark.parametrize(
+    ("share", "message"), [(0.0, "share must be positive, got 0"), ("x", "must be a number, got 'x'")]
+)
+def test_an_impossible_share_is_refused(share, message):
+    with pytest.raises(ValueError, match=message):
+        TrainConfig(optimizer="celo", options={"share": share}).check()
+
+
 @pytest.mark.parametrize("agent", presets.AGENTS)
 def test_optimizers_without_a_rate_are_handed_a_share(agent):
     for name, info in OPTIMIZERS.items():
         config = TrainConfig(agent=agent, optimizer=name)
         if info.scheduled:
             assert config.resolved_learning_rate is None
-            assert config.handed_rate == presets.share(agent, name) > 0
+            assert config.handed_rate == config.options["share"] == presets.share(agent, name) > 0
+            assert TrainConfig(agent=agent, optimizer=name, options={"share": 0.2}).handed_rate == 0.2
         elif info.learning_rate is not None:
             assert config.handed_rate == config.resolved_learning_rate
     assert TrainConfig(agent="dqn", optimizer="celo").handed_rate == 0.01
