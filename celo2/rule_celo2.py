@@ -5,6 +5,7 @@ A 347-number MLP turns the gradient statistics of each parameter into its step.
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -14,6 +15,7 @@ import optax
 from celo2 import accumulators, checks, features, trees, update_mlp
 from celo2 import size as sizes
 from celo2.checkpoint import ThetaLike, load_weights
+from celo2.form import Form
 from celo2.layouts import DimensionNumbers
 from celo2.orthogonalize import newton_schulz
 from celo2.reductions import sums
@@ -134,6 +136,7 @@ def scale_by_celo2(
         newton_schulz_steps=newton_schulz_steps,
         newton_schulz_ratio=newton_schulz_ratio,
     )
+    settings = _Settings(form, orthogonalize, bias_correction, still_without_gradient)
     state_type = ScaleByGraftedCelo2State if form.needs_nu else ScaleByCelo2State
 
     def state(count: jax.Array, statistics: accumulators.Accumulators) -> Any:
@@ -152,29 +155,43 @@ def scale_by_celo2(
         del extra_args
         if params is None:
             raise ValueError("scale_by_celo2 reads the parameters: call update(grads, state, params)")
-        weights = update_mlp.layers(theta)
         count = optax.safe_increment(state_before.count)
-
-        def step(
-            g: jax.Array, p: jax.Array, acc: accumulators.Accumulators
-        ) -> tuple[jax.Array, accumulators.Accumulators]:
-            # fac_g is never bias-corrected: its factors come from the raw statistics.
-            acc = accumulators.update(acc, g, form.momentum_decays, RMS_DECAY, FACTORED_DECAYS, sizes.B2)
-            seen = acc
-            if bias_correction:
-                seen = accumulators.bias_corrected(acc, count, form.momentum_decays, RMS_DECAY, FACTORED_DECAYS)
-            value = _direction(weights, g, p, acc, seen, form.odd)
-            if orthogonalize and value.ndim >= 2 and _ratio(value) <= form.newton_schulz_ratio:
-                value = newton_schulz(value, form.newton_schulz_steps)
-            value = _unit_rms(value, acc if still_without_gradient else None)
-            if form.size != "unit":
-                value = value * sizes.rule_size(form, acc, count, FACTORED_DECAYS[-1], weights.b2[2])
-            return value, acc
-
+        step = partial(_step, settings, update_mlp.layers(theta), count)
         steps, statistics = trees.map_tensors(step, updates, params, state_before[1:], weight_dimension_numbers)
         return steps, state(count, statistics)
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+
+
+class _Settings(NamedTuple):
+    form: Form
+    orthogonalize: bool
+    bias_correction: bool
+    still_without_gradient: bool
+
+
+def _step(
+    settings: _Settings,
+    weights: update_mlp.LayerWeights,
+    count: jax.Array,
+    g: jax.Array,
+    p: jax.Array,
+    acc: accumulators.Accumulators,
+) -> tuple[jax.Array, accumulators.Accumulators]:
+    """One tensor's step and its statistics after it; count: updates, this one included."""
+    form = settings.form
+    # fac_g is never bias-corrected: its factors come from the raw statistics.
+    acc = accumulators.update(acc, g, form.momentum_decays, RMS_DECAY, FACTORED_DECAYS, sizes.B2)
+    seen = acc
+    if settings.bias_correction:
+        seen = accumulators.bias_corrected(acc, count, form.momentum_decays, RMS_DECAY, FACTORED_DECAYS)
+    value = _direction(weights, g, p, acc, seen, form.odd)
+    if settings.orthogonalize and value.ndim >= 2 and _ratio(value) <= form.newton_schulz_ratio:
+        value = newton_schulz(value, form.newton_schulz_steps)
+    value = _unit_rms(value, acc if settings.still_without_gradient else None)
+    if form.size != "unit":
+        value = value * sizes.rule_size(form, acc, count, FACTORED_DECAYS[-1], weights.b2[2])
+    return value, acc
 
 
 def _ratio(x: jax.Array) -> float:

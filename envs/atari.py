@@ -104,8 +104,6 @@ def make(env_id: str, num_envs: int, config: AtariConfig | None = None) -> Vecto
     Warns:
       RuntimeWarning: for more threads than cores.
     """
-    import envpool
-
     config = config or AtariConfig()
     config.check()
     if config.num_threads > num_cores():
@@ -116,18 +114,6 @@ def make(env_id: str, num_envs: int, config: AtariConfig | None = None) -> Vecto
         )
     pools = _Pools(env_id, num_envs, config)
     size = config.image_size
-    actions = envpool.make_spec(env_id, full_action_space=config.full_action_space).action_space.n
-    spec = EnvSpec(
-        id=env_id,
-        num_envs=num_envs,
-        observation_shape=(size, size, config.stack),
-        observation_dtype=jnp.uint8,
-        action_space=Discrete(int(actions)),
-        time_limit=config.max_steps,
-        next_step_reset=True,
-        frame_stack=config.stack,
-        restorable=False,
-    )
     number = jax.ShapeDtypeStruct((), jnp.int32)
     frames = jax.ShapeDtypeStruct((num_envs, config.stack, size, size), jnp.uint8)
     flags = jax.ShapeDtypeStruct((num_envs,), jnp.bool_)
@@ -168,7 +154,24 @@ def make(env_id: str, num_envs: int, config: AtariConfig | None = None) -> Vecto
         )
         return after, timestep
 
-    return VectorEnv(spec, reset, step)
+    return VectorEnv(_spec(env_id, num_envs, config), reset, step)
+
+
+def _spec(env_id: str, num_envs: int, config: AtariConfig) -> EnvSpec:
+    import envpool
+
+    actions = envpool.make_spec(env_id, full_action_space=config.full_action_space).action_space.n
+    return EnvSpec(
+        id=env_id,
+        num_envs=num_envs,
+        observation_shape=(config.image_size, config.image_size, config.stack),
+        observation_dtype=jnp.uint8,
+        action_space=Discrete(int(actions)),
+        time_limit=config.max_steps,
+        next_step_reset=True,
+        frame_stack=config.stack,
+        restorable=False,
+    )
 
 
 class Screen:
