@@ -144,17 +144,10 @@ def _train(
     del state
     clock, cpu_clock = time.monotonic() - so_far.train_seconds, time.process_time() - so_far.cpu_seconds
     saved, save_seconds = time.monotonic(), 0.0
+    begun = int(steps[len(so_far.rows) - 1]) if so_far.rows else 0
     with (
         stop_requested(enabled=folder is not None) as stop,
-        tqdm.tqdm(
-            total=int(steps[-1]),
-            initial=int(steps[len(so_far.rows) - 1]) if so_far.rows else 0,
-            unit="step",
-            unit_scale=True,
-            desc=label,
-            disable=not progress,
-            mininterval=1.0,
-        ) as bar,
+        _progress_bar(label, begun, int(steps[-1]), enabled=progress) as bar,
     ):
         for length, step in list(zip(lengths, steps.tolist(), strict=True))[len(so_far.rows) :]:
             state, metrics = _run_chunk(run[length], so_far.state, folder, label)
@@ -180,6 +173,12 @@ def _train(
                 where = "from there" if saved_last else "from its last checkpoint, if it has one"
                 raise Unfinished(f"{label}: stopped at step {step:,}; `rlopt resume {folder}` goes on {where}")
     return _finished(_history(agent, so_far, steps[: len(so_far.rows)], compile_seconds, mesh), label, config)
+
+
+def _progress_bar(label: str, begun: int, total: int, *, enabled: bool) -> Any:
+    return tqdm.tqdm(
+        total=total, initial=begun, unit="step", unit_scale=True, desc=label, disable=not enabled, mininterval=1.0
+    )
 
 
 def _finished(history: History, label: str, config: TrainConfig) -> History:
