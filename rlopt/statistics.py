@@ -61,9 +61,12 @@ def stratified_bootstrap(
       statistic: of as many arrays [..., S, E], to [...]. resamples, seed: as `bootstrap`.
 
     Raises:
-      ValueError: for no scores, or scores that are not finite.
+      ValueError: for no scores, scores that are not finite, or matrices of unequal numbers of environments.
     """
     matrices = [_matrix(x) for x in scores]
+    if len({matrix.shape[1] for matrix in matrices}) > 1:
+        shapes = " and ".join(str(matrix.shape) for matrix in matrices)
+        raise ValueError(f"scores must be of the same environments, got matrices of shapes {shapes}")
     generator = np.random.default_rng(seed)
     drawn = []
     for matrix in matrices:

@@ -73,7 +73,7 @@ def read(folders: Sequence[Path]) -> Evidence:
 
     Raises:
       ValueError: for a folder that does not exist, a benchmark together with something else, or one whose plan cannot
-        be read.
+        be read; for folders without a benchmark or a finished run.
     """
     for folder in folders:
         if not folder.is_dir():
@@ -133,7 +133,7 @@ def _others(folders: Sequence[Path]) -> Evidence:
                 continue
         _append(cells, place, f"run in {place}", problems)
     if not cells:
-        problems.append("There is no finished run.")
+        raise ValueError("; ".join([f"no finished run in {', '.join(map(str, folders))}", *problems]))
     if len({cell.document["agent"] for cell in cells}) > 1:
         cells = [cell._replace(environment=f"{cell.environment} ({cell.document['agent']})") for cell in cells]
     cells = _told_apart(cells)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from rlopt import drawing
 from rlopt.runs import folders, labels, plots, results
 from rlopt.storage import run_lock
 from rlopt.tracking import session
@@ -20,7 +21,7 @@ def run(
 ) -> results.Run:
     """Trains a population into a run folder (default: a new one under runs/) and draws its learning curve.
 
-    A folder with an unfinished run of the same settings is gone on with.
+    A folder with a run of the same settings is gone on with; a finished one is read.
 
     Raises:
       ValueError: for bad settings, before the folder is made, or for a folder that holds anything else.
@@ -30,7 +31,7 @@ def run(
         raise ValueError("several learning rates are for a sweep")
     loop.build(config)
     if folder is not None:
-        folders.check(folder, config, finished=False)
+        folders.check(folder, config)
     folder = folder or results.new_folder(f"{config.agent}-{config.env}-{results.safe_name(config.title)}")
     (finished,) = folders.train(folder, config, progress, tracker=tracker)
     return finished
@@ -113,8 +114,10 @@ def draw(folders: Sequence[Path], plot: Path) -> list[results.Run]:
       The runs, as `labels.tell_apart`.
 
     Raises:
-      ValueError: for folders without a finished run, or with runs of different agents or environments.
+      ValueError: for folders without a finished run, or with runs of different agents or environments; for a picture
+        of another kind than `drawing.KINDS`.
     """
+    drawing.kind(plot)
     runs = results.find_runs(folders)
     kinds = {(run.summary["agent"], run.summary["env_id"]): run.folder for run in runs}
     if len(kinds) != 1:

@@ -23,15 +23,9 @@ def is_finished(folder: Path, config: TrainConfig) -> bool:
     return all(results.is_finished(place) for place, _ in places(folder, config))
 
 
-def check(folder: Path, config: TrainConfig, finished: bool = True) -> None:
-    """Refuses a folder that holds something else than (a part of) a population.
-
-    finished: whether it may be finished.
-
-    Raises:
-      ValueError: saying what it holds.
-    """
-    if not (folder / results.CONFIG).is_file() or (results.is_finished(folder) and not finished):
+def check(folder: Path, config: TrainConfig) -> None:
+    """Refuses a folder that holds something else than (a part of) a population; ValueError, saying what it holds."""
+    if not (folder / results.CONFIG).is_file():
         results.check_free(folder)
         return
     found = results.read_config(folder)

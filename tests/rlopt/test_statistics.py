@@ -134,3 +134,8 @@ def test_matrices_that_cannot_be_summarised_are_refused():
         with pytest.raises(ValueError, match="scores must be"):
             statistics.stratified_bootstrap((scores,), statistics.aggregate_mean)
     assert statistics.stratified_bootstrap((np.ones((1, 1)),), statistics.aggregate_iqm) == Interval(1, 1, 1)
+
+
+def test_matrices_of_unequal_environments_are_refused():
+    with pytest.raises(ValueError, match=r"same environments, got matrices of shapes \(4, 2\) and \(5, 1\)"):
+        statistics.stratified_bootstrap((np.ones((4, 2)), np.ones((5, 1))), statistics.probability_of_improvement)

@@ -123,7 +123,9 @@ def test_nothing_at_all_is_said_too(tmp_path):
     protocol.write_plan(tmp_path / "bench", PLAN)
     assert "There is nothing to show yet." in report(tmp_path / "bench")
     (tmp_path / "empty").mkdir()
-    assert "There is no finished run." in report(tmp_path / "empty")
+    with pytest.raises(ValueError, match=r"no finished run in .*empty$"):
+        report(tmp_path / "empty")
+    assert not (tmp_path / "empty" / "report").exists()
 
 
 def test_a_seed_that_broke_is_listed_and_counts_as_its_worst(bench, write_run):

@@ -167,16 +167,20 @@ def test_going_on_with_another_number_of_devices_is_said(tmp_path, monkeypatch):
     experiment.run(config, folder, progress=False)
 
 
-def test_other_settings_and_finished_runs_are_refused(tmp_path, monkeypatch, capsys):
+def test_other_settings_are_refused_and_a_finished_run_is_read(tmp_path, monkeypatch, capsys):
     config, folder = CONFIGS["ppo"], tmp_path / "run"
     with pytest.raises(Unfinished):
         run_until(monkeypatch, config, folder, 5, ask_to_stop)
     other = dataclasses.replace(config, seed=7)
     with pytest.raises(ValueError, match=r"other settings \(seed: 0 there, 7 here\)"):
         experiment.run(other, folder, progress=False)
-    experiment.run(config, folder, progress=False)
-    with pytest.raises(ValueError, match="holds a finished run"):
-        experiment.run(config, folder, progress=False)
+    finished = experiment.run(config, folder, progress=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "train", lambda *a, **k: pytest.fail("it was trained again"))
+        again = experiment.run(config, folder, progress=False)
+    np.testing.assert_array_equal(again.returns, finished.returns)
+    with pytest.raises(ValueError, match=r"the finished run in .* other settings \(seed: 0 there, 7 here\)"):
+        experiment.run(other, folder, progress=False)
     monkeypatch.setattr(runtime, "configure", lambda **settings: None)
     assert cli.main(["resume", str(folder)]) == 2
     assert cli.main(["resume", str(tmp_path / "none")]) == 2
