@@ -158,8 +158,9 @@ def _guesses(
                 first.add(tower[0])
     found = dict.fromkeys(first, ("input", "first matrix of its tower, no name tells"))
     found |= dict.fromkeys(last, ("head", "last matrix of its tower, no name tells"))
-    matrices = {n: shape for n, shape in tensors.items() if len(shape) > 1 and not _NO_MATRIX.fullmatch(n)}
-    unfed, unread = towers.by_size(matrices)
+    if (inputs or first) and (heads or last):
+        return found
+    unfed, unread = towers.by_size({n: x for n, x in tensors.items() if len(x) > 1 and not _NO_MATRIX.fullmatch(n)})
     if not inputs and not first:
         found |= dict.fromkeys(unfed - found.keys(), ("input", f"no other matrix fits its inputs, {_BY_SIZE}"))
     if not heads and not last:
