@@ -171,7 +171,7 @@ def test_each_optimizer_of_a_comparison_gets_the_options_weights_and_rates_that_
     settings += ["--options", "weight_decay", "0.3", "b1", "0.8", "momentum", "0.7"]
     assert cli.main(["compare", "ppo", *settings, "--learning-rates", "0.1", "none", "0.2", "none", "0.3"]) == 0
     adam_like = {"weight_decay": 0.3, "b1": 0.8}
-    wanted = [adam_like, {"momentum": 0.7}, adam_like, {}, {"b1": 0.8}]
+    wanted = [adam_like, {"momentum": 0.7}, adam_like, {"share": 1 / 3}, {"b1": 0.8}]
     assert [config.options for config in trained] == wanted
     assert [config.theta for config in trained] == [None, None, Path("mine.theta"), None, None]
     assert [config.learning_rate for config in trained] == [0.1, None, 0.2, None, 0.3]
