@@ -167,7 +167,6 @@ def learn(
             opt_state,
             tell,
         )
-        # Not a cond: under vmap it would run both branches all the same.
         params, opt_state = jax.tree.map(lambda new, old: jnp.where(started, new, old), after, [params, opt_state])
         error, chosen = made.aux
         # The replay's data is closed over, not carried: loops copy what they carry.
@@ -175,10 +174,18 @@ def learn(
         made = made._replace(aux=metrics.QParts(jnp.sum(share * chosen), jnp.sum(share * jnp.abs(error))))
         return (params, opt_state, tree), jax.tree.map(lambda x: jnp.where(started, x, 0.0), made)
 
-    num = config.updates_per_iteration
-    keys = key[None] if num == 1 else jax.random.split(key, num)
+    def learned_from(carry: tuple[Any, Any, Any]) -> tuple[tuple[Any, Any, Any], learning.Update]:
+        num = config.updates_per_iteration
+        keys = key[None] if num == 1 else jax.random.split(key, num)
+        return jax.lax.scan(update, carry, (jnp.arange(num), keys))
+
+    def left(carry: tuple[Any, Any, Any]) -> tuple[tuple[Any, Any, Any], learning.Update]:
+        nothing = jax.eval_shape(learned_from, carry)[1]
+        return carry, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), nothing)
+
     carry = (state.params, state.opt_state, stored.tree)
-    (params, opt_state, tree), updates = jax.lax.scan(update, carry, (jnp.arange(num), keys))
+    # All members start in the same iteration, so that before it none has to compute what it would drop.
+    (params, opt_state, tree), updates = jax.lax.cond(learning.in_any_member(started), learned_from, left, carry)
     return params, opt_state, stored._replace(tree=tree), updates
 
 

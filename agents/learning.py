@@ -32,6 +32,21 @@ class History(NamedTuple):
     made: jax.Array
 
 
+@jax.custom_batching.custom_vmap
+def in_any_member(condition: jax.Array) -> jax.Array:
+    """Whether a condition, bool [], holds in any member of a population: one value for all of them.
+
+    `jax.lax.cond` runs both branches under `vmap` where members may differ in the condition, and one on this.
+    """
+    return condition
+
+
+@in_any_member.def_vmap  # type: ignore[untyped-decorator]
+def _in_any_of_batch(axis_size: int, in_batched: list[bool], condition: jax.Array) -> tuple[jax.Array, bool]:
+    del axis_size, in_batched
+    return in_any_member(jnp.any(condition)), False  # again, for a vmap around this one
+
+
 def gradient_step(
     tx: optax.GradientTransformationExtraArgs,
     loss_fn: Callable[[Any], tuple[jax.Array, Any]],

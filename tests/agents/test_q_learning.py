@@ -147,6 +147,33 @@ def test_nothing_is_learned_before_there_is_enough_to_learn_from():
     assert set(counts) == {dataclasses.replace(DQN, total_steps=800).num_updates}
 
 
+def test_a_population_computes_no_update_before_learning_starts():
+    computed = []
+
+    def counting(learning_rate, num_updates):
+        inner = optax.adam(learning_rate)
+
+        def update(updates, state, params=None):
+            jax.debug.callback(lambda: computed.append(1))
+            return inner.update(updates, state, params)
+
+        return optax.GradientTransformation(inner.init, update)
+
+    config = dataclasses.replace(DQN, total_steps=800)
+    agent = agents.dqn(envs.make("Probe-ConstantReward", config.num_envs), config, counting)
+    population = jax.vmap(jax.vmap(agent.init, (0, None)), (None, 0))  # rates x seeds
+    rates = jax.vmap(agent.hyperparams)(jnp.asarray([1e-3, 1e-2]))
+    state = population(jax.random.split(jax.random.key(0), 2), rates)
+    step = jax.jit(jax.vmap(jax.vmap(agent.step)))
+    for _ in range(config.warmup_iterations):
+        state, _ = step(state)
+    jax.effects_barrier()
+    assert not computed
+    step(state)
+    jax.effects_barrier()
+    assert computed
+
+
 def test_the_target_network_is_copied_when_due():
     # Probe-TwoStep bootstraps; with a target that is never copied the value of the first state cannot follow.
     _, state, _, values = train("dqn", "Probe-TwoStep", target_interval=10**6)
