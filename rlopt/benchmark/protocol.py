@@ -130,6 +130,7 @@ def read_plan(folder: Path) -> Plan:
             settings["theta"] = {n: Path(x) if isinstance(x, str) else x for n, x in settings["theta"].items()}
         plan = Plan(**settings)
         typed.check(plan)
+        arms.check_options(plan.options)
         return plan
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path} is not of a benchmark that this version understands: {error!r}") from error

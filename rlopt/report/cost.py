@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Any
 
 import jax
@@ -20,7 +20,7 @@ from rlopt.training.config import TrainConfig
 UPDATES, ROUNDS = 50, 7
 
 
-def measure(evidence: Evidence, trust: bool) -> Table:
+def measure(evidence: Evidence, trust: bool | Container[str]) -> Table:
     """Times every optimizer's update here and now, in turn; and adds what the runs themselves took.
 
     trust: also of optimizers and environments that are named as code (`module:name`), which is imported for it.
@@ -31,7 +31,7 @@ def measure(evidence: Evidence, trust: bool) -> Table:
         cell = evidence.chosen(environment, optimizer, "tuned")
         if cell is not None:
             config = results.read_config(cell.run.folder)
-            if config.code and not trust:
+            if config.code and not results.is_trusted(config, trust):
                 continue
             calls[optimizer], state_bytes[optimizer], sizes[optimizer] = _updates(config)
     times: dict[str, list[float]] = {name: [] for name in calls}

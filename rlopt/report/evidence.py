@@ -180,6 +180,7 @@ def _append(cells: list[Cell], place: Path, what: str, problems: list[str]) -> N
     try:
         config = results.read_config(place)
         run = results.read_run(place)
+        results.check_seeds(run, config)
         document = read_json(place / results.CONFIG)
         seeds = tuple(range(config.seed, config.seed + config.seeds))
         final = protocol.finals(run)

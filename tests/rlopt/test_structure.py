@@ -41,7 +41,7 @@ ROOMS = {
     "runs": {"optimizers", "storage", "tracking", "training"},
     "play": {"runs", "storage", "training"},
     "benchmark": {"optimizers", "play", "runs", "storage", "tracking", "training"},
-    "report": {"benchmark", "optimizers", "runs", "training"},
+    "report": {"benchmark", "optimizers", "runs", "storage", "training"},
     "metatraining": {"storage"},
     "metatest": {"optimizers", "runs", "storage"},
     "commands": {
