@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import types
 import typing
 from pathlib import Path
@@ -32,6 +33,11 @@ def check(settings: Any, prefix: str = "") -> None:
             check(value, f"{name}.")
         elif not _fits(value, hint):
             raise ValueError(f"{name} must be {_described(hint)}, got {value!r:.100}")
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is a finite number that a float can hold."""
+    return _fits(value, float) and math.isfinite(value)
 
 
 def _fits(value: Any, hint: Any) -> bool:

@@ -77,7 +77,7 @@ def run(config: SuiteConfig, folder: Path, progress: bool = True) -> dict[tuple[
                 bar.set_postfix_str(f"{task_name}, {name}")
                 file = folder / CELLS / f"{task_name}--{entry.file}.npz"
                 if file.exists():
-                    cell = _read(file)
+                    cell = _read(file, config, len(entry.rates))
                 else:
                     cell = _run_cell(config, task, name, entry.factory, entry.rates)
                     _write_into(held, file, cell)
@@ -141,5 +141,12 @@ def _write(path: Path, cell: Cell) -> None:
     write_atomic(path, buffer.getvalue())
 
 
-def _read(path: Path) -> Cell:
-    return Cell(**npz.read(path, Cell._fields, limit=_CELL_LIMIT))
+def _read(path: Path, config: SuiteConfig, rates: int) -> Cell:
+    """A cell as it was written; ValueError for one of other shapes."""
+    cell = Cell(**npz.read(path, Cell._fields, limit=_CELL_LIMIT))
+    seeds = (config.seeds,)
+    shapes = ((rates,), (rates,), (rates,), seeds, seeds, (config.seeds, config.steps // training.EVERY), (), ())
+    for name, array, shape in zip(Cell._fields, cell, shapes, strict=True):
+        if array.shape != shape or array.dtype.kind != "f":
+            raise ValueError(f"{path}: {name} must be floats {shape}, got {array.dtype} {array.shape}; remove the file")
+    return cell

@@ -274,6 +274,22 @@ def is_trusted(config: TrainConfig, trust: bool | Container[str]) -> bool:
     return trust if isinstance(trust, bool) else all(name in trust for name in config.code)
 
 
+def read_document(folder: Path) -> dict[str, Any]:
+    """What `config.json` says beside the settings: "packages", {name: version}, and "python", the version of that.
+
+    Raises:
+      ValueError: if these are anything else than text.
+    """
+    path = folder / CONFIG
+    found = legacy.upgraded(read_json(path))
+    packages = found.setdefault("packages", {})
+    python = found.setdefault("python", "?")
+    versions = packages.values() if isinstance(packages, dict) else (None,)
+    if not all(isinstance(version, str) for version in (*versions, python)):
+        raise ValueError(f"{path}: packages and python must be versions, got {packages!r:.100} and {python!r:.100}")
+    return found
+
+
 def check_trusted(folder: Path, config: TrainConfig, trust: bool) -> TrainConfig:
     """Refuses settings from a file that would import a module, unless told that the folder is the user's own.
 
@@ -329,6 +345,8 @@ def _check_summary(path: Path, summary: dict[str, Any], seeds: int) -> None:
         typed.check(told)
     except (KeyError, ValueError) as error:
         raise ValueError(f"{path} is not of a run that this version understands: {error}") from error
+    if not typed.is_number(summary.get("compile_seconds", 0.0)) or not isinstance(summary.get("devices", ""), str):
+        raise ValueError(f"{path} is not of a run that this version understands: compile_seconds or devices")
     if told.seeds != seeds or len(told.final_returns) != seeds:
         raise ValueError(f"{path} is of other runs than {RETURNS}, which has {seeds} seeds")
     if told.final_return_iqm is not None and len(told.final_return_ci95 or ()) != 2:

@@ -93,6 +93,17 @@ def test_nothing_unpickles_or_evaluates():
                     assert keyword.arg != "allow_pickle" or allowed, path
 
 
+def test_json_in_files_is_read_in_one_place():
+    """`celo2.files.read_json` waits for no pipe and reads no device; what a process of ours says is another matter."""
+    for package in MAY_IMPORT:
+        for path in (ROOT / package).rglob("*.py"):
+            for call in (n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call)):
+                name = ast.unparse(call.func)
+                assert name != "json.load", path
+                read = any("read_text" in ast.unparse(word) or "read_bytes" in ast.unparse(word) for word in call.args)
+                assert name != "json.loads" or not read, path
+
+
 def test_distrax_is_imported_in_one_place():
     users = {p.name for k in MAY_IMPORT for p in (ROOT / k).rglob("*.py") if "distrax" in set(imports(p))}
     assert users == {"actions.py"}
