@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import tyro
 
 from celo2.files import read_json
+from rlopt import escape
 from rlopt.commands.benchmark import Benchmark, ListSuites, Report
 from rlopt.commands.learned import MetaTest, MetaTrain, Theta
 from rlopt.commands.listing import ListEnvs, ListOptimizers, ListPresets
@@ -133,10 +134,10 @@ def main(args: list[str] | None = None) -> int:
             runtime.configure(num_devices=_num_devices(command), concurrent=concurrent, exactly=exactly)
         command.run()
     except (ValueError, OSError) as error:
-        print(f"rlopt: {error}", file=sys.stderr)
+        print(f"rlopt: {escape.terminal(str(error))}", file=sys.stderr)
         return 2
     except Unfinished as error:
-        print(f"rlopt: {error}", file=sys.stderr)
+        print(f"rlopt: {escape.terminal(str(error))}", file=sys.stderr)
         return 1 if isinstance(error, BrokeOff) else 130
     except KeyboardInterrupt:
         print("rlopt: interrupted", file=sys.stderr)

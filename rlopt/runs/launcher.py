@@ -21,6 +21,7 @@ from typing import Any
 
 from celo2.files import read_json, write_atomic
 from envs.cores import num_cores
+from rlopt import escape
 from rlopt.runs import folders, results
 from rlopt.storage.stopping import BrokeOff, Unfinished
 from rlopt.training import runtime
@@ -136,7 +137,10 @@ class Launcher:
                     del running[folder]
                     (folder / RECORD).unlink(missing_ok=True)
                     finished = _all_there(folder)
-                    print(f"job {job.number} {'is done' if finished else 'failed'}: {job.label}", flush=True)
+                    print(
+                        f"job {job.number} {'is done' if finished else 'failed'}: {escape.terminal(job.label)}",
+                        flush=True,
+                    )
                     if not finished:
                         failed.append(f"job {job.number}, {job.label} in {folder}, failed:\n{_log_end(job.log)}")
                 if running:
@@ -188,7 +192,7 @@ class Launcher:
         job = _Job(found["job"], found["label"], Path(found["log"]), missed=1)  # nobody has just seen it
         if self._over({folder: job}):
             return None
-        print(f"job {job.number} is on its way: {job.label}", flush=True)
+        print(f"job {job.number} is on its way: {escape.terminal(job.label)}", flush=True)
         return job
 
     def _over(self, jobs: Mapping[Path, _Job]) -> dict[Path, _Job]:

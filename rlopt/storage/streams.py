@@ -5,7 +5,10 @@ import io
 import os
 import select
 import sys
+import warnings
 from typing import Any, TextIO
+
+from rlopt import escape
 
 
 class Steady:
@@ -69,5 +72,8 @@ def steady_standard_streams() -> None:
         except OSError:
             # Else the next file to be opened would take its number, and get what others print.
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+    shown = warnings.formatwarning
+    # What is warned of may name files of a stranger's.
+    warnings.formatwarning = lambda *words, **more: escape.terminal(shown(*words, **more))
     sys.stdout = Steady(sys.stdout)  # type: ignore[assignment]
     sys.stderr = Steady(sys.stderr)  # type: ignore[assignment]

@@ -49,7 +49,7 @@ ROOMS = {
     },
 }
 # What every room may use, and what none may: they are above them.
-SHARED = {"drawing", "statistics", "typed"}
+SHARED = {"drawing", "escape", "statistics", "typed"}
 
 
 def rooms_used(path):
