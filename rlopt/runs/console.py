@@ -16,9 +16,8 @@ def table(runs: Sequence[results.Run]) -> Table:
     first = runs[0].summary
     steps = [f"{count:,}" for count in sorted({run.summary["env_steps"] for run in runs})]
     shown = steps[0] if len(steps) == 1 else f"{steps[0]} to {steps[-1]}"
-    title = (
-        f"{first['agent'].upper()} on {first['env_id']}, {shown} steps per seed: return in the last tenth of training"
-    )
+    what = f"{first['agent'].upper()} on {first['env_id']}, {shown} steps per seed"
+    title = f"{what}: return in the last tenth of training"
     rendered = Table(title=escape.rich(title, "table.title"))
     rendered.add_column("optimizer", overflow="fold", min_width=9)
     for heading in ("lr", "seeds", "IQM", "95 % interval", "worst", "best", "sec"):

@@ -18,6 +18,12 @@ from rlopt.training.config import TrainConfig
 Launch = Callable[[Path, Mapping[Path, TrainConfig]], None]
 
 
+WHY_NOT_LONGER = (
+    "a run keeps its length, over which its schedules and logging intervals are laid out, and a finished one keeps no "
+    "state of its optimizer; "
+)
+
+
 def is_finished(folder: Path, config: TrainConfig) -> bool:
     """Whether a folder holds finished runs of all of a population."""
     return all(results.is_finished(place) for place, _ in places(folder, config))
@@ -33,7 +39,9 @@ def check(folder: Path, config: TrainConfig) -> None:
         # The rates of a sweep may be others: each has a folder of its own.
         found = dataclasses.replace(found, rates=config.rates)
     kind = "sweep" if found.rates else "finished run" if results.is_finished(folder) else "unfinished run"
-    sealed.check_settings(f"the {kind} in {folder}", checkpoint.settings(found), checkpoint.settings(config))
+    longer = found.hyper.total_steps != config.hyper.total_steps
+    theirs, ours = checkpoint.settings(found), checkpoint.settings(config)
+    sealed.check_settings(f"the {kind} in {folder}", theirs, ours, WHY_NOT_LONGER if longer else "")
     if config.rates:
         for place, cell in places(folder, config):
             check(place, cell)

@@ -53,15 +53,15 @@ def _digest(header: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
 
-def check_settings(what: str, theirs: dict[str, Any], ours: dict[str, Any]) -> None:
-    """Refuses to go on with something made with other settings.
+def check_settings(what: str, theirs: dict[str, Any], ours: dict[str, Any], why: str = "") -> None:
+    """Refuses to go on with something made with other settings; why: it cannot, if that is to be said.
 
     Raises:
       ValueError: naming what, and every setting that differs.
     """
     if changed := "; ".join(differences(theirs, ours)):
         raise ValueError(
-            f"{what} belongs to other settings ({changed}); "
+            f"{what} belongs to other settings ({changed}); {why}"
             "use the same settings to continue it, or another folder to start anew"
         )
 

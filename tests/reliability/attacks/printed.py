@@ -88,6 +88,18 @@ def a_line_break(folder: Path) -> str:
     return "stays within its line, where no command is obeyed"
 
 
+@attack("an optimizer called `<script>...`, in `report.html`", "held off")
+def a_script(folder: Path) -> str:
+    from rlopt.report import page, tables
+
+    name = "<script>alert(1)</script><img src=x onerror=alert(1)>"
+    made = tables.Table(name, name, name, (name,), [(name,)])
+    html = page.page(name, [name], [name], [made], f"rlopt train {name}", name)
+    assert "<script>alert" not in html
+    assert "<img src=x" not in html
+    return "text"
+
+
 @attack('an optimizer called `=HYPERLINK("...")`, in a CSV file', "a formula")
 def a_formula(folder: Path) -> str:
     for name in ('=HYPERLINK("http://a.b")', "+1", "-1+1", "@SUM(A1)", "\t=1"):

@@ -37,6 +37,16 @@ def options_of_slurm(folder: Path) -> str:
     return "taken as they are written"
 
 
+@attack("a finished run with a larger `--total-steps`, in the folder of before", "refused, without a reason")
+def a_longer_run(folder: Path) -> str:
+    finished(folder / "run")
+    text = command(*TRAIN, "--total-steps", "640", "--out", folder / "run").refused(
+        "hyper.total_steps: 320 there, 640 here"
+    )
+    assert "a run keeps its length" in text
+    return text
+
+
 @attack("the same run with another `--gamma`, in the folder of before", "two tables of settings, cut at 500 characters")
 def another_setting(folder: Path) -> str:
     finished(folder / "run")

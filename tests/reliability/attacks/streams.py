@@ -9,19 +9,18 @@ from typing import Any
 
 from attacks.base import TRAIN, attack, start
 
-# Checkpoints at every interval; after the third line, what is to happen.
+# Checkpoints at every interval; within the third one, while the device is waited for, what is to happen.
 CODE = """
 import os, signal, sys
 from rlopt.training import loop
-from rlopt.runs import results
 loop.SAVE_SECONDS = loop.SAVE_SHARE = 0.0
-append, lines = results.append_row, []
-def and_act(*arguments):
-    append(*arguments)
-    lines.append(1)
-    if len(lines) == 3:
+wait, intervals = loop._wait, []
+def and_act(arrays):
+    intervals.append(1)
+    if len(intervals) == 3:
         {act}
-results.append_row = and_act
+    wait(arrays)
+loop._wait = and_act
 from rlopt.__main__ import entry
 entry()
 """
