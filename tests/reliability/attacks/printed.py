@@ -93,7 +93,7 @@ def a_script(folder: Path) -> str:
     from rlopt.report import page, tables
 
     name = "<script>alert(1)</script><img src=x onerror=alert(1)>"
-    made = tables.Table(name, name, name, (name,), [(name,)])
+    made = tables.Table("cost", name, name, (name,), [(name,)])
     html = page.page(name, [name], [name], [made], f"rlopt train {name}", name)
     assert "<script>alert" not in html
     assert "<img src=x" not in html
