@@ -165,6 +165,7 @@ class _Run:
         with bar, stop_requested() as stop:
             while self.iteration < config.iterations and not _agreed(stop):
                 row, done = self.advance(log_every)
+                self._check(row)
                 bar.set_postfix_str(
                     f"loss {row['loss']:.3f}, {row['inner_steps_per_second']:.0f} inner steps/s", refresh=False
                 )
@@ -228,7 +229,6 @@ class _Run:
         if not self.lead:
             return
         self.log.put(row)
-        self._check()
         with _tried(f"{self.out}: nothing could be logged"):
             self.log.write()
         if self.report is not None:
@@ -242,16 +242,19 @@ class _Run:
             self._write_theta()
         self.saved_at = self.iteration
 
-    def _check(self) -> None:
-        """Ends a run whose folder is not where it was, with a checkpoint in it if it still is somewhere."""
+    def _check(self, row: dict[str, Any]) -> None:
+        """Ends a run whose folder is not where it was; if that still is somewhere, with the row and a checkpoint there."""
         try:
             self.held.check()
         except run_lock.Gone as gone:
-            if gone.place is not None and jax.process_count() == 1:
-                with _tried(f"{gone.place}: no checkpoint could be written"):
-                    where = gone.place / CHECKPOINTS
-                    checkpoint.save(where, self.state, self.iteration, self.config, *self.history)
-                    gone.args = (f"{gone}; the same command with --out {shlex.quote(str(gone.place))} goes on there",)
+            place = gone.place
+            if place is not None and jax.process_count() == 1:
+                self.rows.append(row)
+                self.log.put(row)
+                with _tried(f"{place}: no checkpoint could be written"):
+                    self.log.write(lambda row: metrics.append(place, row))
+                    checkpoint.save(place / CHECKPOINTS, self.state, self.iteration, self.config, *self.history)
+                    gone.args = (f"{gone}; the same command with --out {shlex.quote(str(place))} goes on there",)
             raise
 
     def _write_theta(self, found: validation.Score | None = None) -> None:
