@@ -6,8 +6,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from celo2.files import read_json
-from rlopt import escape
+from rlopt import escape, typed
 from rlopt.commands.benchmark import Benchmark, ListSuites, Report
 from rlopt.commands.learned import MetaTest, MetaTrain, Theta
 from rlopt.commands.listing import ListEnvs, ListOptimizers, ListPresets
@@ -115,7 +114,7 @@ def _num_devices(command: Any) -> int | None:
             return command.devices
         path = command.folder / "config.json"
         try:
-            found = read_json(path)
+            found = typed.glanced_at(path)
             populations = (int(found["seeds"]) * max(1, len(found.get("rates", ()))),)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             return None  # the command itself says what is wrong

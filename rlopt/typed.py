@@ -8,8 +8,22 @@ import typing
 from pathlib import Path
 from typing import Any
 
+# Characters of a file of settings.
+GLANCE = 1 << 20
 # Beyond, a whole number is no float and no NumPy integer.
 LARGEST = 2**63
+
+
+def glanced_at(path: Path) -> Any:
+    """What a small JSON file says; `celo2.files.read_json` for all else, but that imports jax.
+
+    Raises:
+      ValueError: for what is no such file. RecursionError: for one that is nested too deeply.
+    """
+    if not path.is_file():  # nor a pipe or a device, which may never end
+        raise ValueError(f"{path} is not a regular file")
+    with path.open(encoding="utf-8") as file:
+        return json.loads(file.read(GLANCE))
 
 
 def plain(settings: Any) -> dict[str, Any]:

@@ -243,7 +243,7 @@ class _Run:
         self.saved_at = self.iteration
 
     def _check(self, row: dict[str, Any]) -> None:
-        """Ends a run whose folder is not where it was; if that still is somewhere, with the row and a checkpoint there."""
+        """Ends a run whose folder is not where it was; if it still is somewhere, with row and checkpoint there."""
         try:
             self.held.check()
         except run_lock.Gone as gone:
