@@ -247,7 +247,11 @@ def _all_there(folder: Path) -> bool:
 
 def _queued() -> set[str]:
     """Numbers of this user's jobs that wait or run."""
-    arguments = ["squeue", "--noheader", "--format=%A", f"--user={getpass.getuser()}"]
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # one without a name, as in a container
+        user = str(os.getuid())
+    arguments = ["squeue", "--noheader", "--format=%A", f"--user={user}"]
     for _ in range(QUEUE_TRIES):
         done = subprocess.run(arguments, capture_output=True, text=True)
         if done.returncode == 0:

@@ -147,6 +147,14 @@ def settings(**changes: Any) -> Any:
     return TrainConfig(**({"optimizer": "adam", "learning_rate": 1e-3, "seeds": 2, "hyper": hyper} | changes))
 
 
+def report(*words: Any) -> Done:
+    """`rlopt report`, without its figures, which take nearly all the time."""
+    from rlopt.report import figures
+
+    with mock.patch.object(figures, "all_of", return_value=[]):
+        return command("report", *words)
+
+
 FLAGS = ("--seeds", "2", "--total-steps", "320", "--num-envs", "4", "--rollout-length", "16", "--epochs", "1")
 FLAGS += ("--minibatches", "1", "--hidden", "8")
 TRAIN = ("train", "ppo", "--optimizer", "adam", "--learning-rate", "1e-3", *FLAGS)

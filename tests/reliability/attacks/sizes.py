@@ -1,13 +1,12 @@
 """Files that would take all memory, or all time."""
 
 import os
-import time
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from attacks.base import Done, attack, change, command, finished, settings
+from attacks.base import Done, attack, command, finished, report
 
 MEGABYTES = 1 << 20
 
@@ -46,7 +45,7 @@ def a_device(folder: Path) -> str:
 @attack("`rlopt report` of a run that says that it has a billion seeds", "took 12 GB")
 def seeds(folder: Path) -> str:
     finished(folder / "run", seeds=10**9)
-    done: Done = _frugal(lambda: command("report", folder, "--no-timing"))
+    done: Done = _frugal(lambda: report(folder, "--no-timing"))
     return done.refused("1000000000 seeds, but returns.npz has 2")
 
 
@@ -56,7 +55,7 @@ def layers(folder: Path) -> str:
     import resource
 
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    done: Done = _frugal(lambda: command("report", folder))
+    done = report(folder)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2 * MEGABYTES  # kilobytes
     assert done.status == 0, done.err
     return "the report is written without timing it"
@@ -79,8 +78,3 @@ def alike(folder: Path) -> str:
     labels.tell_apart([run._replace(summary=Counted(run.summary)) for run in runs])
     assert len(counted) < 200 * len(runs), len(counted)
     return "the time grows with their number"
-
-
-assert time
-assert settings
-assert change

@@ -4,14 +4,15 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 
-from attacks.base import Done, attack, change, command, finished, settings
+from attacks.base import Done, attack, change, command, finished, report, settings
 
 
 def _report(folder: Path) -> Done:
-    return command("report", folder, "--no-timing")
+    return report(folder, "--no-timing")
 
 
 def _plot(folder: Path) -> Done:
@@ -19,7 +20,10 @@ def _plot(folder: Path) -> Done:
 
 
 def _resume(folder: Path) -> Done:
-    return command("resume", folder)
+    from rlopt.training import loop
+
+    with mock.patch.object(loop, "train", side_effect=ValueError("trained")):
+        return command("resume", folder)
 
 
 def _all(folder: Path, tamper: Callable[[Path], None]) -> str:
@@ -32,7 +36,10 @@ def _all(folder: Path, tamper: Callable[[Path], None]) -> str:
     for name, done in found.items():
         assert done.status in (0, 2), (name, done.err)
         assert "Traceback" not in done.err, (name, done.err)
-    return ", ".join(f"`{name}`: {'drawn' if done.status == 0 else 'refused'}" for name, done in found.items())
+    how = {
+        name: "refused" if done.status and "rlopt: trained" not in done.err else "done" for name, done in found.items()
+    }
+    return ", ".join(f"`{name}`: {what}" for name, what in how.items())
 
 
 @attack("`config.json` that is `[1]`", "`plot`: a traceback")
