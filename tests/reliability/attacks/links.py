@@ -8,7 +8,7 @@ from attacks.base import FLAGS, TRAIN, attack, command, finished, settings
 def _linked(folder: Path, name: str) -> tuple[Path, Path]:
     """A folder with a link in it, and where that leads."""
     theirs, elsewhere = folder / "theirs", folder / "elsewhere"
-    (theirs / name).parent.mkdir(parents=True)
+    (theirs / name).parent.mkdir(parents=True, exist_ok=True)
     elsewhere.mkdir()
     (theirs / name).symlink_to(elsewhere)
     return theirs, elsewhere
@@ -22,7 +22,7 @@ def _refused(folder: Path, name: str, *words: str) -> str:
     return text
 
 
-BENCHMARK = ("benchmark", "ppo", "--envs", "CartPole-v1", "--optimizers", "adam", "--seeds", "2", "--steps", "64")
+BENCHMARK = ("benchmark", "ppo", "--envs", "CartPole-v1", "--optimizers", "adam", "--seeds", "2", "--steps", "640")
 
 
 @attack("`rlopt benchmark --out theirs` with a link `theirs/tuning`", "tuning runs were written elsewhere")
@@ -35,13 +35,21 @@ def final(folder: Path) -> str:
     return _refused(folder, "final/CartPole-v1", *BENCHMARK)
 
 
-@attack("`rlopt compare --out theirs` with a link `theirs/adam/plots`", "refused after training")
+@attack("`rlopt compare --out theirs` with a link `theirs/sgd/plots`", "refused after Adam was trained")
 def compare(folder: Path) -> str:
-    return _refused(folder, "adam/plots", "compare", "ppo", "--optimizers", "adam", *FLAGS)
+    from rlopt.runs import results
+
+    results.write_config(folder / "theirs" / "sgd", settings(optimizer="sgd", learning_rate=None))
+    return _refused(folder, "sgd/plots", "compare", "ppo", "--optimizers", "adam", "sgd", *FLAGS)
 
 
-@attack("`rlopt sweep --out theirs` with a link `theirs/adam/rate-0.001/plots`", "refused after training")
+@attack("`rlopt sweep --out theirs` with a link `theirs/adam/rate-0.001/plots`", "refused")
 def sweep(folder: Path) -> str:
+    from rlopt.runs import results
+
+    config = settings(learning_rate=None, rates=(1e-3,))
+    results.write_config(folder / "theirs" / "adam", config)
+    results.write_config(folder / "theirs" / "adam" / "rate-0.001", config.cells[0])
     words = ("sweep", "ppo", "--optimizers", "adam", "--learning-rates", "1e-3", *FLAGS)
     return _refused(folder, "adam/rate-0.001/plots", *words)
 
