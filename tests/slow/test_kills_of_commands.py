@@ -118,6 +118,7 @@ class Server:
             name: value for name, value in os.environ.items() if name not in ("XLA_FLAGS", "JAX_COMPILATION_CACHE_DIR")
         }
         environment = {**kept, "PYTHONPATH": str(root), "OPENBLAS_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+        environment["XLA_FLAGS"] = os.environ.get("CHILD_XLA_FLAGS", "")
         words = [sys.executable, "-P", "-c", SERVER, str(root), str(folder / "cache")]
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(words, stdin=pipe, stdout=pipe, env=environment, text=True)
