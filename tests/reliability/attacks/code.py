@@ -4,8 +4,9 @@ import json
 import os
 import shlex
 from pathlib import Path
+from unittest import mock
 
-from attacks.base import TRAIN, Done, attack, command, finished, module_that_tells, process, settings
+from attacks.base import TRAIN, Done, attack, command, finished, module_that_tells, process, report, settings
 
 # What commands import; a downloaded folder may hold files of these names.
 NAMES = ("rich", "jax", "flax", "optax", "numpy", "tyro", "tqdm", "matplotlib", "envs", "agents", "celo2", "metatrain")
@@ -97,10 +98,14 @@ def _stranger(folder: Path) -> tuple[Path, Path]:
 
 
 def _within(folder: Path, *words: object) -> Done:
+    """A command in a folder, without figures."""
+    from rlopt.report import figures
+
     before = os.getcwd()
     os.chdir(folder)
     try:
-        return command(*words)
+        with mock.patch.object(figures, "all_of", return_value=[]):
+            return command(*words)
     finally:
         os.chdir(before)
 
@@ -116,8 +121,6 @@ def report_of_a_stranger(folder: Path) -> str:
 
 @attack("`rlopt benchmark ppo --optimizers adam --out theirs`, whose plan names `evil:make`", "`evil.py` was imported")
 def benchmark_of_a_stranger(folder: Path) -> str:
-    from unittest import mock
-
     from rlopt.benchmark import runner
 
     theirs, ran = _stranger(folder)
@@ -144,9 +147,9 @@ def names_of_options(folder: Path) -> str:
     assert name in words
     assert str(folder / "b; touch Y") in words
     finished(folder / "run", options={name: 1.0})
-    done = command("plot", folder / "run", "--out", folder / "a.png")
+    done = report(folder / "run", "--no-timing")
     assert results.CONFIG in done.last
-    return done.refused("option")
+    return done.refused("the name of an option")
 
 
 @attack("`--options 'a; touch X #' 1` for an optimizer of one's own", "taken")
