@@ -91,4 +91,5 @@ def test_commands_on_tampered_folders(tmp_path, monkeypatch, whole, kind, name, 
         assert "\x1b" not in done.out + done.err
         statuses.append(done.status)
         shutil.rmtree(folder)
-    assert 2 in statuses
+    # Plots can do without settings, and a report says which of several runs it leaves out.
+    assert 2 in statuses or (command[0], name) in {("plot", results.CONFIG), ("report", FINAL / results.CONFIG)}
