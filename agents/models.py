@@ -1,6 +1,5 @@
 """The networks of agents as pure functions: ours by name, or a user's own."""
 
-import importlib
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -9,6 +8,7 @@ import jax
 
 from agents import dormancy, networks
 from agents.base import NetworkLike
+from envs import own_code
 
 
 class Model(NamedTuple):
@@ -109,7 +109,8 @@ def _imported(path: str, num_outputs: int) -> Any:
     """What `module:name` makes when it is called with the number of outputs."""
     module, _, name = path.partition(":")
     try:
-        return getattr(importlib.import_module(module), name)(num_outputs)
+        with own_code.current_folder():
+            return own_code.imported(module, name)(num_outputs)
     except Exception as error:  # a user's own code may raise anything
         raise ValueError(f"cannot make a network from {path!r} with {num_outputs} outputs: {error}") from error
 

@@ -9,13 +9,19 @@ from pathlib import Path
 from typing import Any
 
 JSON_LIMIT = 16 << 20
+# Ours are nested 4 deep.
+DEPTH = 50
 _TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}\.tmp")
 
 
-def write_atomic(path: str | os.PathLike[str], data: bytes) -> None:
-    """Writes data beside its place, flushes it to the disk and renames it; on failure the old file stays."""
+def write_atomic(path: str | os.PathLike[str], data: bytes, *, make_folder: bool = True) -> None:
+    """Writes data beside its place, flushes it to the disk and renames it; on failure the old file stays.
+
+    make_folder: with all above it. False: OSError if there is none, as one that was just moved away.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if make_folder:
+        path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
         with os.fdopen(handle, "wb") as file:
@@ -100,9 +106,26 @@ def parse_json(data: bytes | str) -> Any:
     """What a text of JSON says.
 
     Raises:
-      ValueError: if it is none, or nested so deeply that Python's own reader gives up.
+      ValueError: if it is none, or nested more than `DEPTH` deep, which whatever looks at it might not survive.
     """
     try:
-        return json.loads(data)
+        found = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"not readable as JSON ({error})") from error
+    brackets = ("[", "{") if isinstance(data, str) else (b"[", b"{")
+    if sum(map(data.count, brackets)) > DEPTH and _is_deep(found):  # type: ignore[arg-type]
+        raise ValueError(f"not readable as JSON (nested more than {DEPTH} deep)")
+    return found
+
+
+def _is_deep(found: Any) -> bool:
+    """Whether lists and objects lie more than `DEPTH` deep in each other."""
+    level = [found]
+    for _ in range(DEPTH + 1):
+        level = [
+            part
+            for node in level
+            if isinstance(node, dict | list)
+            for part in (node.values() if isinstance(node, dict) else node)
+        ]
+    return bool(level)

@@ -7,7 +7,6 @@ does. `prepare` draws them ahead for a whole rollout, in one go.
 """
 
 import ast
-import importlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -16,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from envs import own_code
 from envs.base import Box, Discrete, EnvSpec, TimeStep, VectorEnv
 
 # Downloads its images when it is made, so it is of no use offline.
@@ -71,7 +71,8 @@ def from_path(path: str, num_envs: int) -> VectorEnv:
     """
     module, name, arguments = _parsed(path)
     try:
-        made = getattr(importlib.import_module(module), name)(**arguments)
+        with own_code.current_folder():
+            made = own_code.imported(module, name)(**arguments)
     except Exception as error:  # a user's own class may raise anything
         raise ValueError(f"cannot make an environment from {path!r}: {error}") from error
     env, params = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
@@ -157,8 +158,10 @@ def _vectorized(env: Any, params: Any, env_id: str, num_envs: int, binary: bool 
         observation_shape=tuple(first_obs.shape),
         observation_dtype=first_obs.dtype,
         action_space=_action_space(env.action_space(params), env_id),
-        time_limit=None if limit is None else int(limit),
+        time_limit=_time_limit(limit, env_id),
     )
+    if 0 in spec.observation_shape:
+        raise ValueError(f"{env_id}: an observation must hold something, got the shape {spec.observation_shape}")
     _check_step(env_id, one, single.step, spec.action_space)
     bytes_each = num_envs * sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(one))
 
@@ -188,7 +191,13 @@ def _single(env: Any, params: Any, env_id: str, binary: bool) -> _Single:
         raise ValueError(f"{env_id}: an observation must be one array, got {jax.tree.structure(raw)}; flatten it")
     classes = None
     if raw.shape == () and jnp.issubdtype(raw.dtype, jnp.integer):
-        classes = int(env.observation_space(params).n)
+        space = env.observation_space(params)
+        if not _is_count(getattr(space, "n", None)):
+            raise ValueError(
+                f"{env_id}: an observation that is a single whole number needs an observation space with n, the number "
+                f"of its values, got {type(space).__name__}"
+            )
+        classes = int(space.n)
 
     def shown(obs: jax.Array) -> jax.Array:
         if classes is not None:
@@ -267,18 +276,41 @@ def _check_step(env_id: str, first: tuple[Any, Any], step_one: Any, space: Discr
             f"got {'; '.join(different) or 'another kind of state'}"
         )
     for name, value in zip(("reward", "terminated", "truncated"), rest, strict=True):
+        if not isinstance(value, jax.ShapeDtypeStruct):
+            raise ValueError(f"{env_id}: {name} must be one number, got {jax.tree.structure(value)}")
         if jnp.shape(value) != () or jnp.issubdtype(jnp.result_type(value), jnp.complexfloating):
             raise ValueError(f"{env_id}: {name} must be one number, got {value}")
+
+
+def _is_count(value: Any) -> bool:
+    """Whether it is a whole number of at least 1."""
+    try:
+        return int(value) == value and value >= 1
+    except (TypeError, ValueError, OverflowError):
+        return False
+
+
+def _time_limit(limit: Any, env_id: str) -> int | None:
+    """Steps of an episode, None: without end, which some write as infinity."""
+    if limit is None or (np.ndim(limit) == 0 and limit == np.inf):
+        return None
+    if not _is_count(limit):
+        raise ValueError(f"{env_id}: max_steps_in_episode must be a whole number of at least 1, or inf, got {limit!r}")
+    return int(limit)
 
 
 def _action_space(space: Any, env_id: str) -> Discrete | Box:
     """Told by what a space has, not by its class: every suite has classes of its own."""
     for name in ("n", "num_values"):
         if hasattr(space, name) and np.ndim(getattr(space, name)) == 0:
-            return Discrete(int(getattr(space, name)))
+            if not _is_count(count := getattr(space, name)):
+                raise ValueError(f"{env_id}: there must be at least one action, got {count!r}")
+            return Discrete(int(count))
     for names in (("low", "high"), ("minimum", "maximum")):
         if all(hasattr(space, name) for name in (*names, "shape")):
             shape = tuple(space.shape)
+            if 0 in shape:
+                raise ValueError(f"{env_id}: an action must hold something, got the shape {shape}")
             low, high = (np.broadcast_to(np.asarray(getattr(space, name), np.float32), shape) for name in names)
             return Box(low, high, shape)
     raise ValueError(

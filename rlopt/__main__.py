@@ -1,12 +1,13 @@
 """The command `rlopt`, also as `python -m rlopt`."""
 
-import os
 import sys
 
 
 def entry() -> None:
     """The console script; says in one line which package is missing, where the dependencies were left out."""
-    sys.path.insert(0, os.getcwd())  # as `python -m rlopt` has it: `--env module:Class` is looked for there
+    from rlopt.storage.streams import steady_standard_streams
+
+    steady_standard_streams()
     try:
         from rlopt import cli
 

@@ -1,12 +1,12 @@
 """The command line: `rlopt COMMAND --help` says more about each command."""
 
 import itertools
-import json
 import sys
 from typing import Annotated, Any
 
 import tyro
 
+from rlopt import escape, typed
 from rlopt.commands.benchmark import Benchmark, ListSuites, Report
 from rlopt.commands.learned import MetaTest, MetaTrain, Theta
 from rlopt.commands.listing import ListEnvs, ListOptimizers, ListPresets
@@ -34,7 +34,46 @@ def _flag(args: list[str], flag: str) -> str | None:
     return found
 
 
+def _with_pairs_joined(args: list[str]) -> list[str]:
+    """Flags that take pairs, such as `--options a 1`, given once each with all their pairs: else the last would count.
+
+    Raises:
+      ValueError: for what is no pairs, or a name that is given twice.
+    """
+    flags = ("--options", "--launcher-options", *(("--theta", "--rates") if args[:1] != ["train"] else ()))
+    joined: list[str] = []
+    taken: dict[str, dict[str, str]] = {}
+    rest = list(args)
+    while rest:
+        flag = rest.pop(0)
+        name = flag.replace("_", "-")
+        if name not in flags:
+            joined.append(flag)
+            continue
+        words = list(itertools.takewhile(_is_value, rest))
+        del rest[: len(words)]
+        if name not in taken:
+            joined.append(flag)
+        if not words or len(words) % 2 or any("=" in word for word in words[::2]):
+            given = " ".join(words)
+            raise ValueError(f"{flag} takes names and values in turn, as in `{flag} NAME VALUE`, got {given!r}")
+        for word, value in zip(words[::2], words[1::2], strict=True):
+            if word in taken.setdefault(name, {}):
+                raise ValueError(f"{flag}: {word} is given twice")
+            taken[name][word] = value
+    for name, pairs in taken.items():
+        at = [word.replace("_", "-") for word in joined].index(name) + 1
+        joined[at:at] = [word for pair in pairs.items() for word in pair]
+    return joined
+
+
+def _is_value(word: str) -> bool:
+    """Whether a word is none of a flag."""
+    return word[:1] != "-" or word[1:2].isdigit() or word[1:2] == "."
+
+
 def _parse(args: list[str]) -> Any:
+    args = _with_pairs_joined(args)
     agent, env_id, preset = _named(args)
     preset = preset if preset in presets.NAMES else TrainConfig.preset  # what is misspelt is refused below
     found = presets.find(agent, env_id, preset)
@@ -75,7 +114,7 @@ def _num_devices(command: Any) -> int | None:
             return command.devices
         path = command.folder / "config.json"
         try:
-            found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+            found = typed.glanced_at(path)
             populations = (int(found["seeds"]) * max(1, len(found.get("rates", ()))),)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             return None  # the command itself says what is wrong
@@ -94,10 +133,10 @@ def main(args: list[str] | None = None) -> int:
             runtime.configure(num_devices=_num_devices(command), concurrent=concurrent, exactly=exactly)
         command.run()
     except (ValueError, OSError) as error:
-        print(f"rlopt: {error}", file=sys.stderr)
+        print(f"rlopt: {escape.terminal(str(error))}", file=sys.stderr)
         return 2
     except Unfinished as error:
-        print(f"rlopt: {error}", file=sys.stderr)
+        print(f"rlopt: {escape.terminal(str(error))}", file=sys.stderr)
         return 1 if isinstance(error, BrokeOff) else 130
     except KeyboardInterrupt:
         print("rlopt: interrupted", file=sys.stderr)

@@ -2,13 +2,28 @@
 
 import dataclasses
 import json
+import math
 import types
 import typing
 from pathlib import Path
 from typing import Any
 
+# Characters of a file of settings.
+GLANCE = 1 << 20
 # Beyond, a whole number is no float and no NumPy integer.
 LARGEST = 2**63
+
+
+def glanced_at(path: Path) -> Any:
+    """What a small JSON file says; `celo2.files.read_json` for all else, but that imports jax.
+
+    Raises:
+      ValueError: for what is no such file. RecursionError: for one that is nested too deeply.
+    """
+    if not path.is_file():  # nor a pipe or a device, which may never end
+        raise ValueError(f"{path} is not a regular file")
+    with path.open(encoding="utf-8") as file:
+        return json.loads(file.read(GLANCE))
 
 
 def plain(settings: Any) -> dict[str, Any]:
@@ -32,6 +47,11 @@ def check(settings: Any, prefix: str = "") -> None:
             check(value, f"{name}.")
         elif not _fits(value, hint):
             raise ValueError(f"{name} must be {_described(hint)}, got {value!r:.100}")
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is a finite number that a float can hold."""
+    return _fits(value, float) and math.isfinite(value)
 
 
 def _fits(value: Any, hint: Any) -> bool:

@@ -16,12 +16,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from celo2.files import read_json, write_atomic
+from celo2.names import check_known
 from rlopt import typed
 from rlopt.benchmark.plan import YARDSTICK, Plan
+from rlopt.benchmark.suites import SUITES
 from rlopt.optimizers import arms
 from rlopt.runs import results
 from rlopt.statistics import lowest
 from rlopt.storage import sealed
+from rlopt.training import presets
 from rlopt.training.config import TrainConfig
 
 PLAN, RANDOM, TUNING, FINAL = results.BENCHMARK, "random.json", "tuning", "final"
@@ -130,6 +133,9 @@ def read_plan(folder: Path) -> Plan:
             settings["theta"] = {n: Path(x) if isinstance(x, str) else x for n, x in settings["theta"].items()}
         plan = Plan(**settings)
         typed.check(plan)
+        check_known("agent", plan.agent, presets.AGENTS)
+        check_known("suite", plan.suite, SUITES)
+        arms.check_options(plan.options)
         return plan
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path} is not of a benchmark that this version understands: {error!r}") from error
@@ -166,9 +172,13 @@ def choice(folder: Path, plan: Plan, optimizer: str) -> Choice:
 
 
 def random_returns(folder: Path) -> dict[str, list[float]]:
-    """Returns of random policies per environment, as far as they have been played."""
+    """Returns of random policies per environment, as far as they have been played; ValueError for anything else."""
     path = folder / RANDOM
-    return read_json(path) if path.is_file() else {}
+    found = read_json(path) if path.exists() else {}
+    for env_id, scores in found.items():
+        if not (isinstance(scores, list) and all(typed.is_number(score) for score in scores)):
+            raise ValueError(f"{path}: the returns on {env_id!r:.100} must be numbers, got {scores!r:.100}")
+    return found
 
 
 def play_randomly(folder: Path, plan: Plan, play: Callable[[TrainConfig], np.ndarray]) -> None:

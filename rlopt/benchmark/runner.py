@@ -6,6 +6,7 @@ from pathlib import Path
 from rlopt.benchmark import protocol, random_policy
 from rlopt.benchmark.protocol import FINAL, TUNING, Plan
 from rlopt.runs import folders, results
+from rlopt.storage import run_lock
 from rlopt.tracking import session
 from rlopt.training import loop
 
@@ -35,6 +36,7 @@ def run(
             loop.build(plan.tuning_config(optimizer, env_id))
             loop.build(dataclasses.replace(plan.tuning_config(optimizer, env_id), seeds=plan.seeds))
     folder = folder or results.new_folder(f"benchmark-{plan.agent}-{plan.suite}")
+    run_lock.check_links(folder)
     protocol.write_plan(folder, plan)
     protocol.play_randomly(folder, plan, random_policy.play)
     if launch is not None:

@@ -22,6 +22,8 @@ class Benchmark:
     """Where populations are trained: here, or each as a job, in other processes of this machine or under SLURM."""
     launcher_options: dict[str, str] = field(default_factory=dict)
     """For submitit, such as `--launcher-options partition long timeout_min 240 cpus_per_task 8`."""
+    trust: bool = False
+    """Import all code that the folder names as `module:name`, and not only what this command line names."""
     tracking: Annotated[PopulationTracking, tyro.conf.arg(name="")] = field(default_factory=PopulationTracking)
 
     @property
@@ -39,7 +41,9 @@ class Benchmark:
         launch = launcher.make(self.launcher, self.launcher_options, self.tracking.flags)
         with self.tracking.open() as tracker:
             folder = runner.run(self.plan, self.out, tracker=tracker, launch=launch)
-        print(f"report: {write.write([folder], trust=True)}")
+        # The folder's own plan may name more: optimizers of an earlier command, or a stranger's.
+        named = {*self.plan.environments, *(arm.optimizer for arm in self.plan.arms.values())}
+        print(f"report: {write.write([folder], trust=self.trust or named)}")
 
 
 @dataclass(frozen=True)

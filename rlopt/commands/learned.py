@@ -67,7 +67,8 @@ class MetaTrain:
             )
         if not lead:
             return
-        rows = metrics.read(folder)
+        # A folder that was given nothing but its last checkpoint has none.
+        rows = metrics.read(folder) if (folder / metrics.METRICS).exists() else []
         if rows:
             plot = folder / results.PLOTS / "meta_loss.png"
             plots.meta_loss(rows, f"Meta-training of {self.config.rule}", plot)

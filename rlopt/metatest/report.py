@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from rich.table import Table
 
 from celo2.files import write_atomic
+from rlopt import escape
 from rlopt.drawing import COLOURS, save
 from rlopt.metatest import scores
 from rlopt.metatest.config import REFERENCE
@@ -48,11 +49,11 @@ class Page(NamedTuple):
             parts[-1].append(i)
         tables = []
         for number, part in enumerate(parts):
-            table = Table(title=None if number else self.title)
+            table = Table(title=None if number else escape.rich(self.title, "table.title"))
             for k in (0, *part):
-                table.add_column(self.header[k], justify="right" if k else "left", no_wrap=True)
+                table.add_column(escape.rich(self.header[k]), justify="right" if k else "left", no_wrap=True)
             for row in self.rows:
-                table.add_row(*(row[k] for k in (0, *part)))
+                table.add_row(*(escape.rich(row[k]) for k in (0, *part)))
             tables.append(table)
         return tables
 
@@ -134,13 +135,13 @@ def curves(cells: scores.Cells, path: Path) -> None:
         if others:
             best = min(others, key=lambda name: cells[task, name].final.mean())
             shown[OTHER] = cells[task, best]
-            ax.set_title(f"{task}\n(other: {best})", fontsize="small")
+            ax.set_title(escape.figure(f"{task}\n(other: {best})"), fontsize="small")
         else:
             ax.set_title(task, fontsize="medium")
         for name, cell in shown.items():
             steps = EVERY * np.arange(1, cell.smooth.shape[1] + 1)
             line = "--" if name == OTHER else "-"
-            ax.plot(steps, cell.smooth.mean(0), line, color=colours[name], linewidth=1.5, label=name)
+            ax.plot(steps, cell.smooth.mean(0), line, color=colours[name], linewidth=1.5, label=escape.figure(name))
             ax.fill_between(steps, cell.smooth.min(0), cell.smooth.max(0), color=colours[name], alpha=0.2, linewidth=0)
         low = min(float(cell.smooth.min()) for cell in shown.values())
         ax.set_yscale("log")

@@ -2,6 +2,8 @@
 
 import io
 import json
+import shlex
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +18,7 @@ from rlopt import typed
 from rlopt.metatest import optimizers, tasks, training
 from rlopt.metatest.config import REFERENCE, SuiteConfig
 from rlopt.storage import run_lock
+from rlopt.storage.streams import Steady
 
 CELLS = "cells"
 SETTINGS = "suite.json"
@@ -63,8 +66,9 @@ def run(config: SuiteConfig, folder: Path, progress: bool = True) -> dict[tuple[
     elif folder.exists() and not run_lock.is_empty(folder):
         raise ValueError(f"{folder} is neither empty nor of this suite; choose another folder")
     cells = {}
-    bar = tqdm.tqdm(total=len(chosen) * len(entries), unit="cell", disable=not progress)
-    with run_lock.held(folder), bar:
+    total = len(chosen) * len(entries)
+    bar = tqdm.tqdm(total=total, unit="cell", disable=not progress, file=Steady(sys.stderr, patient=False))
+    with run_lock.held(folder) as held, bar:
         told = {name: {"rates": list(entry.rates), "form": entry.form} for name, entry in entries.items() if entry.form}
         document = typed.plain(config) | settings | {"learned": told}
         write_atomic(path, json.dumps(document, indent=1).encode() + b"\n")
@@ -73,10 +77,10 @@ def run(config: SuiteConfig, folder: Path, progress: bool = True) -> dict[tuple[
                 bar.set_postfix_str(f"{task_name}, {name}")
                 file = folder / CELLS / f"{task_name}--{entry.file}.npz"
                 if file.exists():
-                    cell = _read(file)
+                    cell = _read(file, config, len(entry.rates))
                 else:
                     cell = _run_cell(config, task, name, entry.factory, entry.rates)
-                    _write(file, cell)
+                    _write_into(held, file, cell)
                 cells[task_name, name] = cell
                 bar.update()
     return cells
@@ -119,11 +123,30 @@ def _choose(run_all: Runner, seeds: int, rates: Sequence[float | None], tuning: 
     )
 
 
+def _write_into(held: run_lock.Held, file: Path, cell: Cell) -> None:
+    """Writes a cell; in a folder that has been moved to where that is, and ends the run."""
+    try:
+        held.check()
+        _write(file, cell)
+    except run_lock.Gone as gone:
+        if gone.place is not None:
+            _write(gone.place / file.relative_to(held.folder), cell)
+            gone.args = (f"{gone}; the same command with --out {shlex.quote(str(gone.place))} goes on there",)
+        raise
+
+
 def _write(path: Path, cell: Cell) -> None:
     buffer = io.BytesIO()
     np.savez(buffer, **cell._asdict())
     write_atomic(path, buffer.getvalue())
 
 
-def _read(path: Path) -> Cell:
-    return Cell(**npz.read(path, Cell._fields, limit=_CELL_LIMIT))
+def _read(path: Path, config: SuiteConfig, rates: int) -> Cell:
+    """A cell as it was written; ValueError for one of other shapes."""
+    cell = Cell(**npz.read(path, Cell._fields, limit=_CELL_LIMIT))
+    seeds = (config.seeds,)
+    shapes = ((rates,), (rates,), (rates,), seeds, seeds, (config.seeds, config.steps // training.EVERY), (), ())
+    for name, array, shape in zip(Cell._fields, cell, shapes, strict=True):
+        if array.shape != shape or array.dtype.kind != "f":
+            raise ValueError(f"{path}: {name} must be floats {shape}, got {array.dtype} {array.shape}; remove the file")
+    return cell

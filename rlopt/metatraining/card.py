@@ -5,6 +5,7 @@ import hashlib
 import json
 import math
 import platform
+import shlex
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
@@ -25,14 +26,13 @@ CURVE_POINTS = 50
 
 def command(config: MetaTrainConfig) -> str:
     """The command line that repeats the run; files and folders by name, wherever they lie."""
-    words = [f"rlopt metatrain {config.rule}"]
+    words = [f"rlopt metatrain {shlex.quote(config.rule)}"]
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         if field.name == "rule" or (value == field.default and field.name != "iterations"):
             continue
-        shown = (
-            " ".join(map(str, value)) if isinstance(value, tuple) else value.name if isinstance(value, Path) else value
-        )
+        parts = value if isinstance(value, tuple) else (value.name if isinstance(value, Path) else value,)
+        shown = shlex.join(map(str, parts))
         option = field.name.replace("_", "-")
         words.append(f"--{'' if value else 'no-'}{option}" if isinstance(value, bool) else f"--{option} {shown}")
     return " ".join(words)

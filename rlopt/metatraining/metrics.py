@@ -39,7 +39,7 @@ def read(folder: Path) -> list[dict[str, Any]]:
     """The rows of a run folder; a half-written last line of a killed run is passed over.
 
     Raises:
-      ValueError: for rows of something else.
+      ValueError: for rows of something else, or of different families.
       FileNotFoundError: if there are none.
     """
     path = folder / METRICS
@@ -51,6 +51,8 @@ def read(folder: Path) -> list[dict[str, Any]]:
             continue
         if not _is_row(found):
             raise ValueError(f"{path} is not of a meta-training run; choose another folder")
+        if rows and found["family_loss"].keys() != rows[0]["family_loss"].keys():
+            raise ValueError(f"{path} has rows of different families; choose another folder")
         rows.append(found)
     return rows
 

@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from rlopt import escape
 from rlopt.drawing import COLOURS, save
 
 
@@ -31,7 +32,7 @@ def meta_loss(rows: Sequence[dict[str, float]], title: str, path: Path) -> None:
             linewidth=1,
             linestyle=("-", "--")[i // 6 % 2],
             alpha=0.8,
-            label=name,
+            label=escape.figure(name),
         )
     axes.plot(iterations[width - 1 :], smooth([row["loss"] for row in rows]), color="black", linewidth=2, label="mean")
     validated = [(row["iteration"], row["validation_loss"]) for row in rows if "validation_loss" in row]

@@ -2,6 +2,8 @@
 
 import contextlib
 import functools
+import shlex
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -20,6 +22,7 @@ from rlopt.metatraining import card, checkpoint, metrics
 from rlopt.storage import run_lock
 from rlopt.storage.log import Log
 from rlopt.storage.stopping import stop_requested
+from rlopt.storage.streams import Steady
 
 CHECKPOINTS = "checkpoints"
 THETAS = "thetas"
@@ -86,8 +89,8 @@ def train(
     if out.is_dir() and not run_lock.is_empty(out) and not folder.is_dir():
         raise ValueError(f"{out} is neither empty nor a meta-training run; choose another folder")
     program = outer.build(config, devices)
-    with run_lock.held(out, enabled=jax.process_index() == 0):
-        run = _Run(program, config, out, report)
+    with run_lock.held(out, enabled=jax.process_index() == 0) as held:
+        run = _Run(program, config, held, report)
         if score is not None:
             run.score = score
         return run.to_the_end(checkpoint_every, validate_every, log_every, progress)
@@ -100,11 +103,12 @@ class _Run:
         self,
         program: outer.Program,
         config: MetaTrainConfig,
-        out: Path,
+        held: run_lock.Held,
         report: Callable[[dict[str, Any]], None] | None,
     ):
-        """From the newest checkpoint in `out`, or from the beginning."""
-        self.program, self.config, self.out, self.report = program, config, out, report
+        """From the newest checkpoint in the folder, or from the beginning."""
+        out = held.folder
+        self.program, self.config, self.held, self.out, self.report = program, config, held, out, report
         self.folder, self.lead = out / CHECKPOINTS, jax.process_index() == 0
         self.state, self.iteration, self.past_seconds, self.past_losses = self._start()
         self.rows: list[dict[str, Any]] = []
@@ -156,10 +160,12 @@ class _Run:
             unit="it",
             desc=config.rule,
             mininterval=1.0,
+            file=Steady(sys.stderr, patient=False),
         )
         with bar, stop_requested() as stop:
             while self.iteration < config.iterations and not _agreed(stop):
                 row, done = self.advance(log_every)
+                self._check(row)
                 bar.set_postfix_str(
                     f"loss {row['loss']:.3f}, {row['inner_steps_per_second']:.0f} inner steps/s", refresh=False
                 )
@@ -235,6 +241,21 @@ class _Run:
             checkpoint.save(self.folder, whole, self.iteration, self.config, *self.history)
             self._write_theta()
         self.saved_at = self.iteration
+
+    def _check(self, row: dict[str, Any]) -> None:
+        """Ends a run whose folder is not where it was; if it still is somewhere, with row and checkpoint there."""
+        try:
+            self.held.check()
+        except run_lock.Gone as gone:
+            place = gone.place
+            if place is not None and jax.process_count() == 1:
+                self.rows.append(row)
+                self.log.put(row)
+                with _tried(f"{place}: no checkpoint could be written"):
+                    self.log.write(lambda row: metrics.append(place, row))
+                    checkpoint.save(place / CHECKPOINTS, self.state, self.iteration, self.config, *self.history)
+                    gone.args = (f"{gone}; the same command with --out {shlex.quote(str(place))} goes on there",)
+            raise
 
     def _write_theta(self, found: validation.Score | None = None) -> None:
         devices = self.program.num_devices

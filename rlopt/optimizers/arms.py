@@ -42,6 +42,7 @@ def parse(text: str) -> Arm:
         if option in options:
             raise ValueError(f"{text!r}: option {option} is given twice")
         options[option] = _number(value)
+    check_options(options)
     if not optimizer:
         raise ValueError(f"{text!r} names no optimizer; it is written [NAME=]OPTIMIZER[:OPTION=VALUE,...]")
     return Arm(name, optimizer, options)
@@ -64,6 +65,19 @@ def parse_all(texts: Iterable[str]) -> dict[str, Arm]:
     if not arms:
         raise ValueError("name at least one optimizer, got none")
     return arms
+
+
+def check_options(options: Iterable[str]) -> None:
+    """Refuses names of options that no function could take.
+
+    They are printed within commands to be repeated, and may come from a file.
+
+    Raises:
+      ValueError: naming the first.
+    """
+    for name in options:
+        if not name.isidentifier():
+            raise ValueError(f"the name of an option has letters, digits and underscores, got {name!r:.100}")
 
 
 def _number(text: str) -> float | str:

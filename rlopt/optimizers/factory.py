@@ -1,8 +1,8 @@
 """Optimizers by name, made for agents: (learning_rate, num_updates) -> optax optimizer."""
 
-import importlib
+import functools
 import inspect
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,9 @@ from agents import OptimizerFactory
 from celo2 import checks
 from celo2.form import to_card
 from celo2.names import check_known
+from envs import own_code
 from rlopt.optimizers import catalog, routed
-from rlopt.optimizers.arms import Arm
+from rlopt.optimizers.arms import Arm, check_options
 from rlopt.optimizers.theta import sha256
 
 
@@ -66,7 +67,9 @@ def make(
 
     def factory(learning_rate: Any, num_updates: int) -> optax.GradientTransformation:
         told = {"num_updates": num_updates, "updates_per_target": updates_per_target}
-        return function(learning_rate, **keywords, **{word: number for word, number in told.items() if word in asked})
+        with own_code.current_folder():
+            made = function(learning_rate, **keywords, **{word: told[word] for word in told if word in asked})
+        return made if own else _with_name(name, made)
 
     if not own:
         _check_made(name, factory)
@@ -105,6 +108,7 @@ def own_settings(arm: Arm, options: Mapping[str, float | str], theta: Mapping[st
 
 def check_settings(arms: Collection[Arm], options: Mapping[str, float | str], theta: Mapping[str, Path]) -> None:
     """Refuses options and weights that would be of none of several optimizers; ValueError."""
+    check_options(options)
     optimizers = [arm.optimizer for arm in arms]
     names = {*optimizers, *(arm.name for arm in arms)}
     taken = list(dict.fromkeys(option for name in optimizers for option in option_names(name)))
@@ -156,9 +160,27 @@ def _check_form(name: str, weights: celo2.Weights, options: Mapping[str, Any]) -
 def _import(path: str) -> Any:
     module, _, name = path.partition(":")
     try:
-        return getattr(importlib.import_module(module), name)
+        return own_code.imported(module, name)
     except Exception as error:  # a user's own module may raise anything
         raise ValueError(f"cannot import the optimizer {path!r}: {error}") from error
+
+
+def _with_name(name: str, made: Any) -> Any:
+    """A user's optimizer whose faults say that they are its own; ValueError from what it raises."""
+    if not isinstance(made, optax.GradientTransformation):
+        return made  # refused by `_check_made`
+
+    def told(function: Callable[..., Any], what: str) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def called(*arguments: Any, **more: Any) -> Any:
+            try:
+                return function(*arguments, **more)
+            except Exception as error:
+                raise ValueError(f"{what} of the optimizer {name!r} fails: {error!r:.500}") from error
+
+        return called
+
+    return made._replace(init=told(made.init, "the init"), update=told(made.update, "an update"))
 
 
 def _check_made(name: str, factory: OptimizerFactory) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import celo2
 from celo2 import checks
 from celo2.form import to_card
+from rlopt import escape
 
 
 class Loaded(NamedTuple):
@@ -59,12 +60,7 @@ def info(loaded: Loaded, probed: str = "") -> str:
         "card:" if loaded.card else "no card beside it",
         *(f"  {key}: {_short(key, value)}" for key, value in loaded.card.items() if key != "config"),
     ]
-    return "\n".join(map(_printable, lines))
-
-
-def _printable(line: str) -> str:
-    """A line in which a foreign card cannot steer the terminal."""
-    return "".join(x if x.isprintable() else x.encode("unicode_escape").decode() for x in line)
+    return "\n".join(escape.terminal(line.replace("\n", "\\n")) for line in lines)
 
 
 def _short(key: str, value: Any) -> Any:

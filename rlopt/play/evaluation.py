@@ -9,6 +9,7 @@ import numpy as np
 from rich.table import Table
 
 import agents
+from rlopt import escape
 from rlopt.runs import results
 from rlopt.statistics import iqm
 from rlopt.training import loop, watchdog
@@ -70,9 +71,8 @@ def load_policies(folder: Path, config: TrainConfig) -> tuple[agents.Agent, Any]
 def table(config: TrainConfig, returns: np.ndarray, greedy: bool) -> Table:
     """Mean return of each seed's policy, and their interquartile mean."""
     how = "greedy" if greedy else "sampled"
-    rendered = Table(
-        title=f"{config.agent.upper()} with {config.title} on {config.env}: {returns.shape[1]} {how} episodes each"
-    )
+    title = f"{config.agent.upper()} with {config.title} on {config.env}: {returns.shape[1]} {how} episodes each"
+    rendered = Table(title=escape.rich(title, "table.title"))
     for heading in ("seed", "mean", "lowest", "highest", "not over"):
         rendered.add_column(heading, justify="right")
     means = []

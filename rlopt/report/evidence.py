@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from celo2.files import read_json
 from rlopt.benchmark import protocol
 from rlopt.benchmark.plan import YARDSTICK, Plan
 from rlopt.benchmark.protocol import FINAL, TUNING, Choice
@@ -180,7 +179,8 @@ def _append(cells: list[Cell], place: Path, what: str, problems: list[str]) -> N
     try:
         config = results.read_config(place)
         run = results.read_run(place)
-        document = read_json(place / results.CONFIG)
+        results.check_seeds(run, config)
+        document = results.read_document(place)
         seeds = tuple(range(config.seed, config.seed + config.seeds))
         final = protocol.finals(run)
         if not (len(seeds) == len(final) == len(run.returns) == len(run.stopped)) or not run.returns.size:

@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
-from rlopt import statistics
+from rlopt import escape, statistics
 from rlopt.benchmark.plan import YARDSTICK
 from rlopt.optimizers import catalog
 from rlopt.report import scores
@@ -142,7 +142,7 @@ def _bars(
                 axes.set_xlim(*limits)
             axes.set_title(_setting_title(setting) if len(bars) > 1 else "", fontsize="medium")
             axes.grid(axis="x", alpha=0.5)
-        panels[0].set_yticks(range(len(names)), names)
+        panels[0].set_yticks(range(len(names)), list(map(escape.figure, names)))
         panels[0].set_ylim(-0.6, len(names) - 0.4)
         figure.supxlabel(xlabel, fontsize="medium")
 
@@ -235,7 +235,7 @@ def _bands(
 def _fill(axes: Axes, evidence: Evidence, bands: dict[str, Band], ink: str) -> None:
     for name, (x, estimate, low, high) in bands.items():
         look = _look(evidence, name, ink)
-        axes.plot(x, estimate, label=name, **look)
+        axes.plot(x, estimate, label=escape.figure(name), **look)
         axes.fill_between(x, low, high, color=look["color"], alpha=0.12, linewidth=0)
 
 
@@ -258,12 +258,14 @@ def _grid(
         panels = figure.subplots(rows, columns, squeeze=False).ravel()
         for axes, environment in zip(panels, environments, strict=False):
             fill(axes, environment, ink)
-            axes.set_title(environment, fontsize="medium")
+            axes.set_title(escape.figure(environment), fontsize="medium")
             axes.grid(alpha=0.5)
         for axes in panels[len(environments) :]:
             axes.set_visible(False)
         handles = [
-            panels[0].plot([], [], label=o, **_look(evidence, o, ink))[0] for o in evidence.optimizers if o in shown
+            panels[0].plot([], [], label=escape.figure(o), **_look(evidence, o, ink))[0]
+            for o in evidence.optimizers
+            if o in shown
         ]
         figure.legend(handles=handles, loc="outside lower center", ncols=5, frameon=False, fontsize="small")
         for i, axes in enumerate(panels[: len(environments)]):

@@ -24,7 +24,7 @@ def commands(evidence: Evidence, folder: Path) -> str:
 def benchmark(plan: Plan, folder: Path) -> str:
     """The command of a benchmark."""
     flags = _flags(plan, Plan(agent=plan.agent), skip=("agent",))
-    return " ".join(["rlopt", "benchmark", plan.agent, *flags, "--out", shlex.quote(str(folder))])
+    return " ".join(["rlopt", "benchmark", _word(plan.agent), *flags, "--out", shlex.quote(str(folder))])
 
 
 def train(config: TrainConfig, folder: Path) -> str:
@@ -34,7 +34,7 @@ def train(config: TrainConfig, folder: Path) -> str:
     flags = _flags(config, usual, skip=("agent", "rates", "hyper", "atari"))
     flags += _flags(config.hyper, presets.config(config.agent, config.env, config.preset))
     flags += [f"--atari.{flag[2:]}" if flag[:2] == "--" else flag for flag in _flags(config.atari, preset.atari)]
-    return " ".join(["rlopt", "train", config.agent, *flags, "--out", shlex.quote(str(folder))])
+    return " ".join(["rlopt", "train", _word(config.agent), *flags, "--out", shlex.quote(str(folder))])
 
 
 def _flags(settings: Any, usual: Any, skip: tuple[str, ...] = ()) -> list[str]:
@@ -50,7 +50,7 @@ def _flags(settings: Any, usual: Any, skip: tuple[str, ...] = ()) -> list[str]:
         elif isinstance(value, tuple):
             flags += [f"--{flag}", *(_word(x) for x in value)]
         elif isinstance(value, dict):
-            flags += [f"--{flag}", *(word for key, x in value.items() for word in (key, _word(x)))]
+            flags += [f"--{flag}", *(word for key, x in value.items() for word in map(_word, (key, x)))]
         else:
             flags += [f"--{flag}", _word(value)]
     return flags

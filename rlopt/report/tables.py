@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from rlopt import escape
 from rlopt.report import scores
 from rlopt.report.evidence import Evidence
 from rlopt.statistics import Interval, bootstrap, tolerance_window
@@ -163,6 +164,7 @@ def to_csv(table: Table) -> str:
     wide = [any(isinstance(row[i], Interval) for row in table.rows) for i in range(len(table.columns))]
     header: list[str] = []
     for name, is_wide in zip(table.columns, wide, strict=True):
+        name = escape.spreadsheet(name)
         header += [name, f"{name} low", f"{name} high"] if is_wide else [name]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -173,6 +175,7 @@ def to_csv(table: Table) -> str:
             if isinstance(value, Interval):
                 line += [round(x, 6) for x in value]
             else:
+                value = escape.spreadsheet(value) if isinstance(value, str) else value
                 line += ["" if value is None else value, *(("", "") if is_wide else ())]
         writer.writerow(line)
     return text.getvalue()
@@ -181,14 +184,14 @@ def to_csv(table: Table) -> str:
 def to_latex(table: Table) -> str:
     """A tabular with the rules of booktabs."""
     lines = [
-        rf"% {table.title}. {table.note}",
+        rf"% {' '.join(escape.terminal(f'{table.title}. {table.note}').split())}",
         r"\begin{tabular}{l" + "r" * (len(table.columns) - 1) + "}",
         r"\toprule",
-        " & ".join(_escape(name) for name in table.columns) + r" \\",
+        " & ".join(escape.latex(name) for name in table.columns) + r" \\",
         r"\midrule",
     ]
     for row in table.rows:
-        lines.append(" & ".join(_escape(text(value)) for value in row) + r" \\")
+        lines.append(" & ".join(escape.latex(text(value)) for value in row) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
 
 
@@ -217,10 +220,3 @@ def number(x: float) -> str:
     if not math.isfinite(x):
         return "-"
     return f"{x:.3g}" if 1e-5 < abs(x) < 1000 else f"{x:,.0f}" if abs(x) >= 1000 else f"{x:g}"
-
-
-def _escape(word: str) -> str:
-    word = word.replace("\\", r"\textbackslash ")
-    for character in "&%$#_{}":
-        word = word.replace(character, f"\\{character}")
-    return word.replace("~", r"\textasciitilde ").replace("^", r"\textasciicircum ")

@@ -1,6 +1,6 @@
 """Writes a report: report.html, figures and tables."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 
 from celo2.files import write_atomic
@@ -10,11 +10,14 @@ from rlopt.report import cost, evidence, figures, page, reproduce, scores, table
 from rlopt.report.evidence import Evidence
 from rlopt.report.tables import Table
 from rlopt.runs import results
+from rlopt.storage import run_lock
 
 PAGE = "report.html"
 
 
-def write(folders: Sequence[Path], out: Path | None = None, timing: bool = True, trust: bool = False) -> Path:
+def write(
+    folders: Sequence[Path], out: Path | None = None, timing: bool = True, trust: bool | Container[str] = False
+) -> Path:
     """Makes the report of a benchmark, or of other runs together.
 
     Args:
@@ -22,6 +25,7 @@ def write(folders: Sequence[Path], out: Path | None = None, timing: bool = True,
       out: where it is written; default: FIRST_FOLDER/report. What an earlier report left there is replaced.
       timing: whether to time the optimizers' updates here and now, for the table of costs.
       trust: import the code that runs name as `module:name`, to time it or to play at random; else that is left out.
+        A container: only the names in it.
 
     Returns:
       The page.
@@ -31,6 +35,8 @@ def write(folders: Sequence[Path], out: Path | None = None, timing: bool = True,
     """
     if not folders:
         raise ValueError("name at least one folder with runs")
+    # One that the user names may be a link itself.
+    run_lock.check_links(*((out,) if out else (folders[0], folders[0] / "report")))
     found = _with_random(evidence.read(folders), trust)
     out = out or folders[0] / "report"
     settings = scores.settings(found)
@@ -75,15 +81,18 @@ def _these(pictures: dict[str, figures.Picture], *names: str) -> list[figures.Pi
     return [pictures[name] for name in names if name in pictures]
 
 
-def _with_random(found: Evidence, trust: bool) -> Evidence:
+def _with_random(found: Evidence, trust: bool | Container[str]) -> Evidence:
     """Random policies are played where several environments need a zero and there is none."""
     if found.plan is not None or not scores.normalised(found):
         return found
     returns = dict(found.random)
     for environment in found.environments:
         cell = found.chosen(environment, YARDSTICK, "tuned")
-        if cell is not None and environment not in returns and (trust or ":" not in cell.document["env"]):
-            returns[environment] = random_policy.play(results.read_config(cell.run.folder)).tolist()
+        if cell is None or environment in returns:
+            continue
+        config = results.read_config(cell.run.folder)
+        if ":" not in config.env or results.is_trusted(config, trust):
+            returns[environment] = random_policy.play(config).tolist()
     return found._replace(random=returns)
 
 

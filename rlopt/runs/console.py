@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from rlopt import escape
 from rlopt.runs import results
 
 
@@ -15,15 +16,14 @@ def table(runs: Sequence[results.Run]) -> Table:
     first = runs[0].summary
     steps = [f"{count:,}" for count in sorted({run.summary["env_steps"] for run in runs})]
     shown = steps[0] if len(steps) == 1 else f"{steps[0]} to {steps[-1]}"
-    rendered = Table(
-        title=f"{first['agent'].upper()} on {first['env_id']}, {shown} steps per seed: "
-        "return in the last tenth of training"
-    )
+    what = f"{first['agent'].upper()} on {first['env_id']}, {shown} steps per seed"
+    title = f"{what}: return in the last tenth of training"
+    rendered = Table(title=escape.rich(title, "table.title"))
     rendered.add_column("optimizer", overflow="fold", min_width=9)
     for heading in ("lr", "seeds", "IQM", "95 % interval", "worst", "best", "sec"):
         rendered.add_column(heading, justify="right", no_wrap=True)
     for finished in runs:
-        rendered.add_row(*_cells(finished.summary))
+        rendered.add_row(*map(escape.rich, _cells(finished.summary)))
     return rendered
 
 
@@ -56,4 +56,4 @@ def show(runs: Sequence[results.Run], plot: Path) -> None:
     """Prints the table and where the plot lies."""
     console = Console()
     console.print(table(runs))
-    console.print(f"plot: {plot}", soft_wrap=True, highlight=False)
+    console.print(escape.rich(f"plot: {plot}"), soft_wrap=True, highlight=False)

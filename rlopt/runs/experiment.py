@@ -146,7 +146,7 @@ def _train_all(
         loop.build(config)
         if folder is not None:
             folders.check(folder / name, config)
-    if folder is not None and folder.is_dir():
+    if folder is not None:
         run_lock.check_links(folder)
     folder = folder or results.new_folder(f"{kind}-{configs[0].agent}-{configs[0].env}")
     if launch is not None:
@@ -172,6 +172,7 @@ def _redraw_sweep(folder: Path) -> None:
     if len({(config.agent, config.env) for config in parts.values()}) != 1:
         return
     plot = folder / results.PLOTS / SENSITIVITY
+    run_lock.check_links(folder, plot)
     complete = any(config.rates for config in parts.values()) and all(
         folders.is_finished(*part) for part in parts.items()
     )

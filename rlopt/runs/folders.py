@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,12 @@ from rlopt.training.config import TrainConfig
 
 # Trains populations, each in its folder, somewhere else; the first argument is the folder of all (`runs.launcher`).
 Launch = Callable[[Path, Mapping[Path, TrainConfig]], None]
+
+
+WHY_NOT_LONGER = (
+    "a run keeps its length, over which its schedules and logging intervals are laid out, and a finished one keeps no "
+    "state of its optimizer; "
+)
 
 
 def is_finished(folder: Path, config: TrainConfig) -> bool:
@@ -33,7 +39,9 @@ def check(folder: Path, config: TrainConfig) -> None:
         # The rates of a sweep may be others: each has a folder of its own.
         found = dataclasses.replace(found, rates=config.rates)
     kind = "sweep" if found.rates else "finished run" if results.is_finished(folder) else "unfinished run"
-    sealed.check_settings(f"the {kind} in {folder}", checkpoint.settings(found), checkpoint.settings(config))
+    longer = found.hyper.total_steps != config.hyper.total_steps
+    theirs, ours = checkpoint.settings(found), checkpoint.settings(config)
+    sealed.check_settings(f"the {kind} in {folder}", theirs, ours, WHY_NOT_LONGER if longer else "")
     if config.rates:
         for place, cell in places(folder, config):
             check(place, cell)
@@ -67,7 +75,7 @@ def train(
     """
     check(folder, config)
     while _missing(folder, config):
-        with run_lock.held(folder):
+        with run_lock.held(folder) as mine:
             missing = _missing(folder, config)  # again: another process may have come to its end
             if config.rates and checkpoint.exists(folder):
                 # What was stopped in the middle is ended first: its checkpoint is of all its rates.
@@ -75,7 +83,8 @@ def train(
             else:
                 rates = tuple(config.rates[k] for k in missing) if config.rates else ()
             if missing:
-                _train_into(folder, dataclasses.replace(config, rates=rates), progress, draw, tracker, root or folder)
+                rest = dataclasses.replace(config, rates=rates)
+                _train_into(mine, rest, progress, draw, tracker, root or folder)
     remove_checkpoint(folder)
     return [results.read_run(place) for place, _ in places(folder, config)]
 
@@ -94,20 +103,36 @@ def _missing(folder: Path, config: TrainConfig) -> list[int]:
 
 
 def _train_into(
-    folder: Path, config: TrainConfig, progress: bool, draw: bool, tracker: session.Session | None, root: Path
+    mine: run_lock.Held, config: TrainConfig, progress: bool, draw: bool, tracker: session.Session | None, root: Path
 ) -> None:
     """Trains a population, and writes each of its cells into its run folder."""
+    folder, all_held = mine.folder, [mine]
     if config.rates:
         results.write_config(folder, config)  # before the folders of the rates, which nobody would know what to do with
     with contextlib.ExitStack() as locks:
         for place, _ in places(folder, config) if config.rates else ():
-            locks.enter_context(run_lock.held(place))
-        _train_locked(folder, config, progress, draw, tracker, root)
+            all_held.append(locks.enter_context(run_lock.held(place)))
+        _train_locked(all_held, config, progress, draw, tracker, root)
+
+
+def _check(all_held: Sequence[run_lock.Held]) -> None:
+    """Ends a run one of whose folders is not where it was; a checkpoint belongs into the first."""
+    for one in all_held:
+        try:
+            one.check()
+        except run_lock.Gone as gone:
+            raise run_lock.Gone(str(gone), all_held[0].place) from gone
 
 
 def _train_locked(
-    folder: Path, config: TrainConfig, progress: bool, draw: bool, tracker: session.Session | None, root: Path
+    all_held: Sequence[run_lock.Held],
+    config: TrainConfig,
+    progress: bool,
+    draw: bool,
+    tracker: session.Session | None,
+    root: Path,
 ) -> None:
+    folder = all_held[0].folder
     cells = places(folder, config)
     for place, cell in cells:
         results.write_config(place, cell)
@@ -124,6 +149,7 @@ def _train_locked(
         parts = [rows_of(k, row) for k in range(len(cells))]
         for (place, _), part in zip(cells, parts, strict=True):
             log.put(place, part)
+        _check(all_held)
         try:
             log.write()
         except OSError as error:
@@ -137,6 +163,7 @@ def _train_locked(
 
     with session.follow(tracker, [subjects.population(place, root, cell) for place, cell in cells]) as report:
         history = loop.train(config, progress=progress, folder=folder, on_interval=append, on_continue=rewrite)
+    _check(all_held)
     log.write()
     for (place, cell), part in zip(cells, loop.split(history, config), strict=True):
         finished = results.write_history(place, cell, part)

@@ -1,14 +1,14 @@
 """What tells runs apart in plots and tables, beside optimizer and learning rate."""
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from celo2.files import read_json
+from rlopt import typed
 from rlopt.optimizers import catalog
-from rlopt.runs.results import CONFIG, Run
-from rlopt.training import legacy
+from rlopt.runs.results import CONFIG, Run, read_config
 
 
 def tell_apart(runs: Sequence[Run]) -> list[Run]:
@@ -20,13 +20,13 @@ def tell_apart(runs: Sequence[Run]) -> list[Run]:
     settings = [_settings(run.folder) for run in runs]
     parts: list[list[str]] = [[] for _ in runs]
     for name in dict.fromkeys(name for found in settings for name in found):
+        own = name[0] in ("options", "theta")
+        rivals: dict[str, list[Any]] = {}
+        for run, found in zip(runs, settings, strict=True):
+            rivals.setdefault(run.summary["optimizer"] if own else "", []).append(found.get(name))
+        differ = {group for group, values in rivals.items() if any(value != values[0] for value in values)}
         for i, run in enumerate(runs):
-            rivals = [
-                found.get(name)
-                for other, found in zip(runs, settings, strict=True)
-                if name[0] not in ("options", "theta") or other.summary["optimizer"] == run.summary["optimizer"]
-            ]
-            if any(value != rivals[0] for value in rivals) and name in settings[i]:
+            if (run.summary["optimizer"] if own else "") in differ and name in settings[i]:
                 parts[i].append(_shown(name, settings[i][name]))
     apart = [", ".join(mine) for mine in parts]
     keys = [
@@ -43,17 +43,18 @@ def tell_apart(runs: Sequence[Run]) -> list[Run]:
 def _settings(folder: Path) -> dict[tuple[str, str], Any]:
     """What may differ: {(group, name): value}."""
     try:
-        found = legacy.upgraded(json.loads((folder / CONFIG).read_text(encoding="utf-8")))
-    except (OSError, ValueError, AttributeError):
+        config = read_config(folder)
+        digest = read_json(folder / CONFIG).get("theta_sha256")
+    except (OSError, ValueError):
         return {}
-    info = catalog.find(found.get("optimizer", ""))
+    found, info = typed.plain(config), catalog.find(config.optimizer)
     groups = {
-        "options": {**(info.defaults if info else {}), **found.get("options", {})},
+        "options": {**(info.defaults if info else {}), **config.options},
         # The same weights may have been read from different places; of others, the file's name says more than a hash.
-        "theta": {"theta": (found.get("theta_sha256"), Path(found.get("theta") or "packaged").stem)},
-        "run": {name: found[name] for name in ("seeds", "seed", "preset") if name in found},
-        "hyper": found.get("hyper", {}),
-        "atari": found.get("atari", {}),
+        "theta": {"theta": (str(digest), (config.theta or Path("packaged")).stem)},
+        "run": {name: found[name] for name in ("seeds", "seed", "preset")},
+        "hyper": found["hyper"],
+        "atari": found["atari"],
     }
     return {(group, name): value for group, values in groups.items() for name, value in values.items()}
 

@@ -19,8 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from celo2.files import write_atomic
+from celo2.files import read_json, write_atomic
 from envs.cores import num_cores
+from rlopt import escape
 from rlopt.runs import folders, results
 from rlopt.storage.stopping import BrokeOff, Unfinished
 from rlopt.training import runtime
@@ -37,6 +38,9 @@ POLL_SECONDS = {"slurm": 30.0, "local": 0.2}
 # SLURM's controller may not answer for a while.
 QUEUE_TRIES = 20
 LOG_LINES = 8
+# Options that are numbers. All others stay text: an account 0123 or a node 1e3 would become another.
+_NUMBERS = ("timeout_min", "cpus_per_task", "nodes", "tasks_per_node", "ntasks_per_node", "gpus_per_node", "mem_gb")
+_NUMBERS += ("array_parallelism", "signal_delay_s", "gpus_per_task", "cpus_per_gpu", "num_gpus", "priority", "nice")
 
 
 @dataclass
@@ -133,7 +137,10 @@ class Launcher:
                     del running[folder]
                     (folder / RECORD).unlink(missing_ok=True)
                     finished = _all_there(folder)
-                    print(f"job {job.number} {'is done' if finished else 'failed'}: {job.label}", flush=True)
+                    print(
+                        f"job {job.number} {'is done' if finished else 'failed'}: {escape.terminal(job.label)}",
+                        flush=True,
+                    )
                     if not finished:
                         failed.append(f"job {job.number}, {job.label} in {folder}, failed:\n{_log_end(job.log)}")
                 if running:
@@ -173,7 +180,9 @@ class Launcher:
         path = folder / RECORD
         if not path.is_file():
             return None
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json(path)
+        if not all(isinstance(found.get(word), str) for word in ("launcher", "job", "host", "log", "label")):
+            raise ValueError(f"{path} does not say which job trains {folder}; remove it if none does")
         elsewhere = found["launcher"] == "local" and found["host"] != platform.node()
         if found["launcher"] != self.kind or elsewhere:
             raise ValueError(
@@ -183,7 +192,7 @@ class Launcher:
         job = _Job(found["job"], found["label"], Path(found["log"]), missed=1)  # nobody has just seen it
         if self._over({folder: job}):
             return None
-        print(f"job {job.number} is on its way: {job.label}", flush=True)
+        print(f"job {job.number} is on its way: {escape.terminal(job.label)}", flush=True)
         return job
 
     def _over(self, jobs: Mapping[Path, _Job]) -> dict[Path, _Job]:
@@ -202,8 +211,8 @@ class Launcher:
 
 
 def command(folder: Path, devices: int) -> list[str]:
-    """What a job runs."""
-    return [sys.executable, "-m", "rlopt", "resume", str(folder.absolute()), "--devices", str(devices)]
+    """What a job runs. -P: it starts where the user works, whose folders may be called like our packages."""
+    return [sys.executable, "-P", "-m", "rlopt", "resume", str(folder.absolute()), "--devices", str(devices)]
 
 
 def _import(kind: str) -> Any:
@@ -238,7 +247,11 @@ def _all_there(folder: Path) -> bool:
 
 def _queued() -> set[str]:
     """Numbers of this user's jobs that wait or run."""
-    arguments = ["squeue", "--noheader", "--format=%A", f"--user={getpass.getuser()}"]
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # one without a name, as in a container
+        user = str(os.getuid())
+    arguments = ["squeue", "--noheader", "--format=%A", f"--user={user}"]
     for _ in range(QUEUE_TRIES):
         done = subprocess.run(arguments, capture_output=True, text=True)
         if done.returncode == 0:
@@ -271,8 +284,9 @@ def _log_end(path: Path) -> str:
 
 
 def _parsed(options: Mapping[str, str]) -> dict[str, Any]:
-    """Options with numbers as numbers; `time` is SLURM's name for timeout_min."""
-    found = {"timeout_min" if name == "time" else name: _value(text) for name, text in options.items()}
+    """Options as submitit takes them; `time` is SLURM's name for timeout_min."""
+    named = {"timeout_min" if name == "time" else name: text for name, text in options.items()}
+    found = {name: _value(text) if name in _NUMBERS else text for name, text in named.items()}
     for name in ("nodes", "tasks_per_node", "ntasks_per_node"):
         if found.get(name, 1) != 1:
             raise ValueError(f"a job is one process, so {name} must be 1, got {found[name]}")

@@ -9,6 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
+from rlopt import escape
 from rlopt.drawing import COLOURS, save
 from rlopt.runs.results import Run, with_stopped
 from rlopt.statistics import bootstrap, iqm, tolerance_window
@@ -32,7 +33,7 @@ def learning_curves(runs: Sequence[Run], path: Path) -> None:
         if np.any(run.stopped >= 0):
             label += f", {np.sum(run.stopped >= 0)} of {len(run.stopped)} seeds not finite"
         steps = run.steps[full]
-        axes.plot(steps, [b.estimate for b in bands], dashes, color=colour, linewidth=2, label=label)
+        axes.plot(steps, [b.estimate for b in bands], dashes, color=colour, linewidth=2, label=escape.figure(label))
         axes.fill_between(steps, [b.low for b in bands], [b.high for b in bands], color=colour, alpha=0.2, linewidth=0)
     axes.set_xlabel("environment steps per seed")
     axes.set_ylabel("return of training episodes")
@@ -52,13 +53,14 @@ def curve_grid(runs: Sequence[Run], path: Path) -> None:
         axes.plot(run.steps, returns.T, color=COLOURS[0], linewidth=0.7, alpha=0.5)
         full = np.all(np.isfinite(returns), axis=0)
         axes.plot(run.steps[full], [iqm(column) for column in returns[:, full].T], color=COLOURS[0], linewidth=2)
-        axes.set_title(run.summary["env_id"], fontsize="medium")
+        axes.set_title(escape.figure(run.summary["env_id"]), fontsize="medium")
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.grid(alpha=0.3)
     for axes in panels[len(runs) :]:
         axes.set_visible(False)
     first = runs[0].summary
-    figure.suptitle(f"{first['agent'].upper()} with {first['optimizer']}: returns of training episodes, seeds and IQM")
+    title = f"{first['agent'].upper()} with {first['optimizer']}: returns of training episodes, seeds and IQM"
+    figure.suptitle(escape.figure(title))
     figure.supxlabel("environment steps per seed", fontsize="medium")
     save(figure, path)
 
@@ -78,11 +80,12 @@ def sensitivity(runs: Sequence[Run], path: Path) -> None:
         mine = [run for run in runs if run.summary["optimizer"] == name]
         known = np.asarray([np.all(np.isfinite(run.final)) for run in mine])
         if not np.any(known):
-            axes.plot([], [], color=colour, label=f"{name}: no result")
+            axes.plot([], [], color=colour, label=escape.figure(f"{name}: no result"))
             continue
         if mine[0].summary["learning_rate"] is None:
             band = bootstrap(mine[int(np.argmax(known))].final)
-            axes.axhline(band.estimate, color=colour, linestyle="--", linewidth=1.5, label=f"{name} (takes no rate)")
+            label = escape.figure(f"{name} (takes no rate)")
+            axes.axhline(band.estimate, color=colour, linestyle="--", linewidth=1.5, label=label)
             # Its interval stands at the right edge: over the whole width it would hide the others'.
             edge = axes.get_yaxis_transform()
             axes.vlines(0.985 - 0.015 * i, *band[1:], color=colour, linewidth=4, alpha=0.5, transform=edge)
@@ -103,7 +106,7 @@ def sensitivity(runs: Sequence[Run], path: Path) -> None:
             axes.plot(rates[~known], bottom, "x", color=colour, transform=axes.get_xaxis_transform(), clip_on=False)
         inside = np.geomspace(low, high, 50)
         line = np.interp(np.log(inside), np.log(rates[around]), bands[around, 0])
-        axes.plot(inside, line, dashes, color=colour, linewidth=3, label=label)
+        axes.plot(inside, line, dashes, color=colour, linewidth=3, label=escape.figure(label))
     axes.set_xscale("log")
     axes.set_xlabel("learning rate")
     axes.set_ylabel("return in the last tenth of training")
@@ -121,7 +124,7 @@ def _finish(figure: Figure, axes: Axes, runs: Sequence[Run], path: Path) -> None
     """Title, grid and legend of a plot that has a line with its band per run or optimizer; writes it."""
     first = runs[0].summary
     seeds = sorted({run.summary["seeds"] for run in runs})
-    axes.set_title(f"{first['agent'].upper()} on {first['env_id']}")
+    axes.set_title(escape.figure(f"{first['agent'].upper()} on {first['env_id']}"))
     axes.grid(alpha=0.3)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)

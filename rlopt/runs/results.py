@@ -8,7 +8,7 @@ import platform
 import re
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +21,7 @@ from celo2.files import JSON_LIMIT, append_line, read_json, read_limited, write_
 from envs import AtariConfig
 from metatrain import npz
 from rlopt import typed
-from rlopt.optimizers import factory
+from rlopt.optimizers import arms, factory
 from rlopt.statistics import bootstrap, lowest
 from rlopt.storage import run_lock
 from rlopt.training import legacy, presets
@@ -132,7 +132,7 @@ def append_row(folder: Path, row: dict[str, Any]) -> None:
 
 def write_rows(folder: Path, rows: Sequence[dict[str, Any]]) -> None:
     """All of metrics.jsonl, in place of what there is."""
-    write_atomic(folder / METRICS, "".join(map(_line, rows)).encode())
+    write_atomic(folder / METRICS, "".join(map(_line, rows)).encode(), make_folder=False)
 
 
 def write_history(folder: Path, config: TrainConfig, history: History) -> Run:
@@ -146,8 +146,8 @@ def write_history(folder: Path, config: TrainConfig, history: History) -> Run:
         final=history.final,
         stopped=history.stopped,
     )
-    write_atomic(folder / RETURNS, buffer.getvalue())
-    write_atomic(folder / PARAMS, flax.serialization.to_bytes(history.params))
+    write_atomic(folder / RETURNS, buffer.getvalue(), make_folder=False)
+    write_atomic(folder / PARAMS, flax.serialization.to_bytes(history.params), make_folder=False)
     finite = bool(np.all(np.isfinite(history.final)))
     interval = bootstrap(history.final) if finite else None
     steps = int(history.steps[-1])
@@ -172,7 +172,7 @@ def write_history(folder: Path, config: TrainConfig, history: History) -> Run:
 
 def write_summary(run: Run) -> None:
     """Writes summary.json, the last file of a run: with it, the run counts as finished."""
-    _write_json(run.folder / SUMMARY, run.summary)
+    _write_json(run.folder / SUMMARY, run.summary, make_folder=False)
 
 
 def read_run(folder: Path) -> Run:
@@ -193,6 +193,12 @@ def read_run(folder: Path) -> Run:
             raise ValueError(f"{folder / RETURNS}: {name} does not fit: {arrays[name].dtype} {arrays[name].shape}")
     _check_summary(folder / SUMMARY, run.summary, seeds)
     return run
+
+
+def check_seeds(run: Run, config: TrainConfig) -> None:
+    """Refuses settings of another number of seeds than the arrays beside them have; ValueError."""
+    if config.seeds != len(run.final):
+        raise ValueError(f"{run.folder / CONFIG} says {config.seeds} seeds, but {RETURNS} has {len(run.final)}")
 
 
 def with_stopped(run: Run) -> np.ndarray:
@@ -257,9 +263,31 @@ def read_config(folder: Path) -> TrainConfig:
         settings["theta"] = None if found["theta"] is None else Path(found["theta"])
         config: TrainConfig = TrainConfig(**settings, hyper=kind(**hyper))
         typed.check(config)
+        arms.check_options(config.options)
         return config
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(f"{path} is not of a run that this version understands: {error!r}") from error
+
+
+def is_trusted(config: TrainConfig, trust: bool | Container[str]) -> bool:
+    """Whether the code that settings from a file name may be imported: all, none, or what `trust` holds."""
+    return trust if isinstance(trust, bool) else all(name in trust for name in config.code)
+
+
+def read_document(folder: Path) -> dict[str, Any]:
+    """What `config.json` says beside the settings: "packages", {name: version}, and "python", the version of that.
+
+    Raises:
+      ValueError: if these are anything else than text.
+    """
+    path = folder / CONFIG
+    found = legacy.upgraded(read_json(path))
+    packages = found.setdefault("packages", {})
+    python = found.setdefault("python", "?")
+    versions = packages.values() if isinstance(packages, dict) else (None,)
+    if not all(isinstance(version, str) for version in (*versions, python)):
+        raise ValueError(f"{path}: packages and python must be versions, got {packages!r:.100} and {python!r:.100}")
+    return found
 
 
 def check_trusted(folder: Path, config: TrainConfig, trust: bool) -> TrainConfig:
@@ -317,6 +345,8 @@ def _check_summary(path: Path, summary: dict[str, Any], seeds: int) -> None:
         typed.check(told)
     except (KeyError, ValueError) as error:
         raise ValueError(f"{path} is not of a run that this version understands: {error}") from error
+    if not typed.is_number(summary.get("compile_seconds", 0.0)) or not isinstance(summary.get("devices", ""), str):
+        raise ValueError(f"{path} is not of a run that this version understands: compile_seconds or devices")
     if told.seeds != seeds or len(told.final_returns) != seeds:
         raise ValueError(f"{path} is of other runs than {RETURNS}, which has {seeds} seeds")
     if told.final_return_iqm is not None and len(told.final_return_ci95 or ()) != 2:
@@ -337,5 +367,5 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def _write_json(path: Path, document: dict[str, Any]) -> None:
-    write_atomic(path, json.dumps(_plain(document), indent=2).encode() + b"\n")
+def _write_json(path: Path, document: dict[str, Any], *, make_folder: bool = True) -> None:
+    write_atomic(path, json.dumps(_plain(document), indent=2).encode() + b"\n", make_folder=make_folder)

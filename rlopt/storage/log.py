@@ -16,12 +16,12 @@ class Log:
         """Takes a line, to be written by the next `write`."""
         self._waiting.append(line)
 
-    def write(self) -> None:
-        """Writes what waits.
+    def write(self, append: Callable[..., None] | None = None) -> None:
+        """Writes what waits; append: in place of the usual one.
 
         Raises:
           OSError: if the disk has no room; what has not been written waits on.
         """
         while self._waiting:
-            self._append(*self._waiting[0])
+            (append or self._append)(*self._waiting[0])
             self._waiting.pop(0)

@@ -10,16 +10,59 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from celo2.files import leftovers
+from rlopt.storage.stopping import BrokeOff
 
 NAME = ".rlopt.lock"
 # What a file system without such locks answers (some network ones).
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
-# Folders within a run folder that runs write into.
+# Folders within a run folder that runs write into themselves.
 _WRITTEN = ("checkpoints", "thetas", "plots", "films", "cells")
+# What trackers keep is theirs, links of their own among it.
+_TRACKERS = ("wandb", "tensorboard")
+
+
+class Gone(BrokeOff):
+    """The folder of a run was moved or removed while it ran; place: where it is now, None if nowhere."""
+
+    def __init__(self, message: str, place: Path | None = None):
+        super().__init__(message)
+        self.place = place
+
+
+class Held:
+    """A folder that this process holds, wherever it is moved to."""
+
+    def __init__(self, folder: Path, handle: int | None):
+        """handle: of the folder; None: nothing is held."""
+        self.folder, self._handle = folder, handle
+
+    @property
+    def place(self) -> Path | None:
+        """Where the folder lies now; None: it was removed, or nobody can say."""
+        if self._handle is None or _same(self._handle, self.folder):
+            return self.folder
+        try:
+            found = Path(os.readlink(f"/proc/self/fd/{self._handle}"))
+        except OSError:
+            return None
+        return found if _same(self._handle, found) else None
+
+    def check(self) -> None:
+        """Refuses to write any more after the folder has been moved or removed: that would make half a run anew.
+
+        Raises:
+          Gone: saying where it is now.
+        """
+        place = self.place
+        if place == self.folder:
+            return
+        if place is None:
+            raise Gone(f"{self.folder} was removed while the run wrote into it; what it held is gone")
+        raise Gone(f"{self.folder} was moved to {place} while the run wrote into it", place)
 
 
 @contextlib.contextmanager
-def held(folder: Path, *, enabled: bool = True) -> Iterator[None]:
+def held(folder: Path, *, enabled: bool = True) -> Iterator[Held]:
     """Holds the folder, made if need be, for this process, and clears it of what killed ones left half-written.
 
     Nothing stays of the lock but, after a kill, a file that locks nothing.
@@ -36,21 +79,35 @@ def held(folder: Path, *, enabled: bool = True) -> Iterator[None]:
       OSError: if the folder cannot be written to.
     """
     if not enabled:
-        yield
+        yield Held(folder, None)
         return
     folder.mkdir(parents=True, exist_ok=True)
     check_links(folder)
-    handle = _locked(folder)
-    try:
+    with contextlib.ExitStack() as handles:
+        inside = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        handles.callback(os.close, inside)
+        handles.callback(os.close, _locked(folder))
+        # While it is still held, so that nobody's new lock is taken away; wherever the folder has been moved to.
+        handles.callback(_unlink, inside)
         for place in (folder, *(folder / name for name in _WRITTEN)):
             for path in leftovers(place):
                 path.unlink(missing_ok=True)
-        yield
-    finally:
-        # While it is still held, so that nobody's new lock is taken away.
-        with contextlib.suppress(OSError):
-            (folder / NAME).unlink(missing_ok=True)
-        os.close(handle)
+        yield Held(folder, inside)
+
+
+def _unlink(inside: int) -> None:
+    with contextlib.suppress(OSError):
+        os.unlink(NAME, dir_fd=inside)
+
+
+def _same(handle: int, path: Path) -> bool:
+    """Whether a path leads to what is open."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return False
+    mine = os.fstat(handle)
+    return (mine.st_dev, mine.st_ino) == (found.st_dev, found.st_ino)
 
 
 def is_empty(folder: Path) -> bool:
@@ -58,19 +115,39 @@ def is_empty(folder: Path) -> bool:
     return not {*folder.iterdir()} - {folder / NAME, *leftovers(folder)}
 
 
-def check_links(folder: Path) -> None:
-    """Refuses a run folder with symbolic links where a run writes: what is written through one lands elsewhere.
+def check_links(folder: Path, place: Path | None = None) -> None:
+    """Refuses symbolic links where a command writes: what is written through one lands elsewhere.
 
-    The folder itself may be one, and so may what trackers keep in folders of their own.
+    The folder itself, which the user named, may be one, and so may what trackers keep in folders of their own.
+
+    Args:
+      folder: as it was named; there may be none.
+      place: below the folder; then only what leads there is looked at, and what is below it.
 
     Raises:
       ValueError: naming the link.
     """
-    for path in sorted(folder.iterdir()):
-        if path.is_symlink():
-            raise ValueError(f"{path} is a symbolic link, which would lead out of the run folder; remove it")
-        if path.name in _WRITTEN and path.is_dir():
-            check_links(path)
+    if place is not None:
+        between = [path for path in (place, *place.parents) if folder in path.parents]
+        for path in reversed(between):
+            _check_link(path)
+        folder = place
+    for path in _below(folder, files=True):
+        _check_link(path)
+
+
+def _check_link(path: Path) -> None:
+    if path.is_symlink():
+        raise ValueError(f"{path} is a symbolic link, which would lead out of the run folder; remove it")
+
+
+def _below(folder: Path, *, files: bool = False) -> Iterator[Path]:
+    """Folders below a folder, in order, and on demand everything else; not through links, nor what trackers keep."""
+    for place, names, others in os.walk(folder):
+        names[:] = sorted(names)
+        for name in (*names, *sorted(others)) if files else names:
+            yield Path(place, name)
+        names[:] = [name for name in names if name not in _TRACKERS]
 
 
 def _locked(folder: Path) -> int:
@@ -88,21 +165,12 @@ def _locked(folder: Path) -> int:
                 return _unlocked(folder, error)
             raise
         # The one before may have removed the file between our opening and our locking it.
-        if _still_there(handle, path):
+        if _same(handle, path):
             with contextlib.suppress(OSError):  # a full disk: the lock holds all the same
                 os.ftruncate(handle, 0)
                 os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
             return handle
         os.close(handle)
-
-
-def _still_there(handle: int, path: Path) -> bool:
-    try:
-        found = os.stat(path)
-    except FileNotFoundError:
-        return False
-    mine = os.fstat(handle)
-    return (mine.st_dev, mine.st_ino) == (found.st_dev, found.st_ino)
 
 
 def _unlocked(folder: Path, error: OSError) -> int:

@@ -12,10 +12,13 @@ from celo2.files import JSON_LIMIT, parse_json, size_of, write_atomic
 
 
 def write(path: Path, header: dict[str, Any], payload: bytes) -> None:
-    """Writes a file atomically; header must have "format", and gets "bytes", "sha256" and "header_sha256"."""
+    """Writes a file atomically, into a folder that there is.
+
+    header must have "format", and gets "bytes", "sha256" and "header_sha256".
+    """
     sealed = header | {"bytes": len(payload), "sha256": hashlib.sha256(payload).hexdigest()}
     sealed["header_sha256"] = _digest(sealed)
-    write_atomic(path, json.dumps(sealed).encode() + b"\n" + payload)
+    write_atomic(path, json.dumps(sealed).encode() + b"\n" + payload, make_folder=False)
 
 
 def read(path: Path, expected_format: str) -> tuple[dict[str, Any], bytes]:
@@ -50,23 +53,28 @@ def _digest(header: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
 
-def check_settings(what: str, theirs: dict[str, Any], ours: dict[str, Any]) -> None:
-    """Refuses to go on with something made with other settings.
+def check_settings(what: str, theirs: dict[str, Any], ours: dict[str, Any], why: str = "") -> None:
+    """Refuses to go on with something made with other settings; why: it cannot, if that is to be said.
 
     Raises:
       ValueError: naming what, and every setting that differs.
     """
     if changed := "; ".join(differences(theirs, ours)):
         raise ValueError(
-            f"{what} belongs to other settings ({changed}); "
+            f"{what} belongs to other settings ({changed}); {why}"
             "use the same settings to continue it, or another folder to start anew"
         )
 
 
 def differences(theirs: dict[str, Any], ours: dict[str, Any]) -> list[str]:
-    """One line per setting that differs, for messages."""
-    return [
-        f"{name}: {theirs.get(name)!r:.500} there, {ours.get(name)!r:.500} here"
-        for name in sorted(theirs.keys() | ours.keys())
-        if theirs.get(name) != ours.get(name)
-    ]
+    """One line per setting that differs, for messages; of settings within settings, those alone: `hyper.gamma`."""
+    lines = []
+    for name in sorted(theirs.keys() | ours.keys()):
+        there, here = theirs.get(name), ours.get(name)
+        if there == here:
+            continue
+        if isinstance(there, dict) and isinstance(here, dict):
+            lines += [f"{name}.{line}" for line in differences(there, here)]
+        else:
+            lines.append(f"{name}: {there!r:.100} there, {here!r:.100} here")
+    return lines

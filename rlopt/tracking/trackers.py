@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from celo2.files import write_atomic
+from celo2.files import read_json, write_atomic
 from rlopt.tracking import wandb_process
 from rlopt.tracking.subjects import Row, Subject
 
@@ -140,7 +140,9 @@ def _noted(subject: Subject, wanted: tuple[str, ...]) -> dict[str, Any]:
     path = subject.folder / WANDB / RUNS
     noted: dict[str, Any] = {"name": subject.name, "group": subject.group, "ids": {}}
     if path.is_file():
-        noted |= json.loads(path.read_text(encoding="utf-8"))
+        noted |= read_json(path)
+        if not (isinstance(noted["ids"], dict) and all(isinstance(noted[word], str) for word in ("name", "group"))):
+            raise ValueError(f"{path} does not name the runs of a tracker; remove it to start new ones")
     missing = [member for member in wanted if member not in noted["ids"]]
     if missing:
         noted["ids"] |= {member: uuid.uuid4().hex for member in missing}

@@ -16,6 +16,8 @@ from rlopt.training.config import TrainConfig
 
 FORMAT = "rlopt-train-1"
 NAMES = ("checkpoint.msgpack", "checkpoint.previous.msgpack")
+# What a damaged newest one is called as soon as an intact one before it has been read.
+DAMAGED = "checkpoint.damaged.msgpack"
 
 
 class Progress(NamedTuple):
@@ -50,7 +52,10 @@ def exists(folder: Path) -> bool:
 
 
 def save(folder: Path, config: TrainConfig, progress: Progress) -> None:
-    """Writes a checkpoint atomically; the one before it stays as well."""
+    """Writes a checkpoint atomically; the one before it stays as well.
+
+    That one must be intact, being all that there is until the new one is written: `load` puts damaged ones aside.
+    """
     newest, previous = (folder / name for name in NAMES)
     contents = progress._replace(state=flax.serialization.to_state_dict(_plain_keys(progress.state)))
     payload = flax.serialization.msgpack_serialize(jax.tree.map(np.asarray, contents._asdict()))
@@ -77,11 +82,13 @@ def load(folder: Path, config: TrainConfig, template: Any) -> Progress | None:
       ValueError: if the checkpoint belongs to other settings, or if every file is damaged.
     """
     files = [folder / name for name in NAMES if (folder / name).exists()]
+    damaged = []
     for path in files:
         try:
             header, payload = sealed.read(path, FORMAT)
         except ValueError as error:
             warnings.warn(f"passing over {path}: {error}", stacklevel=2)
+            damaged.append(path)
             continue
         if not isinstance(header.get("settings"), dict):
             raise ValueError(f"{path} says nothing of its settings")
@@ -100,9 +107,12 @@ def load(folder: Path, config: TrainConfig, template: Any) -> Progress | None:
                 stacklevel=2,
             )
         try:
-            return _progress(payload, config, template)
+            found = _progress(payload, config, template)
         except Exception as error:  # intact, so somebody wrote it so: msgpack, flax and NumPy raise many types
             raise ValueError(f"{path} is not of a run that this version understands: {error}") from error
+        for passed_over in damaged:
+            passed_over.replace(folder / DAMAGED)
+        return found
     if files:
         raise ValueError(f"no intact checkpoint among {[str(path) for path in files]}")
     return None
@@ -110,7 +120,7 @@ def load(folder: Path, config: TrainConfig, template: Any) -> Progress | None:
 
 def remove(folder: Path) -> None:
     """Deletes a folder's checkpoints."""
-    for name in NAMES:
+    for name in (*NAMES, DAMAGED):
         (folder / name).unlink(missing_ok=True)
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Generic, Literal, TypeVar
 import tyro
 
 from envs.atari_config import AtariConfig, is_atari
-from rlopt.optimizers import catalog
+from rlopt.optimizers import arms, catalog
 from rlopt.training import presets
 
 Hyper = TypeVar("Hyper", bound=presets.Config)
@@ -123,6 +123,7 @@ class TrainConfig(Generic[Hyper]):
             raise ValueError(f"seeds must be at least 1, got {self.seeds}")
         if not 0 <= self.seed <= 2**32 - self.seeds:
             raise ValueError(f"seed must lie in [0, 2**32 - seeds], got {self.seed}")
+        arms.check_options(self.options)
         names = [f"{rate:g}" for rate in self.rates]  # as their run folders are called
         if len(set(names)) != len(names):
             raise ValueError(f"each learning rate may be given once, got {', '.join(names)}")

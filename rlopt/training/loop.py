@@ -1,6 +1,8 @@
 """Trains one population: all seeds and learning rates in one compiled program, in chunks, split over the devices."""
 
 import dataclasses
+import shlex
+import sys
 import time
 import warnings
 from collections.abc import Callable
@@ -17,7 +19,9 @@ import envs
 from celo2.names import check_known
 from rlopt.optimizers import factory
 from rlopt.statistics import lowest
+from rlopt.storage.run_lock import Gone
 from rlopt.storage.stopping import BrokeOff, Unfinished, stop_requested
+from rlopt.storage.streams import Steady
 from rlopt.training import checkpoint, placement, watchdog
 from rlopt.training.checkpoint import Progress
 from rlopt.training.config import TrainConfig
@@ -160,7 +164,11 @@ def _train(
             bar.set_postfix_str(f"median return {_nan_median(row['return']):.1f}", refresh=False)
             bar.update(length * config.hyper.env_steps_per_iteration)
             if on_interval is not None:
-                on_interval(_logged(step, row))
+                try:
+                    on_interval(_logged(step, row))
+                except Gone as gone:
+                    _save_elsewhere(gone, config, so_far, label)
+                    raise
             if np.all(so_far.stopped >= 0) or step == steps[-1]:
                 break
             started, asked = time.monotonic(), bool(stop)  # once: the signal may come at any moment
@@ -171,13 +179,22 @@ def _train(
                 save_seconds = saved - started
             if asked:
                 where = "from there" if saved_last else "from its last checkpoint, if it has one"
-                raise Unfinished(f"{label}: stopped at step {step:,}; `rlopt resume {folder}` goes on {where}")
+                raise Unfinished(
+                    f"{label}: stopped at step {step:,}; `rlopt resume {shlex.quote(str(folder))}` goes on {where}"
+                )
     return _finished(_history(agent, so_far, steps[: len(so_far.rows)], compile_seconds, mesh), label, config)
 
 
 def _progress_bar(label: str, begun: int, total: int, *, enabled: bool) -> Any:
     return tqdm.tqdm(
-        total=total, initial=begun, unit="step", unit_scale=True, desc=label, disable=not enabled, mininterval=1.0
+        total=total,
+        initial=begun,
+        unit="step",
+        unit_scale=True,
+        desc=label,
+        disable=not enabled,
+        mininterval=1.0,
+        file=Steady(sys.stderr, patient=False),
     )
 
 
@@ -271,6 +288,12 @@ def _save(folder: Path, config: TrainConfig, so_far: Progress, label: str) -> bo
         return False
 
 
+def _save_elsewhere(gone: Gone, config: TrainConfig, so_far: Progress, label: str) -> None:
+    """Saves a checkpoint into a folder that was moved, and adds to the message how to go on."""
+    if gone.place is not None and _save(gone.place, config, so_far, label):
+        gone.args = (f"{gone}; `rlopt resume {shlex.quote(str(gone.place))}` goes on from there",)
+
+
 def _run_chunk(chunk: Callable[[Any], Any], state: Any, folder: Path | None, label: str) -> tuple[Any, Any]:
     """The state after an interval, and its metrics: NumPy arrays [iterations, S]."""
     try:
@@ -278,7 +301,7 @@ def _run_chunk(chunk: Callable[[Any], Any], state: Any, folder: Path | None, lab
         _wait(metrics)
         return state, jax.tree.map(lambda x: np.asarray(x).T, metrics)
     except jax.errors.JaxRuntimeError as error:
-        how = f"`rlopt resume {folder}` goes on from its last checkpoint"
+        how = f"`rlopt resume {shlex.quote(str(folder))}` goes on from its last checkpoint"
         if folder is None or not checkpoint.exists(folder):
             how = "there is no checkpoint yet, so it has to start anew"
         raise BrokeOff(f"{label}: the run broke off ({_reason(error)}); {how}") from error

@@ -34,7 +34,11 @@ def devices_for(seeds: int, available: int | None = None, cores: int | None = No
 
 
 def cache_folder() -> Path:
-    """Where compiled programs are kept, one folder per kind of processor: they hold machine code for it."""
+    """Where compiled programs are kept, one folder per kind of processor: they hold machine code for it.
+
+    Raises:
+      RuntimeError: for a user without a home folder, as in a container.
+    """
     root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
@@ -77,4 +81,19 @@ def configure(num_devices: int | None = None, *, concurrent: bool = False, exact
     os.environ["XLA_FLAGS"] = " ".join([present, *missing]).strip()
     # One worker for what little is left to the pool: more only preempt the devices' own threads.
     os.environ.setdefault("NPROC", "1")
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_folder()))
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        _keep_programs()
+
+
+def _keep_programs() -> None:
+    """A cache for compiled programs, where there is a place for it."""
+    try:
+        folder = cache_folder()
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(f"{folder} cannot be written to")
+    except (OSError, RuntimeError) as error:
+        where = "JAX_COMPILATION_CACHE_DIR=FOLDER names a place for them"
+        print(f"rlopt: compiled programs are not kept ({error}); {where}", file=sys.stderr)
+    else:
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)

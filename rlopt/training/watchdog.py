@@ -7,13 +7,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
+from rlopt.storage.streams import Steady
+
 PATIENCE = 60.0
 # Share of one core below which a process counts as asleep.
 ASLEEP = 0.01
 
 
 def _complain(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)
+    print(message, file=Steady(sys.stderr), flush=True)
 
 
 @contextlib.contextmanager

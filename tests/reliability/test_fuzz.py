@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
 import celo2
 from agents import PPOConfig
@@ -227,7 +228,8 @@ def test_results_of_runs(tmp_path, run, name):
         (tmp_path / other).write_bytes((run / other).read_bytes())
     real = (run / name).read_bytes()
     make = some_npz if name == results.RETURNS else some_json
-    fuzz(tmp_path / name, lambda rng: make(rng, real), lambda: console.table([results.read_run(tmp_path)]))
+    shown = Console(file=io.StringIO())
+    fuzz(tmp_path / name, lambda rng: make(rng, real), lambda: shown.print(console.table([results.read_run(tmp_path)])))
 
 
 def test_networks_of_runs(tmp_path, run):

@@ -5,7 +5,9 @@ import io
 import json
 import os
 import pickle
+import shutil
 import struct
+import sys
 import tracemalloc
 import zipfile
 
@@ -165,6 +167,31 @@ def test_hostile_arrays_are_refused(tmp_path, frugal, name):
         npz.read(tmp_path / results.RETURNS, ("steps",), limit=64 * MEGABYTES)
 
 
+def test_no_reader_looks_a_pickled_name_up(tmp_path):
+    """Whatever reads a pickle has to look up the names in it, which Python tells of."""
+    looked_up = []
+
+    def hook(event, arguments):
+        if event == "pickle.find_class" and listening:
+            looked_up.append(arguments)
+
+    listening = [True]
+    sys.addaudithook(hook)  # for good: there is no way to take it out again
+    data = pickle.dumps(os.getcwd)
+    pickle.loads(data)
+    assert looked_up.pop() == ("posix", "getcwd")
+    for name in (*HOSTILE_NPZ, "a pickle alone"):
+        path = tmp_path / results.RETURNS
+        path.write_bytes(HOSTILE_NPZ.get(name, data))
+        for read in (celo2.load_checkpoint, files.read_json, lambda path: npz.read(path, ("steps",))):
+            with pytest.raises(ValueError, match=r"."):
+                read(path)
+        with pytest.raises(ValueError, match=r"."):
+            sealed.read(path, "x")
+    listening.clear()
+    assert not looked_up
+
+
 @pytest.mark.parametrize("text", [b"[" * 100_000, b'{"a":' * 100_000, b"1" * 100_000, b'"\xff"', b"[1]", b"nul", b""])
 def test_hostile_json_is_refused(tmp_path, text):
     for name in (results.CONFIG, "celo2.json", trainer.CHECKPOINTS):
@@ -257,7 +284,6 @@ def test_the_settings_of_every_kind_have_the_types_that_they_declare():
 @pytest.mark.parametrize("changes", [{"env": "stranger:Env"}, {"optimizer": "stranger:make"}])
 def test_code_that_a_run_folder_names_is_not_imported_unless_asked_to(tmp_path, finished, changes, monkeypatch, capsys):
     monkeypatch.setattr(cli.runtime, "configure", lambda **settings: None)
-    monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "stranger.py").write_text(
         "from pathlib import Path\nPath('ran').touch()\nraise RuntimeError('it ran')\n"
     )
@@ -272,6 +298,11 @@ def test_code_that_a_run_folder_names_is_not_imported_unless_asked_to(tmp_path, 
     for command in ("resume", "evaluate", "watch"):
         assert cli.main([command, str(folder)]) == 2
         assert "say --trust" in capsys.readouterr().err
+    shutil.copytree(finished, tmp_path / "finished")
+    (tmp_path / "finished" / results.CONFIG).write_text(json.dumps(found | changes))
+    assert cli.main(["plot", str(tmp_path / "finished"), "--out", "a.png"]) == 0
+    assert "stranger" not in sys.modules
+    assert str(tmp_path) not in sys.path
     assert not (tmp_path / "ran").exists()
     assert cli.main(["resume", str(folder), "--trust"]) == 2
     assert "it ran" in capsys.readouterr().err

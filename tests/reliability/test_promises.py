@@ -38,4 +38,6 @@ ALSO = {
     "test_weights_that_float32_cannot_hold_are_refused",
     "test_the_settings_of_every_kind_have_the_types_that_they_declare",
     "test_every_environment_of_gymnax_keeps_to_its_shapes",
+    "test_a_stream_that_is_none_takes_everything",
+    "test_letters_that_a_stream_has_none_for_are_written_in_others",
 }

@@ -186,9 +186,10 @@ def test_images_that_changed_since_a_checkpoint_are_refused(tmp_path):
     before = checkpoint.resume_key(config)
     moved = Path(shutil.copytree(data, tmp_path / "moved"))
     assert checkpoint.resume_key(dataclasses.replace(config, data_dir=moved)) == before
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
     checkpoint.save(tmp_path / "run" / "checkpoints", outer.build(config).init(), 2, config, 1.0, [])
     write(255 - images)
-    with pytest.raises(ValueError, match=r"other settings \(data_dir: \{'own': '\w+'\} there, \{'own': '\w+'\} here"):
+    with pytest.raises(ValueError, match=r"other settings \(data_dir\.own: '\w+' there, '\w+' here"):
         run(config, tmp_path / "run", validate_every=0)
 
 

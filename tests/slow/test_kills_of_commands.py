@@ -1,0 +1,240 @@
+"""Twenty SIGKILLs at random moments of every command that writes a run, and of `evaluate` and `report`: `make test-slow`.
+
+After each kill the same command is given again, until it comes to its end: what lies in its folder is then, bit for bit, what
+an undisturbed command leaves, but for seconds. `python tests/slow/test_kills_of_commands.py [COMMAND ...]` prints how it went.
+"""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.slow
+
+KILLS = 20
+# Commands run in copies of a process that has imported everything, and has no devices yet: importing takes seconds.
+SERVER = """
+import json, os, sys, time
+root, cache = sys.argv[1:]
+os.environ["JAX_COMPILATION_CACHE_DIR"] = cache
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+import jax
+from rlopt import cli
+import rlopt.benchmark.runner, rlopt.metatest.report, rlopt.metatest.suite, rlopt.play.evaluation, rlopt.report.write
+from rlopt.metatest import suite
+from rlopt.metatraining import metrics, trainer
+from rlopt.runs import console, experiment, results
+from rlopt.training import loop
+loop.SAVE_SECONDS = loop.SAVE_SHARE = 0.0
+for module, name in ((results, "append_row"), (metrics, "append"), (suite, "_write")):
+    def slowly(*arguments, write=getattr(module, name)):
+        write(*arguments)
+        time.sleep(pause)
+    setattr(module, name, slowly)
+for line in sys.stdin:
+    command, out, pause = json.loads(line)
+    process = os.fork()
+    if process == 0:
+        log = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        for number in (1, 2):
+            os.dup2(log, number)
+        status = 70
+        try:
+            status = cli.main(command)
+        finally:
+            sys.stdout.flush()
+            os._exit(status)
+    print(process, flush=True)
+    print(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), flush=True)
+"""
+SMALL = (
+    "--num-envs",
+    "4",
+    "--rollout-length",
+    "16",
+    "--epochs",
+    "1",
+    "--minibatches",
+    "1",
+    "--hidden",
+    "8",
+    "--seeds",
+    "2",
+)
+META = ("--families", "digits", "--tasks-per-family", "1", "--hidden", "4", "--batch-size", "4", "--truncation", "5")
+META += ("--min-unroll", "5", "--max-unroll", "20", "--validate-every", "0", "--refresh-every", "20")
+COMMANDS = {
+    "train": ("train", "ppo", "--optimizer", "adam", "--total-steps", "1280", *SMALL),
+    "compare": ("compare", "ppo", "--optimizers", "adam", "sgd", "--total-steps", "640", *SMALL),
+    "sweep": (
+        "sweep",
+        "ppo",
+        "--optimizers",
+        "adam",
+        "--learning-rates",
+        "1e-3",
+        "1e-2",
+        "--total-steps",
+        "1280",
+        *SMALL,
+    ),
+    "benchmark": (
+        "benchmark",
+        "ppo",
+        "--envs",
+        "CartPole-v1",
+        "--optimizers",
+        "adam",
+        "--learning-rates",
+        "1e-3",
+        "1e-2",
+    ),
+    "metatrain": ("metatrain", "celo_adam", "--iterations", "100", "--checkpoint-every", "10", *META),
+    "metatest": ("metatest", "--tasks", "wide", "--optimizers", "sgd", "--steps", "20", "--seeds", "2"),
+    "evaluate": ("evaluate",),
+    "report": ("report", "--no-timing"),
+}
+COMMANDS["benchmark"] += ("--seeds", "2", "--tuning-seeds", "2", "--steps", "10240")
+# Differ from one undisturbed run to the next.
+SECONDS = ("wall_seconds", "compile_seconds", "env_steps_per_second", "inner_steps_per_second")
+
+
+class Server:
+    """Runs commands."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        root = Path(__file__).resolve().parents[2]
+        kept = {
+            name: value for name, value in os.environ.items() if name not in ("XLA_FLAGS", "JAX_COMPILATION_CACHE_DIR")
+        }
+        environment = {**kept, "PYTHONPATH": str(root), "OPENBLAS_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+        environment["XLA_FLAGS"] = os.environ.get("CHILD_XLA_FLAGS", "")
+        words = [sys.executable, "-P", "-c", SERVER, str(root), str(folder / "cache")]
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(words, stdin=pipe, stdout=pipe, env=environment, text=True)
+
+    def start(self, command, pause) -> int:
+        """Its process."""
+        self.process.stdin.write(json.dumps([list(map(str, command)), str(self.folder / "log"), pause]) + "\n")
+        self.process.stdin.flush()
+        return int(self.process.stdout.readline())
+
+    def wait(self) -> int:
+        """The status of what was started."""
+        return int(self.process.stdout.readline())
+
+    def close(self) -> None:
+        self.process.stdin.close()
+        self.process.wait()
+        self.process.stdout.close()
+
+
+def without_seconds(value):
+    if isinstance(value, dict):
+        return {name: without_seconds(x) for name, x in value.items() if name not in SECONDS}
+    return [without_seconds(x) for x in value] if isinstance(value, list) else value
+
+
+def contents(folder):
+    """{name: what must not differ} of all files but locks that lock nothing, and what a report has timed."""
+    found = {}
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        name, data = str(path.relative_to(folder)), path.read_bytes()
+        if path.name in (".rlopt.lock", "report.html") or path.stem == "cost":
+            found[name if path.name != ".rlopt.lock" else ""] = b""
+        elif path.suffix == ".json":
+            found[name] = without_seconds(json.loads(data))
+        elif path.suffix == ".jsonl":
+            found[name] = [without_seconds(json.loads(line)) for line in data.splitlines()]
+        elif path.suffix == ".npz":
+            with np.load(path) as arrays:
+                found[name] = {key: (x.dtype.str, x.shape, x.tobytes()) for key, x in arrays.items()}
+        else:
+            found[name] = data
+    found.pop("", None)
+    return found
+
+
+def prepared(folder, run):
+    """What a command needs in its folder: `evaluate` and `report` a finished run, the others nothing."""
+    if run is not None:
+        shutil.copytree(run, folder)
+    return folder
+
+
+def words(kind, folder):
+    where = (str(folder),) if kind in ("evaluate", "report") else ("--out", str(folder))
+    return (*COMMANDS[kind], *where)
+
+
+def kill_twenty_times(kind, folder, kills=KILLS):
+    """Kills and starts again; how many of the kills came within a run, and how many runs there were."""
+    rng, server = random.Random(kind), Server(folder)
+    run = None
+    try:
+        if kind in ("evaluate", "report"):
+            run = folder / "run"
+            server.start(words("train", run), 0.0)
+            assert server.wait() == 0, (folder / "log").read_text()
+        whole = folder / "whole"
+        for _ in range(2):  # the second time with compiled programs: so long does it take
+            shutil.rmtree(whole, ignore_errors=True)
+            began, _ = time.monotonic(), server.start(words(kind, prepared(whole, run)), 0.02)
+            assert server.wait() == 0, (folder / "log").read_text()
+        seconds, told = time.monotonic() - began, (folder / "log").read_text()
+        wanted, done, runs = contents(whole), 0, 0
+        while True:
+            place = folder / str(runs)
+            if not place.exists():
+                prepared(place, run)
+            process = server.start(words(kind, place), 0.02)
+            if done < kills:
+                time.sleep(rng.uniform(0, seconds))
+                os.kill(process, signal.SIGKILL)  # the server has not waited for it, so the number is its
+            status = server.wait()
+            if status == -signal.SIGKILL:
+                done += 1
+                continue
+            assert status == 0, (folder / "log").read_text()
+            assert_same(contents(place), wanted)
+            if kind == "evaluate":
+                assert (folder / "log").read_text() == told
+            shutil.rmtree(place)
+            runs += 1
+            if done >= kills:
+                return done, runs
+    finally:
+        server.close()
+
+
+def assert_same(found, wanted):
+    assert found.keys() == wanted.keys()
+    for name in wanted:
+        assert found[name] == wanted[name], name
+
+
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("kind", COMMANDS)
+def test_twenty_kills_of_a_command_change_nothing(tmp_path, kind):
+    assert kill_twenty_times(kind, tmp_path)[0] == KILLS
+
+
+if __name__ == "__main__":
+    for name in sys.argv[1:] or COMMANDS:
+        with tempfile.TemporaryDirectory() as where:
+            start = time.monotonic()
+            killed, came = kill_twenty_times(name, Path(where))
+            print(
+                f"{name}: {killed} kills, {came} runs, all as undisturbed ({time.monotonic() - start:.0f} s)",
+                flush=True,
+            )
