@@ -41,7 +41,7 @@ def in_any_member(condition: jax.Array) -> jax.Array:
     return condition
 
 
-@in_any_member.def_vmap  # type: ignore[untyped-decorator]
+@in_any_member.def_vmap
 def _in_any_of_batch(axis_size: int, in_batched: list[bool], condition: jax.Array) -> tuple[jax.Array, bool]:
     del axis_size, in_batched
     return in_any_member(jnp.any(condition)), False  # again, for a vmap around this one

@@ -14,9 +14,10 @@ DEPTH = 50
 _TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}\.tmp")
 
 
-def write_atomic(path: str | os.PathLike[str], data: bytes, *, make_folder: bool = True) -> None:
+def write_atomic(path: str | os.PathLike[str], data: bytes | list[Any], *, make_folder: bool = True) -> None:
     """Writes data beside its place, flushes it to the disk and renames it; on failure the old file stays.
 
+    data: whole, or in pieces, bytes or memoryviews of them.
     make_folder: with all above it. False: OSError if there is none, as one that was just moved away.
     """
     path = Path(path)
@@ -25,7 +26,7 @@ def write_atomic(path: str | os.PathLike[str], data: bytes, *, make_folder: bool
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(data)
+            file.writelines([data] if isinstance(data, bytes) else data)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)

@@ -24,7 +24,7 @@ from celo2.form import PUBLISHED, to_card
 from metatrain import datasets, image_files
 from metatrain.config import MetaTrainConfig
 from metatrain.outer import OuterState
-from rlopt.storage import sealed
+from rlopt.storage import pieces, sealed
 
 FORMAT = "rlopt-metatrain-2"
 KEEP = 2
@@ -90,7 +90,7 @@ def save(
     """Writes one checkpoint atomically and removes all but the newest two and the newest small one."""
     if iteration % config.refresh_every == 0:
         state = state._replace(particles=None)  # type: ignore[arg-type]
-    payload = flax.serialization.to_bytes(jax.tree.map(np.asarray, state))
+    payload = pieces.serialized(flax.serialization.to_state_dict(jax.tree.map(np.asarray, state)))
     header = {
         "format": FORMAT,
         "config": resume_key(config),

@@ -11,14 +11,20 @@ from typing import Any
 from celo2.files import JSON_LIMIT, parse_json, size_of, write_atomic
 
 
-def write(path: Path, header: dict[str, Any], payload: bytes) -> None:
+def write(path: Path, header: dict[str, Any], payload: bytes | list[Any]) -> None:
     """Writes a file atomically, into a folder that there is.
 
-    header must have "format", and gets "bytes", "sha256" and "header_sha256".
+    Args:
+      path: where to. header: must have "format", and gets "bytes", "sha256" and "header_sha256".
+      payload: whole, or in pieces, bytes or memoryviews of them, as `pieces.serialized` makes them.
     """
-    sealed = header | {"bytes": len(payload), "sha256": hashlib.sha256(payload).hexdigest()}
+    pieces = [payload] if isinstance(payload, bytes) else payload
+    digest = hashlib.sha256()
+    for piece in pieces:
+        digest.update(piece)
+    sealed = header | {"bytes": sum(len(piece) for piece in pieces), "sha256": digest.hexdigest()}
     sealed["header_sha256"] = _digest(sealed)
-    write_atomic(path, json.dumps(sealed).encode() + b"\n" + payload, make_folder=False)
+    write_atomic(path, [json.dumps(sealed).encode() + b"\n", *pieces], make_folder=False)
 
 
 def read(path: Path, expected_format: str) -> tuple[dict[str, Any], bytes]:

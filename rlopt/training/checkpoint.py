@@ -10,7 +10,7 @@ import numpy as np
 
 from rlopt import typed
 from rlopt.optimizers import factory
-from rlopt.storage import sealed
+from rlopt.storage import pieces, sealed
 from rlopt.training import legacy
 from rlopt.training.config import TrainConfig
 
@@ -58,7 +58,7 @@ def save(folder: Path, config: TrainConfig, progress: Progress) -> None:
     """
     newest, previous = (folder / name for name in NAMES)
     contents = progress._replace(state=flax.serialization.to_state_dict(_plain_keys(progress.state)))
-    payload = flax.serialization.msgpack_serialize(jax.tree.map(np.asarray, contents._asdict()))
+    payload = pieces.serialized(jax.tree.map(np.asarray, contents._asdict()))
     if newest.exists():
         newest.replace(previous)
     header = {"format": FORMAT, "settings": settings(config), "devices": _num_devices(progress.state)}
