@@ -24,11 +24,14 @@ from celo2.rule_celo import ScaleByCeloState, ScaleByGraftedCeloState, scale_by_
 from celo2.rule_celo2 import ScaleByCelo2State, ScaleByGraftedCelo2State, scale_by_celo2
 from celo2.rule_celo_adam import ScaleByCeloAdamState, scale_by_celo_adam
 from celo2.size import GraftState, graft
+from celo2.step_head import FEATURES as STEP_FEATURES
+from celo2.step_head import StepHeadState, scale_by_step_head
 from celo2.update_mlp import Theta
 
 __all__ = [
     "RL",
     "RL_BASE",
+    "STEP_FEATURES",
     "Form",
     "GraftState",
     "LabelFn",
@@ -38,6 +41,7 @@ __all__ = [
     "ScaleByCeloState",
     "ScaleByGraftedCelo2State",
     "ScaleByGraftedCeloState",
+    "StepHeadState",
     "Theta",
     "ThetaLike",
     "Weights",
@@ -60,4 +64,5 @@ __all__ = [
     "scale_by_celo",
     "scale_by_celo2",
     "scale_by_celo_adam",
+    "scale_by_step_head",
 ]
