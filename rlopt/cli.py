@@ -8,12 +8,14 @@ import tyro
 
 from rlopt import escape, typed
 from rlopt.commands.benchmark import Benchmark, ListSuites, Report
-from rlopt.commands.learned import MetaTest, MetaTrain, Theta
+from rlopt.commands.learned import MetaTest, MetaTrain, MetaTrainReturns, Theta
 from rlopt.commands.listing import ListEnvs, ListOptimizers, ListPresets
 from rlopt.commands.population import Compare, Evaluate, Plot, Resume, Sweep, Train, Watch
 from rlopt.storage.stopping import BrokeOff, Unfinished
 from rlopt.training import presets, runtime
 from rlopt.training.config import TrainConfig
+
+_RETURNS = "metatrain-returns"
 
 
 def _named(args: list[str]) -> tuple[str, str, str]:
@@ -74,6 +76,8 @@ def _is_value(word: str) -> bool:
 
 def _parse(args: list[str]) -> Any:
     args = _with_pairs_joined(args)
+    if args[:2] == ["metatrain", "returns"]:  # its settings are not those of the rules that are trained on images
+        args = [_RETURNS, *args[2:]]
     agent, env_id, preset = _named(args)
     preset = preset if preset in presets.NAMES else TrainConfig.preset  # what is misspelt is refused below
     found = presets.find(agent, env_id, preset)
@@ -92,6 +96,7 @@ def _parse(args: list[str]) -> Any:
         | Annotated[Evaluate, subcommand("evaluate")]
         | Annotated[Watch, subcommand("watch")]
         | Annotated[MetaTrain, subcommand("metatrain", default=MetaTrain())]
+        | Annotated[MetaTrainReturns, subcommand(_RETURNS, default=MetaTrainReturns())]
         | Annotated[MetaTest, subcommand("metatest", default=MetaTest())]
         | Annotated[Theta, subcommand("theta")]
         | Annotated[ListOptimizers, subcommand("optimizers")]

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import tyro
 
 from metatrain.config import MetaTrainConfig
+from rlopt.metareturns.config import SearchConfig
 from rlopt.metatest.config import SuiteConfig
 from rlopt.tracking.session import Tracking
 
@@ -77,6 +78,26 @@ class MetaTrain:
         print(f"{result.iteration} outer iterations, {state}\ntheta: {result.theta_path}")
         if result.best_path:
             print(f"best in meta-validation: {result.best_path}")
+
+
+@dataclass(frozen=True)
+class MetaTrainReturns:
+    """Search for the weights of a head over an optimizer's steps on the returns of whole trainings, with CMA-ES."""
+
+    config: Annotated[SearchConfig, tyro.conf.arg(name="")] = field(default_factory=SearchConfig)
+    out: Path | None = None
+    """Folder; default: runs/returns-OPTIMIZER. The same command goes on with a search that was stopped."""
+
+    def run(self) -> None:
+        """Searches or goes on, prints what the mean of the search earned."""
+        self.config.check()
+        from rlopt.metareturns import search
+
+        folder = self.out or Path("runs") / f"returns-{self.config.optimizer}"
+        found = search.run(self.config, folder)
+        for env, earned in found["earned"].items():
+            print(f"{env}: {earned['mean']:.4g} with the head, {earned['start']:.4g} without")
+        print(f"head: {folder / search.HEAD}")
 
 
 @dataclass(frozen=True)

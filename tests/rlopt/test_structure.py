@@ -43,9 +43,21 @@ ROOMS = {
     "benchmark": {"optimizers", "play", "runs", "storage", "tracking", "training"},
     "report": {"benchmark", "optimizers", "runs", "storage", "training"},
     "metatraining": {"storage"},
+    "metareturns": {"optimizers", "storage", "training"},
     "metatest": {"optimizers", "runs", "storage"},
     "commands": {
-        *("benchmark", "metatest", "metatraining", "optimizers", "play", "report", "runs", "tracking", "training"),
+        *(
+            "benchmark",
+            "metareturns",
+            "metatest",
+            "metatraining",
+            "optimizers",
+            "play",
+            "report",
+            "runs",
+            "tracking",
+            "training",
+        ),
     },
 }
 # What every room may use, and what none may: they are above them.
