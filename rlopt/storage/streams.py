@@ -45,17 +45,23 @@ class Steady:
         except (OSError, ValueError):
             return False
 
-    def __getattr__(self, name: str) -> Any:
+    def fileno(self) -> int:
+        """Its number; io.UnsupportedOperation if it has none."""
         if self._stream is None:
-            if name == "encoding":
-                return "utf-8"
-            raise io.UnsupportedOperation(name)
+            raise io.UnsupportedOperation("fileno")
+        return self._stream.fileno()
+
+    @property
+    def encoding(self) -> str:
+        """How letters are written."""
+        return getattr(self._stream, "encoding", None) or "utf-8"
+
+    def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
     def _write_plain(self, text: str) -> None:
-        encoding = getattr(self._stream, "encoding", None) or "ascii"
         with contextlib.suppress(OSError, ValueError):
-            self._stream.write(text.encode(encoding, "backslashreplace").decode(encoding))  # type: ignore[union-attr]
+            self._stream.write(text.encode(self.encoding, "backslashreplace").decode(self.encoding))  # type: ignore[union-attr]
 
     def _is_ready(self) -> bool:
         try:
