@@ -65,7 +65,7 @@ class Steady:
 
     def _is_ready(self) -> bool:
         try:
-            return bool(select.select([], [self._stream], [], 0)[1])
+            return bool(select.select([], [self.fileno()], [], 0)[1])
         except (OSError, ValueError, TypeError):
             return True  # no file of the system's, as in tests
 
@@ -81,5 +81,5 @@ def steady_standard_streams() -> None:
     shown = warnings.formatwarning
     # What is warned of may name files of a stranger's.
     warnings.formatwarning = lambda *words, **more: escape.terminal(shown(*words, **more))
-    sys.stdout = Steady(sys.stdout)  # type: ignore[assignment]
-    sys.stderr = Steady(sys.stderr)  # type: ignore[assignment]
+    sys.stdout = Steady(sys.stdout)
+    sys.stderr = Steady(sys.stderr)
