@@ -43,7 +43,7 @@ def read(folder: Path) -> list[dict[str, Any]]:
       FileNotFoundError: if there are none.
     """
     path = folder / METRICS
-    rows = []
+    rows: list[dict[str, Any]] = []
     for line in read_limited(path, MAX_BYTES).splitlines():
         try:
             found = parse_json(line)

@@ -39,8 +39,10 @@ POLL_SECONDS = {"slurm": 30.0, "local": 0.2}
 QUEUE_TRIES = 20
 LOG_LINES = 8
 # Options that are numbers. All others stay text: an account 0123 or a node 1e3 would become another.
-_NUMBERS = ("timeout_min", "cpus_per_task", "nodes", "tasks_per_node", "ntasks_per_node", "gpus_per_node", "mem_gb")
-_NUMBERS += ("array_parallelism", "signal_delay_s", "gpus_per_task", "cpus_per_gpu", "num_gpus", "priority", "nice")
+_NUMBERS = (
+    *("timeout_min", "cpus_per_task", "nodes", "tasks_per_node", "ntasks_per_node", "gpus_per_node", "mem_gb"),
+    *("array_parallelism", "signal_delay_s", "gpus_per_task", "cpus_per_gpu", "num_gpus", "priority", "nice"),
+)
 
 
 @dataclass
@@ -286,7 +288,7 @@ def _log_end(path: Path) -> str:
 def _parsed(options: Mapping[str, str]) -> dict[str, Any]:
     """Options as submitit takes them; `time` is SLURM's name for timeout_min."""
     named = {"timeout_min" if name == "time" else name: text for name, text in options.items()}
-    found = {name: _value(text) if name in _NUMBERS else text for name, text in named.items()}
+    found: dict[str, Any] = {name: _value(text) if name in _NUMBERS else text for name, text in named.items()}
     for name in ("nodes", "tasks_per_node", "ntasks_per_node"):
         if found.get(name, 1) != 1:
             raise ValueError(f"a job is one process, so {name} must be 1, got {found[name]}")

@@ -45,21 +45,27 @@ class Steady:
         except (OSError, ValueError):
             return False
 
-    def __getattr__(self, name: str) -> Any:
+    def fileno(self) -> int:
+        """Its number; io.UnsupportedOperation if it has none."""
         if self._stream is None:
-            if name == "encoding":
-                return "utf-8"
-            raise io.UnsupportedOperation(name)
+            raise io.UnsupportedOperation("fileno")
+        return self._stream.fileno()
+
+    @property
+    def encoding(self) -> str:
+        """How letters are written."""
+        return getattr(self._stream, "encoding", None) or "utf-8"
+
+    def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
     def _write_plain(self, text: str) -> None:
-        encoding = getattr(self._stream, "encoding", None) or "ascii"
         with contextlib.suppress(OSError, ValueError):
-            self._stream.write(text.encode(encoding, "backslashreplace").decode(encoding))  # type: ignore[union-attr]
+            self._stream.write(text.encode(self.encoding, "backslashreplace").decode(self.encoding))  # type: ignore[union-attr]
 
     def _is_ready(self) -> bool:
         try:
-            return bool(select.select([], [self._stream], [], 0)[1])
+            return bool(select.select([], [self.fileno()], [], 0)[1])
         except (OSError, ValueError, TypeError):
             return True  # no file of the system's, as in tests
 
@@ -75,5 +81,5 @@ def steady_standard_streams() -> None:
     shown = warnings.formatwarning
     # What is warned of may name files of a stranger's.
     warnings.formatwarning = lambda *words, **more: escape.terminal(shown(*words, **more))
-    sys.stdout = Steady(sys.stdout)  # type: ignore[assignment]
-    sys.stderr = Steady(sys.stderr)  # type: ignore[assignment]
+    sys.stdout = Steady(sys.stdout)
+    sys.stderr = Steady(sys.stderr)

@@ -42,6 +42,9 @@ def test_a_stream_that_is_none_takes_everything():
     stream.flush()
     assert not stream.isatty()
     assert stream.encoding == "utf-8"
+    assert not hasattr(stream, "buffer")  # as of a stream that has none: what asks so goes on
+    with pytest.raises(OSError, match="fileno"):
+        stream.fileno()
 
 
 def test_letters_that_a_stream_has_none_for_are_written_in_others():

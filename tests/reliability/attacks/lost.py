@@ -195,12 +195,15 @@ def moved_metatraining(folder: Path) -> str:
 
     def and_move(*arguments: Any) -> None:
         append(*arguments)
-        run.rename(elsewhere)
+        if run.exists():
+            run.rename(elsewhere)
 
     with mock.patch.object(metrics, "append", and_move):
         done = command(*META, "--iterations", "30", "--out", run)
     assert done.status == 1, done
     assert not run.exists()
+    assert f"--out {elsewhere}" in done.last, done.err
+    assert [path.name for path in (elsewhere / "checkpoints").iterdir()] == ["checkpoint_00000020.msgpack"]
     again = command(*META, "--iterations", "30", "--out", elsewhere)
     assert again.status == 0, again
     assert [row["iteration"] for row in metrics.read(elsewhere)] == [10, 20, 30]

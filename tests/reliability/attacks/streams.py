@@ -63,7 +63,7 @@ def _dead_pipe() -> int:
     return writer
 
 
-@attack("`rlopt train ... 2>&1 | head -1`", "died at its next line")
+@attack("`rlopt train` into a pipe whose reader is gone", "died at its next line")
 def dead_pipe(folder: Path) -> str:
     pipe = _dead_pipe()
     assert _run(folder / "run", stdout=pipe, stderr=pipe) == 0
