@@ -11,11 +11,16 @@ import numpy as np
 
 
 class Interval(NamedTuple):
-    """A point estimate and its 95 % confidence interval."""
+    """A point estimate and its 95 % confidence interval; low and high are NaN where one seed gives none."""
 
     estimate: float
     low: float
     high: float
+
+    @property
+    def known(self) -> bool:
+        """Whether there is an interval."""
+        return self.low == self.low
 
 
 def iqm(scores: np.ndarray, axis: int = -1) -> np.ndarray:
@@ -27,7 +32,7 @@ def iqm(scores: np.ndarray, axis: int = -1) -> np.ndarray:
 
 
 def lowest(scores: np.ndarray) -> float:
-    """The lowest score that is finite, which stopped seeds count as; NaN if there is none."""
+    """The lowest score that is finite; NaN if there is none."""
     finite = scores[np.isfinite(scores)]
     return float(finite.min()) if finite.size else float("nan")
 
@@ -35,7 +40,7 @@ def lowest(scores: np.ndarray) -> float:
 def bootstrap(
     scores: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray] = iqm, resamples: int = 2000, seed: int = 0
 ) -> Interval:
-    """A statistic over seeds with its percentile-bootstrap 95 % interval.
+    """A statistic over seeds with its percentile-bootstrap 95 % interval; of one seed there is none.
 
     Args:
       scores: [S], one per seed, finite.
@@ -56,6 +61,8 @@ def stratified_bootstrap(
 ) -> Interval:
     """A statistic of one or more score matrices with its 95 % interval; seeds are resampled within each environment.
 
+    There is no interval where a matrix has one seed: what it would have been with another nobody knows.
+
     Args:
       scores: matrices [S, E], seeds by environments, finite; S may differ between them.
       statistic: of as many arrays [..., S, E], to [...]. resamples, seed: as `bootstrap`.
@@ -67,13 +74,16 @@ def stratified_bootstrap(
     if len({matrix.shape[1] for matrix in matrices}) > 1:
         shapes = " and ".join(str(matrix.shape) for matrix in matrices)
         raise ValueError(f"scores must be of the same environments, got matrices of shapes {shapes}")
+    estimate = float(statistic(*matrices))
+    if min(map(len, matrices)) < 2:
+        return Interval(estimate, float("nan"), float("nan"))
     generator = np.random.default_rng(seed)
     drawn = []
     for matrix in matrices:
         rows = generator.integers(0, len(matrix), (resamples, *matrix.shape))
         drawn.append(np.take_along_axis(matrix[None], rows, axis=1))
     low, high = np.quantile(statistic(*drawn), [0.025, 0.975])
-    return Interval(float(statistic(*matrices)), float(low), float(high))
+    return Interval(estimate, float(low), float(high))
 
 
 def aggregate_iqm(scores: np.ndarray) -> np.ndarray:

@@ -20,7 +20,6 @@ from rlopt import typed
 from rlopt.benchmark.plan import YARDSTICK, Plan
 from rlopt.optimizers import arms
 from rlopt.runs import results
-from rlopt.statistics import lowest
 from rlopt.storage import sealed
 from rlopt.training.config import TrainConfig
 
@@ -52,11 +51,6 @@ class Scale(NamedTuple):
     def __call__(self, returns: np.ndarray) -> np.ndarray:
         """Normalised returns."""
         return (returns - self.zero) / (self.one - self.zero)
-
-
-def finals(run: results.Run) -> np.ndarray:
-    """Final returns [S]; a seed without one counts as the lowest return of the run, NaN if it has none."""
-    return np.where(np.isfinite(run.final), run.final, lowest(run.returns)).astype(np.float64)
 
 
 def best(scores: np.ndarray) -> int:
@@ -145,7 +139,7 @@ def tuning_scores(folder: Path, plan: Plan, optimizer: str) -> dict[str, np.ndar
     return {
         env_id: np.asarray(
             [
-                finals(results.read_run(place(folder, TUNING, env_id, optimizer) / results.rate_name(rate)))
+                results.read_run(place(folder, TUNING, env_id, optimizer) / results.rate_name(rate)).final
                 for rate in rates
             ]
         ).reshape(len(rates), plan.tuning_seeds)

@@ -105,11 +105,6 @@ def test_a_choice_is_the_best_mean_and_its_middle_among_equals():
     assert Choice({"a": 0.1, "b": 0.2}, 0.1).rates("b") == (0.2, 0.1)
 
 
-def test_a_seed_without_a_final_return_counts_as_the_worst(tmp_path, made_up):
-    run = results.read_run(made_up(tmp_path, [10.0, np.nan, 30.0]))
-    np.testing.assert_allclose(protocol.finals(run), [10.0, 2.0, 30.0])
-
-
 def test_random_policies_reach_what_random_policies_reach():
     returns = random_policy.play(PLAN.config("adam", "CartPole-v1"))
     assert returns.shape == (200,)
