@@ -9,63 +9,93 @@ import jax
 import jax.numpy as jnp
 
 from agents.base import make_optimizer
-from rlopt.benchmark.plan import YARDSTICK
 from rlopt.optimizers import factory
+from rlopt.report.cells import Cell
 from rlopt.report.evidence import Evidence
-from rlopt.report.tables import Table, Value
-from rlopt.runs import results
-from rlopt.training import loop
+from rlopt.report.formats import Table, Value
+from rlopt.training import loop, machine
 from rlopt.training.config import TrainConfig
 
 UPDATES, ROUNDS = 50, 7
 
 
-def measure(evidence: Evidence, trust: bool) -> Table:
+def measure(evidence: Evidence, trust: bool) -> tuple[Table, list[str]]:
     """Times every optimizer's update here and now, in turn; and adds what the runs themselves took.
 
     trust: also of optimizers and environments that are named as code (`module:name`), which is imported for it.
+
+    Returns:
+      The table, and a sentence for each optimizer that cannot be made or timed here, whose cells are empty.
     """
-    environment = evidence.environments[0]
-    calls, state_bytes, sizes = {}, {}, {}
+    environment = next(
+        (e for e in evidence.environments if any(_cells(evidence, o, e) for o in evidence.optimizers)), ""
+    )
+    calls, state_bytes, sizes, problems = {}, {}, {}, []
     for optimizer in evidence.optimizers:
-        cell = evidence.chosen(environment, optimizer, "tuned")
-        if cell is not None:
-            config = results.read_config(cell.run.folder)
-            if config.code and not trust:
+        for cell in _cells(evidence, optimizer, environment):
+            if cell.config.code and not trust:
                 continue
-            calls[optimizer], state_bytes[optimizer], sizes[optimizer] = _updates(config)
+            try:
+                calls[optimizer], state_bytes[optimizer], sizes[optimizer] = _updates(cell.config)
+            # Whatever an optimizer, a network or an environment raises that is of another version, or somebody's own.
+            except Exception as error:
+                problems.append(f"{optimizer} could not be timed, since it cannot be made here: {_line(error)}.")
     times: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(ROUNDS):
         for name, call in calls.items():
             started = time.perf_counter()
             call()
             times[name].append(1e6 * (time.perf_counter() - started) / UPDATES)
-    rows: list[tuple[Value, ...]] = []
-    for name in calls:
-        ratio = None
-        if YARDSTICK in times:
-            ratio = statistics.median(a / b for a, b in zip(times[name], times[YARDSTICK], strict=True))
-        rows.append(
-            (name, statistics.median(times[name]), ratio, state_bytes[name] / sizes[name] / 4, _seconds(evidence, name))
+    middle = {name: statistics.median(found) for name, found in times.items()}
+    yardstick = middle.get(evidence.yardstick or "")
+    rows: list[tuple[Value, ...]] = [
+        (
+            name,
+            middle.get(name),
+            middle[name] / yardstick if name in middle and yardstick else None,
+            state_bytes[name] / sizes[name] / 4 if name in sizes else None,
+            *_seconds(evidence, name),
         )
+        for name in evidence.optimizers
+    ]
     parameters = f"{next(iter(sizes.values())):,} parameters" if sizes else "no run to take a network from"
-    return Table(
+    table = Table(
         name="cost",
         title="Cost",
         note=f"An update of one seed in a compiled loop, on the network for {environment} ({parameters}), timed when "
-        "this report was made; the optimizer's state in floats per parameter; and the training time of the reported "
-        "runs per seed, which other work on the machine may have lengthened.",
-        columns=("optimizer", "update, µs", "times Adam's", "state, floats per parameter", "training, s per seed"),
+        f"this report was made, on {machine.processor()}: the median of {ROUNDS} rounds; the optimizer's state in "
+        "floats per parameter; and the training time of the reported runs per seed, on the machine that they ran on, "
+        "which other work there may have lengthened, and over all its cores.",
+        columns=(
+            "optimizer",
+            "update, µs",
+            f"times {evidence.baseline}'s",
+            "state, floats per parameter",
+            "training, s per seed",
+            "processor, s per seed",
+        ),
         rows=rows,
     )
+    return table, problems
 
 
-def _seconds(evidence: Evidence, optimizer: str) -> float | None:
+def _cells(evidence: Evidence, optimizer: str, environment: str) -> list[Cell]:
+    cell = evidence.chosen(environment, optimizer, "tuned")
+    return [] if cell is None else [cell]
+
+
+def _line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
+def _seconds(evidence: Evidence, optimizer: str) -> tuple[float | None, float | None]:
     cells = [cell for cell in evidence.reported if cell.optimizer == optimizer]
-    if not cells:
-        return None
-    seconds = [cell.run.summary["wall_seconds"] - cell.run.summary["compile_seconds"] for cell in cells]
-    return float(sum(seconds) / sum(len(cell.seeds) for cell in cells))
+    seeds = sum(len(cell.seeds) for cell in cells)
+    if not seeds:
+        return None, None
+    processor = [cell.processor_seconds for cell in cells]
+    known = [seconds for seconds in processor if seconds is not None]
+    return sum(cell.wall_seconds for cell in cells) / seeds, sum(known) / seeds if len(known) == len(cells) else None
 
 
 def _updates(config: TrainConfig) -> tuple[Callable[[], None], int, int]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,13 @@ from rlopt.training import presets
 from rlopt.training.config import TrainConfig
 
 
-def commands(evidence: Evidence, folder: Path) -> str:
-    """One line per command; the last one makes the report."""
+def commands(evidence: Evidence, folders: Sequence[Path]) -> str:
+    """One line per command; the last one makes the report of the folders."""
     if evidence.plan is not None:
-        made = [benchmark(evidence.plan, folder)]
+        made = [benchmark(evidence.plan, folders[0])]
     else:
-        made = [train(read_config(cell.run.folder), cell.run.folder) for cell in evidence.reported]
-    return "\n".join([*made, f"rlopt report {shlex.quote(str(folder))}"])
+        made = [train(read_config(folder), folder) for cell in evidence.reported for folder in cell.folders]
+    return "\n".join([*made, shlex.join(["rlopt", "report", *map(str, folders)])])
 
 
 def benchmark(plan: Plan, folder: Path) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+
 from rich.console import Console
 from rich.table import Table
 

@@ -17,17 +17,17 @@ def tell_apart(runs: Sequence[Run]) -> list[Run]:
     Options and weights of an optimizer are compared between its runs only. Runs that are alike in everything have the
     names of their folders there.
     """
-    settings = [_settings(run.folder) for run in runs]
+    found = [_settings(run.folder) for run in runs]
     parts: list[list[str]] = [[] for _ in runs]
-    for name in dict.fromkeys(name for found in settings for name in found):
+    for name in dict.fromkeys(name for mine in found for name in mine):
         for i, run in enumerate(runs):
             rivals = [
-                found.get(name)
-                for other, found in zip(runs, settings, strict=True)
+                theirs.get(name)
+                for other, theirs in zip(runs, found, strict=True)
                 if name[0] not in ("options", "theta") or other.summary["optimizer"] == run.summary["optimizer"]
             ]
-            if any(value != rivals[0] for value in rivals) and name in settings[i]:
-                parts[i].append(_shown(name, settings[i][name]))
+            if any(value != rivals[0] for value in rivals) and name in found[i]:
+                parts[i].append(shown(name, found[i][name]))
     apart = [", ".join(mine) for mine in parts]
     keys = [
         (run.summary["optimizer"], run.summary["learning_rate"], text) for run, text in zip(runs, apart, strict=True)
@@ -40,12 +40,13 @@ def tell_apart(runs: Sequence[Run]) -> list[Run]:
     return [run._replace(summary=run.summary | {"apart": text}) for run, text in zip(runs, apart, strict=True)]
 
 
-def _settings(folder: Path) -> dict[tuple[str, str], Any]:
-    """What may differ: {(group, name): value}."""
-    try:
-        found = legacy.upgraded(json.loads((folder / CONFIG).read_text(encoding="utf-8")))
-    except (OSError, ValueError, AttributeError):
-        return {}
+def settings(document: dict[str, Any]) -> dict[tuple[str, str], Any]:
+    """What may differ between runs, of the content of a `config.json` of any format: {(group, name): value}.
+
+    Groups: "options" (those left out at their defaults) and "theta" are the optimizer's, "run" the seeds and the
+    preset's name, "hyper" the agent's settings, "atari" those of Atari games.
+    """
+    found = legacy.upgraded(document)
     info = catalog.find(found.get("optimizer", ""))
     groups = {
         "options": {**(info.defaults if info else {}), **found.get("options", {})},
@@ -58,7 +59,16 @@ def _settings(folder: Path) -> dict[tuple[str, str], Any]:
     return {(group, name): value for group, values in groups.items() for name, value in values.items()}
 
 
-def _shown(name: tuple[str, str], value: Any) -> str:
+def shown(name: tuple[str, str], value: Any) -> str:
+    """A setting and its value in words."""
     if name[0] == "theta":
         return f"theta {value[1]}"
-    return f"{name[1]} {value:g}" if isinstance(value, float) else f"{name[1]} {value}"
+    short = isinstance(value, float) and float(f"{value:g}") == value
+    return f"{name[1]} {value:g}" if short else f"{name[1]} {value}"
+
+
+def _settings(folder: Path) -> dict[tuple[str, str], Any]:
+    try:
+        return settings(json.loads((folder / CONFIG).read_text(encoding="utf-8")))
+    except (OSError, ValueError, AttributeError):
+        return {}

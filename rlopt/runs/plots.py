@@ -9,9 +9,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
-from rlopt.drawing import COLOURS, save
-from rlopt.runs.results import Run, with_stopped
+from rlopt.drawing import COLOURS, literal, looks, rate_axis, save
+from rlopt.runs.results import Run
 from rlopt.statistics import bootstrap, iqm, tolerance_window
+from rlopt.training import finals
 
 
 def learning_curves(runs: Sequence[Run], path: Path) -> None:
@@ -19,9 +20,10 @@ def learning_curves(runs: Sequence[Run], path: Path) -> None:
     figure = Figure(figsize=(7.2, 4.4 + 0.2 * len(runs)), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    for i, run in enumerate(runs):
-        colour, dashes = _look(i)
-        returns = with_stopped(run)
+    # Several runs of an optimizer are told apart, too.
+    names = [run.summary["optimizer"] + (f" ({i})" if i else "") for i, run in enumerate(runs)]
+    for run, (colour, dashes) in zip(runs, _looks(names), strict=True):
+        returns = _curves(run)
         # Early intervals may lack episodes in some seeds: a band over the rest would compare unlike seeds.
         full = np.all(np.isfinite(returns), axis=0)
         bands = [bootstrap(column, resamples=500) for column in returns[:, full].T]
@@ -32,7 +34,7 @@ def learning_curves(runs: Sequence[Run], path: Path) -> None:
         if np.any(run.stopped >= 0):
             label += f", {np.sum(run.stopped >= 0)} of {len(run.stopped)} seeds not finite"
         steps = run.steps[full]
-        axes.plot(steps, [b.estimate for b in bands], dashes, color=colour, linewidth=2, label=label)
+        axes.plot(steps, [b.estimate for b in bands], dashes, color=colour, linewidth=2, label=literal(label))
         axes.fill_between(steps, [b.low for b in bands], [b.high for b in bands], color=colour, alpha=0.2, linewidth=0)
     axes.set_xlabel("environment steps per seed")
     axes.set_ylabel("return of training episodes")
@@ -48,7 +50,7 @@ def curve_grid(runs: Sequence[Run], path: Path) -> None:
     FigureCanvasAgg(figure)
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes, run in zip(panels, runs, strict=False):
-        returns = with_stopped(run)
+        returns = _curves(run)
         axes.plot(run.steps, returns.T, color=COLOURS[0], linewidth=0.7, alpha=0.5)
         full = np.all(np.isfinite(returns), axis=0)
         axes.plot(run.steps[full], [iqm(column) for column in returns[:, full].T], color=COLOURS[0], linewidth=2)
@@ -73,16 +75,18 @@ def sensitivity(runs: Sequence[Run], path: Path) -> None:
     figure = Figure(figsize=(7.2, 4.4 + 0.2 * len(names)), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    for i, name in enumerate(names):
-        colour, dashes = _look(i)
+    tried = [run.summary["learning_rate"] for run in runs if run.summary["learning_rate"] is not None]
+    for i, (name, (colour, dashes)) in enumerate(zip(names, _looks(names), strict=True)):
         mine = [run for run in runs if run.summary["optimizer"] == name]
         known = np.asarray([np.all(np.isfinite(run.final)) for run in mine])
         if not np.any(known):
-            axes.plot([], [], color=colour, label=f"{name}: no result")
+            axes.plot([], [], color=colour, label=literal(f"{name}: no result"))
             continue
         if mine[0].summary["learning_rate"] is None:
             band = bootstrap(mine[int(np.argmax(known))].final)
-            axes.axhline(band.estimate, color=colour, linestyle="--", linewidth=1.5, label=f"{name} (takes no rate)")
+            axes.axhline(
+                band.estimate, color=colour, linestyle="--", linewidth=1.5, label=literal(f"{name} (takes no rate)")
+            )
             # Its interval stands at the right edge: over the whole width it would hide the others'.
             edge = axes.get_yaxis_transform()
             axes.vlines(0.985 - 0.015 * i, *band[1:], color=colour, linewidth=4, alpha=0.5, transform=edge)
@@ -103,11 +107,17 @@ def sensitivity(runs: Sequence[Run], path: Path) -> None:
             axes.plot(rates[~known], bottom, "x", color=colour, transform=axes.get_xaxis_transform(), clip_on=False)
         inside = np.geomspace(low, high, 50)
         line = np.interp(np.log(inside), np.log(rates[around]), bands[around, 0])
-        axes.plot(inside, line, dashes, color=colour, linewidth=3, label=label)
-    axes.set_xscale("log")
+        axes.plot(inside, line, dashes, color=colour, linewidth=3, label=literal(label))
+    if tried:
+        rate_axis(axes, tried, most=9)
     axes.set_xlabel("learning rate")
     axes.set_ylabel("return in the last tenth of training")
     _finish(figure, axes, runs, path)
+
+
+def _curves(run: Run) -> np.ndarray:
+    """Returns [S, T], with what a seed counts as after it was stopped."""
+    return finals.curves(run.steps, run.returns, run.stopped)
 
 
 def _around(i: int, known: np.ndarray) -> slice:
@@ -121,7 +131,7 @@ def _finish(figure: Figure, axes: Axes, runs: Sequence[Run], path: Path) -> None
     """Title, grid and legend of a plot that has a line with its band per run or optimizer; writes it."""
     first = runs[0].summary
     seeds = sorted({run.summary["seeds"] for run in runs})
-    axes.set_title(f"{first['agent'].upper()} on {first['env_id']}")
+    axes.set_title(literal(f"{first['agent'].upper()} on {first['env_id']}"))
     axes.grid(alpha=0.3)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
@@ -130,6 +140,6 @@ def _finish(figure: Figure, axes: Axes, runs: Sequence[Run], path: Path) -> None
     save(figure, path)
 
 
-def _look(i: int) -> tuple[str, str]:
-    """Colour and line style of the i-th line."""
-    return COLOURS[i % len(COLOURS)], ("-", ":", "-.")[i // len(COLOURS) % 3]
+def _looks(names: Sequence[str]) -> list[tuple[str, str]]:
+    """Colour and line style of each optimizer."""
+    return [(colour, ("-", ":", "-.")[dash % 3]) for colour, dash in looks(names).values()]

@@ -24,7 +24,7 @@ from rlopt import typed
 from rlopt.optimizers import factory
 from rlopt.statistics import bootstrap
 from rlopt.storage import run_lock
-from rlopt.training import finals, legacy, presets
+from rlopt.training import finals, legacy, machine, presets
 from rlopt.training.config import TrainConfig
 from rlopt.training.loop import History
 
@@ -119,7 +119,7 @@ def write_config(folder: Path, config: TrainConfig) -> None:
         "seed_list": list(range(config.seed, config.seed + config.seeds)),
         "theta_sha256": factory.theta_sha256(config.optimizer, config.theta),
         "theta_form": factory.form_of(config.optimizer, config.theta, config.options),
-        "packages": {name: metadata.version(name) for name in _PACKAGES},
+        "packages": {"rlopt": machine.own_version()} | {name: metadata.version(name) for name in _PACKAGES},
         "python": platform.python_version(),
     }
     _write_json(folder / CONFIG, document)
@@ -160,7 +160,9 @@ def write_history(folder: Path, config: TrainConfig, history: History) -> Run:
         "stopped_seeds": [config.seed + i for i in np.flatnonzero(history.stopped >= 0).tolist()],
         "wall_seconds": round(history.compile_seconds + history.train_seconds, 2),
         "compile_seconds": round(history.compile_seconds, 2),
+        "cpu_seconds": round(history.cpu_seconds, 2),
         "devices": history.devices,
+        "processor": machine.processor(),
         "env_steps_per_second": round(steps * config.seeds / history.train_seconds, 1),
     }
     return Run(folder, history.steps, history.returns, history.final, history.stopped, _plain(summary))
@@ -192,11 +194,6 @@ def read_run(folder: Path) -> Run:
     if not np.array_equal(final, run.final, equal_nan=True):  # of an older version
         run = run._replace(final=final, summary=run.summary | _plain(_final_returns(final)))
     return run
-
-
-def with_stopped(run: Run) -> np.ndarray:
-    """Returns [S, T] as `finals.curves` has them."""
-    return finals.curves(run.steps, run.returns, run.stopped)
 
 
 def find_runs(folders: Sequence[Path]) -> list[Run]:

@@ -1,0 +1,73 @@
+"""A benchmark made up in a moment, and what reads its report."""
+
+import csv
+import dataclasses
+import io
+import json
+import types
+
+import pytest
+
+from rlopt.benchmark import protocol
+from rlopt.benchmark.plan import TUNING_SEEDS_FROM, Plan
+from rlopt.report import write
+from rlopt.runs import results
+
+ENVS = ("CartPole-v1", "Catch-bsuite")
+PLAN = Plan(envs=ENVS, optimizers=("sgd", "celo_adam"), seeds=4, tuning_seeds=2, factors=(0.1, 1.0, 10.0), steps=1000)
+# Reported final returns: sgd is below Adam everywhere, Celo-Adam above.
+FINAL = {"adam": [40.0, 50.0, 50.0, 60.0], "sgd": [20.0, 30.0, 20.0, 10.0], "celo_adam": [70.0, 80.0, 90.0, 70.0]}
+
+
+def write_cells(folder, plan, write_run, stage, optimizer, env, rates, final, **rest):
+    config = plan.config(optimizer, env)
+    if stage == protocol.TUNING:
+        config = dataclasses.replace(config, seed=TUNING_SEEDS_FROM)
+    for rate in rates or (None,):
+        place = protocol.place(folder, stage, env, optimizer)
+        place = place / results.rate_name(rate) if rates else place
+        write_run(place, dataclasses.replace(config, learning_rate=rate), final, **rest)
+
+
+def write_benchmark(folder, plan, write_run, final, best=1):
+    """A finished benchmark; final: reported returns per optimizer; best: number of the rate that is best everywhere."""
+    protocol.write_plan(folder, plan)
+    (folder / protocol.RANDOM).write_text(json.dumps({env: [0.0, 20.0] for env in plan.environments}))
+    for optimizer in plan.all_optimizers:
+        for env in plan.environments:
+            rates = plan.candidates(optimizer)
+            for i, rate in enumerate(rates):
+                tried = [50.0 - 20 * abs(i - best)] * plan.tuning_seeds
+                write_cells(folder, plan, write_run, protocol.TUNING, optimizer, env, (rate,), tried)
+            chosen = rates[best : best + 1]
+            write_cells(folder, plan, write_run, protocol.FINAL, optimizer, env, chosen, final[optimizer])
+    return folder
+
+
+def report(folder, *others, **rest):
+    page = write.write([folder, *others], timing=False, **rest)
+    return page.read_text()
+
+
+def read_csv(folder, name):
+    return list(csv.DictReader(io.StringIO((folder / "report" / "tables" / f"{name}.csv").read_text())))
+
+
+@pytest.fixture
+def kit():
+    """The functions above, and what the benchmark of `bench` is."""
+    return types.SimpleNamespace(
+        ENVS=ENVS,
+        PLAN=PLAN,
+        FINAL=FINAL,
+        write_cells=write_cells,
+        write_benchmark=write_benchmark,
+        report=report,
+        read_csv=read_csv,
+    )
+
+
+@pytest.fixture
+def bench(tmp_path, write_run):
+    """A finished benchmark, made up."""
+    return write_benchmark(tmp_path, PLAN, write_run, FINAL)

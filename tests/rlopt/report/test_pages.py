@@ -1,0 +1,101 @@
+"""What a report's page says, and the commands that make it."""
+
+import csv
+import dataclasses
+import io
+import json
+import struct
+from pathlib import Path
+
+import pytest
+
+from rlopt import cli
+from rlopt.benchmark import protocol
+from rlopt.benchmark.plan import Plan
+from rlopt.report import reproduce, write
+from rlopt.runs import results
+from rlopt.training.config import TrainConfig
+
+
+def test_the_page_holds_everything_and_says_how_to_make_it_again(bench, kit):
+    page = kit.report(bench)
+    for title in ("Scores (tuned)", "Scores (shared)", "Better than Adam", "Learning curves", "Sample efficiency"):
+        assert title in page
+    assert "better: celo_adam; worse: sgd" in page
+    assert 'src="http' not in page
+    assert 'href="http' not in page
+    assert f"rlopt benchmark ppo --suite quick --envs {' '.join(kit.ENVS)} --optimizers sgd celo_adam --seeds 4" in page
+    assert f"rlopt report {bench}" in page
+    names = {path.name for path in (bench / "report" / "figures").iterdir()}
+    figures = ("scores", "improvement", "curves", "efficiency", "profiles", "sensitivity")
+    assert names == {f"{name}.{kind}" for name in figures for kind in ("png", "svg")}
+    for path in (bench / "report" / "figures").glob("*.png"):
+        width, height = struct.unpack(">II", path.read_bytes()[16:24])
+        assert (width, height > 150) == (1200, True)
+    again = kit.report(bench)
+    assert again == page
+
+
+def test_nothing_at_all_is_said_too(tmp_path, kit):
+    protocol.write_plan(tmp_path / "bench", kit.PLAN)
+    assert "There is nothing to show yet." in kit.report(tmp_path / "bench")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match=r"no finished run in .*empty$"):
+        kit.report(tmp_path / "empty")
+    assert not (tmp_path / "empty" / "report").exists()
+
+
+def test_runs_of_other_commands_need_no_benchmark(tmp_path, made_up, kit):
+    for rate, final in ((0.01, [10.0, 20.0]), (0.1, [30.0, 40.0])):
+        made_up(tmp_path / "s" / "adam" / f"rate-{rate}", final, rate=rate)
+    (tmp_path / "s" / "adam" / results.CONFIG).write_text(json.dumps({"rates": [0.01, 0.1]}))
+    made_up(tmp_path / "one" / "adam", [50.0, 60.0], rate=0.1)
+    made_up(tmp_path / "one" / "other", [0.0, 1.0], optimizer="sgd")
+    page = kit.report(tmp_path / "s")
+    assert "PPO on CartPole-v1" in page
+    assert "the best of 2 learning rates was chosen on the same seeds that are reported" in page
+    (row,) = kit.read_csv(tmp_path / "s", "leaderboard")
+    assert row["IQM"] == "35.0"
+    assert "rlopt train ppo --env CartPole-v1 --optimizer adam --learning-rate 0.1 --seeds 2 --total-steps 1000" in page
+    out = write.write([tmp_path / "s", tmp_path / "one"], tmp_path / "both", timing=False).parent
+    rows = list(csv.DictReader(io.StringIO((out / "tables" / "leaderboard.csv").read_text())))
+    assert {row["optimizer"] for row in rows} == {"adam", "adam (adam)", "adam (rate-0.1)", "sgd"}
+
+
+def test_a_benchmark_is_not_mixed_with_anything_and_folders_must_exist(bench, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(cli.runtime, "configure", lambda **settings: None)
+    (tmp_path / "x").mkdir()
+    assert cli.main(["report", str(bench), str(tmp_path / "x")]) == 2
+    assert "holds a benchmark, which gets a report of its own" in capsys.readouterr().err
+    assert cli.main(["report", str(tmp_path / "nowhere")]) == 2
+    assert "there is no folder" in capsys.readouterr().err
+    assert cli.main(["report", str(bench), "--no-timing", "--out", str(tmp_path / "out")]) == 0
+    assert (tmp_path / "out" / "report.html").is_file()
+    (bench / protocol.PLAN).write_text('{"suites": 3}')
+    assert cli.main(["report", str(bench)]) == 2
+    assert "not of a benchmark that this version understands" in capsys.readouterr().err
+
+
+def test_the_cost_of_an_update_is_measured_on_the_runs_networks(bench, kit):
+    page = write.write([bench]).read_text()
+    assert "on the network for CartPole-v1 (9,155 parameters)" in page
+    rows = {row["optimizer"]: row for row in kit.read_csv(bench, "cost")}
+    assert float(rows["adam"]["times Adam's"]) == 1.0
+    assert float(rows["adam"]["state, floats per parameter"]) == pytest.approx(2.0, abs=0.01)
+    assert float(rows["sgd"]["state, floats per parameter"]) == pytest.approx(1.0, abs=0.01)
+    assert rows["adam"]["training, s per seed"] == "0.5"
+
+
+def test_commands_name_what_differs_from_the_preset():
+    plan = Plan("dqn", "classic", optimizers=("adam", "a:b"), learning_rates=(0.1, 0.01), seed=3, steps=None)
+    assert reproduce.benchmark(plan, Path("runs/x y")) == (
+        "rlopt benchmark dqn --suite classic --optimizers adam a:b --seed 3 --learning-rates 0.1 0.01 --out 'runs/x y'"
+    )
+    config = TrainConfig(env="Acrobot-v1", optimizer="adamw", options={"weight_decay": 0.1}, seeds=3)
+    config = dataclasses.replace(config, hyper=dataclasses.replace(config.hyper, anneal=False, hidden=(8, 8)))
+    command = reproduce.train(config, Path("r"))
+    assert command == (
+        "rlopt train ppo --env Acrobot-v1 --optimizer adamw --options weight_decay 0.1 --seeds 3 --no-anneal --hidden 8 8 --out r"
+    )
+    command = cli._parse(command.split()[1:])
+    assert command.config == config
