@@ -150,10 +150,18 @@ def _broke(cell: Cell) -> bool:
 def _pooled(cells: Sequence[Cell], told: list[str]) -> Cell:
     if len(cells) == 1:
         return cells[0]
-    first, longest = cells[0], max((cell.steps for cell in cells), key=len)
+    first = cells[0]
     parts = "; ".join(f"{_range(cell.seeds)} from {cell.folders[0]}" for cell in cells)
     rate = "" if first.rate is None else f" at rate {first.rate:g}"
     told.append(f"{first.optimizer} on {first.environment}{rate}: seeds of equal settings are pooled ({parts}).")
+    return merged(cells)
+
+
+def merged(cells: Sequence[Cell]) -> Cell:
+    """One cell of the seeds of several, which differ in nothing else."""
+    if len(cells) == 1:
+        return cells[0]
+    first, longest = cells[0], max((cell.steps for cell in cells), key=len)
     returns = [np.pad(c.returns, ((0, 0), (0, len(longest) - len(c.steps))), constant_values=np.nan) for c in cells]
     pooled = first._replace(
         seeds=tuple(seed for cell in cells for seed in cell.seeds),

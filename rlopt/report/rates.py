@@ -19,6 +19,16 @@ def edge(evidence: Evidence, environment: str, optimizer: str, rate: float | Non
     return "lowest" if rate == tried[0] else "highest" if rate == tried[-1] else None
 
 
+def extended(evidence: Evidence) -> list[str]:
+    """Optimizers of a benchmark of which more rates were tried than its candidates."""
+    plan = evidence.plan
+    if plan is None:
+        return []
+    candidates = {name: plan.candidates(name) for name in plan.all_optimizers}
+    more = {c.optimizer for c in evidence.tuning if c.rate not in (candidates.get(c.optimizer) or (c.rate,))}
+    return [name for name in candidates if name in more]
+
+
 def problems(evidence: Evidence) -> list[str]:
     """Sentences on the best rates at the edge, and on those that nobody chose."""
     sentences = []

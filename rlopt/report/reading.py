@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from rlopt.benchmark import protocol
-from rlopt.benchmark.plan import YARDSTICK
-from rlopt.benchmark.protocol import FINAL, TUNING, Choice
+from rlopt.benchmark import protocol, tuning
+from rlopt.benchmark.plan import YARDSTICK, Plan
+from rlopt.benchmark.protocol import FINAL, Choice
 from rlopt.optimizers import catalog
 from rlopt.report import agreement, cells, pooling
 from rlopt.report.cells import Cell
@@ -37,16 +37,13 @@ def read(folders: Sequence[Path]) -> Evidence:
 def _benchmark(folder: Path) -> Evidence:
     plan = protocol.read_plan(folder)
     problems: list[str] = []
-    tuning: list[Cell] = []
+    tried: list[Cell] = []
     reported: list[Cell] = []
     choices = {}
     for optimizer in plan.all_optimizers:
-        for environment in plan.environments:
-            for rate in plan.candidates(optimizer):
-                place = protocol.place(folder, TUNING, environment, optimizer) / results.rate_name(rate)
-                cells.append(tuning, place, f"tuning run of {optimizer} on {environment} at rate {rate:g}", problems)
+        tried += _tuning(folder, plan, optimizer, problems)
         try:
-            choices[optimizer] = choice = protocol.choice(folder, plan, optimizer)
+            choices[optimizer] = choice = tuning.choice(folder, plan, optimizer)
         except (ValueError, KeyError, OSError):
             problems.append(
                 f"{optimizer}: no learning rate could be chosen, since tuning runs (or Adam's) are missing."
@@ -73,13 +70,29 @@ def _benchmark(folder: Path) -> Evidence:
         plan=plan,
         environments=plan.environments,
         optimizers=plan.all_optimizers,
-        tuning=tuning,
+        tuning=tried,
         reported=reported,
         choices=choices,
         random=random,
         yardstick=YARDSTICK,
         problems=problems,
     )
+
+
+def _tuning(folder: Path, plan: Plan, optimizer: str, problems: list[str]) -> list[Cell]:
+    """Cells of the tuning seeds, one per environment and rate, those of all rungs together."""
+    found: list[Cell] = []
+    rates = tuning.tried(folder, plan, optimizer)
+    for number, rung in enumerate(tuning.rungs(plan)):
+        try:
+            here, _ = tuning.rates_of(folder, plan, optimizer, rates, number)
+        except (ValueError, KeyError, OSError):
+            break  # which rates should be there depends on runs that have had their sentence
+        for environment, mine in here.items():
+            for rate in mine:
+                place = protocol.place(folder, rung.stage, environment, optimizer) / results.rate_name(rate)
+                cells.append(found, place, f"tuning run of {optimizer} on {environment} at rate {rate:g}", problems)
+    return [pooling.merged(group) for group in grouped(found, lambda cell: cell.key).values()]
 
 
 def _others(folders: Sequence[Path]) -> Evidence:

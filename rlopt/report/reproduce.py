@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rlopt.benchmark.plan import Plan
+from rlopt.report import rates
 from rlopt.report.evidence import Evidence
 from rlopt.runs.results import read_config
 from rlopt.training import presets
@@ -16,7 +17,7 @@ from rlopt.training.config import TrainConfig
 def commands(evidence: Evidence, folders: Sequence[Path]) -> str:
     """One line per command; the last one makes the report of the folders."""
     if evidence.plan is not None:
-        made = [benchmark(evidence.plan, folders[0])]
+        made = [benchmark(evidence.plan, folders[0]) + (" --extend" if rates.extended(evidence) else "")]
     else:
         made = [train(read_config(folder), folder) for cell in evidence.reported for folder in cell.folders]
     return "\n".join([*made, shlex.join(["rlopt", "report", *map(str, folders)])])

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from rlopt.report import scores, verdicts
+from rlopt.report import rates, scores, verdicts
 from rlopt.report.evidence import Evidence
 from rlopt.report.formats import count
 from rlopt.report.verdicts import Verdict
@@ -35,10 +35,14 @@ def summary(found: Evidence, told: dict[str, Verdict], in_time: Sequence[str]) -
 def _tuning(found: Evidence) -> str:
     plan = found.plan
     assert plan is not None
-    others = "1 other seed" if plan.tuning_seeds == 1 else f"{plan.tuning_seeds} other seeds"
+    tried = f"{count(len(plan.learning_rates or plan.factors), 'candidate')} per optimizer"
+    if extended := rates.extended(found):
+        tried += f" (and more where the best was at the edge: {', '.join(extended)})"
+    others = "1 other seed" if plan.tuning_seeds == 1 else f"{plan.tuning_seeds} other seeds each"
+    if plan.tuning_seeds > plan.first_tuning_seeds:
+        others += f" ({plan.first_tuning_seeds} for those that were not among the better half then)"
     return (
-        f"Learning rates were chosen from {count(len(plan.learning_rates or plan.factors), 'candidate')} per optimizer "
-        f"with {others}{'' if plan.tuning_seeds == 1 else ' each'}, once per environment (tuned) and once for all "
+        f"Learning rates were chosen from {tried} with {others}, once per environment (tuned) and once for all "
         "environments (shared). Optimizers that take no learning rate had nothing to choose."
     )
 
