@@ -3,20 +3,35 @@
 import statistics
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from agents.base import make_optimizer
 from rlopt.optimizers import factory
-from rlopt.report.cells import Cell
 from rlopt.report.evidence import Evidence
 from rlopt.report.formats import Table, Value
 from rlopt.training import loop, machine
 from rlopt.training.config import TrainConfig
 
 UPDATES, ROUNDS = 50, 7
+
+
+class _Update(NamedTuple):
+    """call: makes `UPDATES` updates. state_bytes: of the optimizer's state. size: number of parameters."""
+
+    call: Callable[[], None]
+    state_bytes: int
+    size: int
+
+
+class _Made(NamedTuple):
+    """What can be timed on the network for an environment, by optimizer, and sentences on what cannot."""
+
+    environment: str
+    updates: dict[str, _Update]
+    problems: list[str]
 
 
 def measure(evidence: Evidence, trust: bool) -> tuple[Table, list[str]]:
@@ -27,24 +42,16 @@ def measure(evidence: Evidence, trust: bool) -> tuple[Table, list[str]]:
     Returns:
       The table, and a sentence for each optimizer that cannot be made or timed here, whose cells are empty.
     """
-    environment = next(
-        (e for e in evidence.environments if any(_cells(evidence, o, e) for o in evidence.optimizers)), ""
-    )
-    calls, state_bytes, sizes, problems = {}, {}, {}, []
-    for optimizer in evidence.optimizers:
-        for cell in _cells(evidence, optimizer, environment):
-            if cell.config.code and not trust:
-                continue
-            try:
-                calls[optimizer], state_bytes[optimizer], sizes[optimizer] = _updates(cell.config)
-            # Whatever an optimizer, a network or an environment raises that is of another version, or somebody's own.
-            except Exception as error:
-                problems.append(f"{optimizer} could not be timed, since it cannot be made here: {_line(error)}.")
-    times: dict[str, list[float]] = {name: [] for name in calls}
+    made = _Made("", {}, [])
+    for environment in evidence.environments:
+        made = _make(evidence, environment, trust)
+        if made.updates:  # else there is another network that something can be made for
+            break
+    times: dict[str, list[float]] = {name: [] for name in made.updates}
     for _ in range(ROUNDS):
-        for name, call in calls.items():
+        for name, update in made.updates.items():
             started = time.perf_counter()
-            call()
+            update.call()
             times[name].append(1e6 * (time.perf_counter() - started) / UPDATES)
     middle = {name: statistics.median(found) for name, found in times.items()}
     yardstick = middle.get(evidence.yardstick or "")
@@ -53,17 +60,18 @@ def measure(evidence: Evidence, trust: bool) -> tuple[Table, list[str]]:
             name,
             middle.get(name),
             middle[name] / yardstick if name in middle and yardstick else None,
-            state_bytes[name] / sizes[name] / 4 if name in sizes else None,
+            made.updates[name].state_bytes / made.updates[name].size / 4 if name in middle else None,
             *_seconds(evidence, name),
         )
         for name in evidence.optimizers
     ]
-    parameters = f"{next(iter(sizes.values())):,} parameters" if sizes else "no run to take a network from"
+    sizes = [update.size for update in made.updates.values()]
+    parameters = f"{sizes[0]:,} parameters" if sizes else "none of which could be made here"
     table = Table(
         name="cost",
         title="Cost",
-        note=f"An update of one seed in a compiled loop, on the network for {environment} ({parameters}), timed when "
-        f"this report was made, on {machine.processor()}: the median of {ROUNDS} rounds; the optimizer's state in "
+        note=f"An update of one seed in a compiled loop, on the network for {made.environment} ({parameters}), timed "
+        f"when this report was made, on {machine.processor()}: the median of {ROUNDS} rounds; the optimizer's state in "
         "floats per parameter; and the training time of the reported runs per seed, on the machine that they ran on, "
         "which other work there may have lengthened, and over all its cores.",
         columns=(
@@ -76,12 +84,22 @@ def measure(evidence: Evidence, trust: bool) -> tuple[Table, list[str]]:
         ),
         rows=rows,
     )
-    return table, problems
+    return table, made.problems
 
 
-def _cells(evidence: Evidence, optimizer: str, environment: str) -> list[Cell]:
-    cell = evidence.chosen(environment, optimizer, "tuned")
-    return [] if cell is None else [cell]
+def _make(evidence: Evidence, environment: str, trust: bool) -> _Made:
+    """The updates of every optimizer on the network for an environment."""
+    made = _Made(environment, {}, [])
+    for optimizer in evidence.optimizers:
+        cell = evidence.chosen(environment, optimizer, "tuned")
+        if cell is None or (cell.config.code and not trust):
+            continue
+        try:
+            made.updates[optimizer] = _update(cell.config)
+        # Whatever an optimizer, a network or an environment raises that is of another version, or somebody's own.
+        except Exception as error:
+            made.problems.append(f"{optimizer} could not be timed, since it cannot be made here: {_line(error)}.")
+    return made
 
 
 def _line(error: Exception) -> str:
@@ -98,8 +116,7 @@ def _seconds(evidence: Evidence, optimizer: str) -> tuple[float | None, float | 
     return sum(cell.wall_seconds for cell in cells) / seeds, sum(known) / seeds if len(known) == len(cells) else None
 
 
-def _updates(config: TrainConfig) -> tuple[Callable[[], None], int, int]:
-    """A call that makes `UPDATES` updates; bytes of the optimizer's state, number of parameters."""
+def _update(config: TrainConfig) -> _Update:
     agent = loop.build(config)
     hyperparams = agent.hyperparams(config.handed_rate)
     shapes = jax.eval_shape(agent.init, jax.random.key(0), hyperparams)
@@ -125,4 +142,4 @@ def _updates(config: TrainConfig) -> tuple[Callable[[], None], int, int]:
     state = tx.init(params)
     jax.block_until_ready(run(params, state))
     nbytes = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state))
-    return lambda: jax.block_until_ready(run(params, state)), nbytes, sum(x.size for x in leaves)
+    return _Update(lambda: jax.block_until_ready(run(params, state)), nbytes, sum(x.size for x in leaves))

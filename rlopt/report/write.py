@@ -128,8 +128,8 @@ def _sections(
     if found.reported:
         sections += [tables.returns(found, setting) for setting in scores.settings(found)]
         sections += these("efficiency", "profiles", "sensitivity")
-        if "sensitivity" in drawn:
-            sections.append(tables.sensitivity(found))
+        if (windows := tables.sensitivity(found)).rows:
+            sections.append(windows)
         if costs is not None:
             sections.append(costs)
         if (broken := tables.failures(found)).rows:

@@ -10,13 +10,17 @@ import pytest
 
 from rlopt.benchmark import protocol
 from rlopt.benchmark.plan import TUNING_SEEDS_FROM, Plan
-from rlopt.report import write
+from rlopt.report import pictures, write
 from rlopt.runs import results
 
 ENVS = ("CartPole-v1", "Catch-bsuite")
-PLAN = Plan(envs=ENVS, optimizers=("sgd", "celo_adam"), seeds=4, tuning_seeds=2, factors=(0.1, 1.0, 10.0), steps=1000)
+PLAN = Plan(envs=ENVS, optimizers=("sgd", "celo_adam"), seeds=8, tuning_seeds=2, factors=(0.1, 1.0, 10.0), steps=1000)
 # Reported final returns: sgd is below Adam everywhere, Celo-Adam above.
-FINAL = {"adam": [40.0, 50.0, 50.0, 60.0], "sgd": [20.0, 30.0, 20.0, 10.0], "celo_adam": [70.0, 80.0, 90.0, 70.0]}
+FINAL = {
+    "adam": [40.0, 50.0, 50.0, 60.0] * 2,
+    "sgd": [20.0, 30.0, 20.0, 10.0] * 2,
+    "celo_adam": [70.0, 80.0, 90.0, 70.0] * 2,
+}
 
 
 def write_cells(folder, plan, write_run, stage, optimizer, env, rates, final, **rest):
@@ -44,9 +48,12 @@ def write_benchmark(folder, plan, write_run, final, best=1):
     return folder
 
 
-def report(folder, *others, **rest):
-    page = write.write([folder, *others], timing=False, **rest)
-    return page.read_text()
+def report(folder, *others, drawn=False, **rest):
+    """The page; figures take most of the time of one, and are left out unless drawn."""
+    with pytest.MonkeyPatch.context() as patch:
+        if not drawn:
+            patch.setattr(pictures, "all_of", lambda *_: [])
+        return write.write([folder, *others], **{"timing": False, **rest}).read_text()
 
 
 def read_csv(folder, name):
