@@ -18,8 +18,10 @@ from rlopt.report.verdicts import LEAST_SEEDS, LEVEL
 
 SEEDS = (2, 3, 4, 5, 6, 8, 10, 16, 32)
 RIVALS = 9
+# Comparisons at once.
+CHUNK = 2000
 # The bootstrap is slow: it is tried on one in so many.
-OLD_SHARE = 20
+BOOTSTRAP_SHARE = 40
 
 
 def normal(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
@@ -51,8 +53,8 @@ def p_values(
     """
     rng = np.random.default_rng([seeds, environments, rivals, [*KINDS].index(kind)])
     found = []
-    for start in range(0, comparisons, 500):
-        count = min(500, comparisons - start)
+    for start in range(0, comparisons, CHUNK):
+        count = min(CHUNK, comparisons - start)
         adam = KINDS[kind](rng, (count, seeds, environments))
         several = []
         for rival in range(rivals):
@@ -86,7 +88,7 @@ def main() -> None:
     for kind in KINDS:
         for environments in (1, 4):
             for seeds in SEEDS:
-                old = bootstrap_rule(kind, seeds, environments, max(1, args.comparisons // OLD_SHARE))
+                old = bootstrap_rule(kind, seeds, environments, max(1, args.comparisons // BOOTSTRAP_SHARE))
                 one = np.mean(p_values(kind, seeds, environments, size[0], 1, 0.0, size[1]) <= LEVEL)
                 reports = p_values(kind, seeds, environments, max(1, size[0] // RIVALS), RIVALS, 0.0, size[1])
                 any_wrong = np.mean(np.any(reports <= LEVEL, axis=1))

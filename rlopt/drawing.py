@@ -37,7 +37,7 @@ def looks(names: Iterable[str], ink: str = "black") -> dict[str, tuple[str, int]
         if own is not None and (own, 0) not in found.values():
             found[name] = (own, 0)
     for name in names:
-        start, count = zlib.crc32(name.encode()), len(OPTIMIZER_COLOURS)
+        start, count = zlib.crc32(name.partition(" (")[0].encode()), len(OPTIMIZER_COLOURS)
         places = ((OPTIMIZER_COLOURS[(start + i) % count], i // count) for i in range(count * (1 + len(names))))
         if name not in found:
             found[name] = next(place for place in places if place not in found.values())

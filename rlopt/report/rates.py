@@ -44,7 +44,14 @@ def problems(evidence: Evidence) -> list[str]:
                 f"{optimizer}: the best learning rate is at the edge of those tried: {', '.join(found)}; a better one "
                 f"may lie beyond (marked *{'; `rlopt benchmark --extend` tries more' if evidence.plan else ''})."
             )
-    if evidence.plan is None:
+    plan = evidence.plan
+    if plan is not None and evidence.tuning:
+        seeds = "seed" if plan.tuning_seeds == 1 else "seeds"
+        sentences.append(
+            f"Learning rates were tuned with {plan.tuning_seeds} {seeds} per rate, other ones than those reported: "
+            "where rates are nearly as good as each other, chance has chosen between them."
+        )
+    if plan is None:
         alone = [o for o in evidence.optimizers if not any(swept(evidence, e, o) for e in evidence.environments)]
         alone = [o for o in alone if any(r is not None for r in evidence.choices[o].tuned.values())]
         if alone:
