@@ -18,6 +18,10 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 OPTIMIZER_COLOURS = (
     *("#0083C7", "#E0632A", "#00A37A", "#C667A0", "#DF9A00", "#7A5FC4", "#3FB3D8", "#A5772B", "#C8384B", "#7F8C3A"),
 )
+# Of those without a colour of their own.
+_OTHER_COLOURS = (
+    *("#5B6C8F", "#9A6A9A", "#8C6D5A", "#4E9A9A", "#D47FA6", "#8A8D2B", "#6B5B95", "#4F8F5B", "#B8733A", "#7E9FC9"),
+)
 _YARDSTICK = "adam"
 _OWN = ("celo2", "celo2_base", "celo", "celo_adam", "muon", "muon_routed", "adam_routed", "adamw", "adam_rel", "sgd")
 KINDS = ("png", "pdf", "svg")
@@ -26,8 +30,9 @@ KINDS = ("png", "pdf", "svg")
 def looks(names: Iterable[str], ink: str = "black") -> dict[str, tuple[str, int]]:
     """Colour of each optimizer's line, and which dash: an optimizer has the same ones in every plot, if they are free.
 
-    names: of optimizers, perhaps with what tells them apart: "adam (b2 0.99)". The first of a kind has its own colour;
-    others get the next one that is free, from one that their name decides; beyond the list they get the next dash.
+    names: of optimizers, perhaps with what tells them apart: "adam (b2 0.99)". The first of a kind that has a
+    colour of its own has that one. All others get one that their name decides, or the next that is free of those; when
+    all are taken, with the next dash.
     """
     names = list(dict.fromkeys(names))
     found: dict[str, tuple[str, int]] = {}
@@ -37,8 +42,8 @@ def looks(names: Iterable[str], ink: str = "black") -> dict[str, tuple[str, int]
         if own is not None and (own, 0) not in found.values():
             found[name] = (own, 0)
     for name in names:
-        start, count = zlib.crc32(name.partition(" (")[0].encode()), len(OPTIMIZER_COLOURS)
-        places = ((OPTIMIZER_COLOURS[(start + i) % count], i // count) for i in range(count * (1 + len(names))))
+        start, count = zlib.crc32(name.partition(" (")[0].encode()), len(_OTHER_COLOURS)
+        places = ((_OTHER_COLOURS[(start + i) % count], i // count) for i in range(count * (1 + len(names))))
         if name not in found:
             found[name] = next(place for place in places if place not in found.values())
     return {name: found[name] for name in names}

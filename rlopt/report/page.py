@@ -48,7 +48,7 @@ def page(
     if problems:
         items = "".join(f"<li>{escape(text)}</li>" for text in problems)
         parts.append(f'<div class="problems" id="problems"><strong>Read with care</strong><ul>{items}</ul></div>')
-    links = "".join(f'<a href="#{escape(section.name)}">{escape(section.title)}</a>' for section in sections)
+    links = "".join(f'<a href="#{_anchor(section)}">{escape(section.title)}</a>' for section in sections)
     parts.append(f"<nav>{links}</nav>")
     parts += [_table(section) if isinstance(section, Table) else _figure(section) for section in sections]
     parts += [
@@ -61,6 +61,11 @@ def page(
     return _PAGE.format(title=escape(title), style=style, body="\n".join(parts), script=script)
 
 
+def _anchor(section: Table | Picture) -> str:
+    """What a section is linked by: a figure and a table may have one name."""
+    return escape(section.name if isinstance(section, Table) else f"figure_{section.name}")
+
+
 def _table(table: Table) -> str:
     head = "".join(
         f'<th scope="col" aria-sort="none"><button type="button">{escape(name)}</button></th>' for name in table.columns
@@ -68,7 +73,7 @@ def _table(table: Table) -> str:
     rows = "\n".join("<tr>" + "".join(map(_cell, row)) + "</tr>" for row in table.rows)
     csv, latex = (_data(kind, content(table).encode()) for kind, content in _DOWNLOADS.items())
     return (
-        f'<section id="{escape(table.name)}"><h2>{escape(table.title)}</h2>\n<p class="note">{escape(table.note)}</p>\n'
+        f'<section id="{_anchor(table)}"><h2>{escape(table.title)}</h2>\n<p class="note">{escape(table.note)}</p>\n'
         f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(table.title)}">'
         f"<table><thead><tr>{head}</tr></thead>\n<tbody>{rows}</tbody></table></div>\n"
         f'<p class="note"><a download="{table.name}.csv" href="{csv}">CSV</a> '
@@ -92,7 +97,7 @@ def _figure(picture: Picture) -> str:
     light, dark = (_data("image/svg+xml", figures.render(picture, "svg", dark=dark)) for dark in (False, True))
     width, height = (round(100 * inches) for inches in picture.size)
     return (
-        f'<section id="{escape(picture.name)}"><h2>{escape(picture.title)}</h2>\n<figure>'
+        f'<section id="{_anchor(picture)}"><h2>{escape(picture.title)}</h2>\n<figure>'
         f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(picture.title)}"><picture>'
         f'<source media="(prefers-color-scheme: dark)" srcset="{dark}">'
         f'<img src="{light}" alt="{escape(picture.alt)}" width="{width}" height="{height}"></picture></div>\n'

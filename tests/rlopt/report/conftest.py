@@ -60,6 +60,16 @@ def read_csv(folder, name):
     return list(csv.DictReader(io.StringIO((folder / "report" / "tables" / f"{name}.csv").read_text())))
 
 
+def write_large_benchmark(folder, write_run):
+    """Ten optimizers on four games, with long names and large numbers: as wide as tables become."""
+    envs = ("Breakout-MinAtar", "Asterix-MinAtar", "Freeway-MinAtar", "SpaceInvaders-MinAtar")
+    names = ("celo2", "celo2_base", "celo_adam", "muon", "muon_routed", "adam_routed", "adamw", "adam_rel")
+    plan = Plan(envs=envs, optimizers=(*names, "published=celo2_published"), seeds=5, tuning_seeds=2, steps=1000)
+    levels = {name: 1000.0 + 123.4 * i for i, name in enumerate(plan.all_optimizers)}
+    final = {name: [level + 17.3 * i for i in range(5)] for name, level in levels.items()}
+    return write_benchmark(folder, plan, write_run, final, best=4)
+
+
 @pytest.fixture
 def kit():
     """The functions above, and what the benchmark of `bench` is."""
@@ -69,6 +79,7 @@ def kit():
         FINAL=FINAL,
         write_cells=write_cells,
         write_benchmark=write_benchmark,
+        write_large_benchmark=write_large_benchmark,
         report=report,
         read_csv=read_csv,
     )
