@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from rlopt.report.cells import Cell
 from rlopt.report.evidence import Evidence
+from rlopt.report.formats import count
 from rlopt.report.pooling import Setting, grouped, plain
 
 # Of an agent, whichever optimizer trains it; the preset's name changes nothing beside them.
@@ -76,7 +77,9 @@ def _seeds_lost(evidence: Evidence) -> list[str]:
         seeds = [set(cell.seeds) for cell in cells if cell is not None]
         common = set.intersection(*seeds) if seeds else set()
         if common and any(mine != common for mine in seeds):
-            found.append(f"Scores of {optimizer} over all environments are of the {len(common)} seeds common to them.")
+            found.append(
+                f"Scores of {optimizer} over all environments are of the {count(len(common), 'seed')} common to them."
+            )
     return found
 
 
