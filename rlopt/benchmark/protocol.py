@@ -78,7 +78,10 @@ def write_plan(folder: Path, plan: Plan) -> None:
     here = typed.plain(plan)
     path = folder / PLAN
     if path.is_file():
-        there = typed.plain(read_plan(folder))
+        found = read_plan(folder)
+        there = typed.plain(found)
+        if found.first_tuning_seeds == plan.first_tuning_seeds:
+            there["halving"] = here["halving"]  # with two tuning seeds there is nothing to halve
         before, weights = there.pop("optimizers"), there.pop("theta")
         named, given = here.pop("optimizers"), here.pop("theta")
         both = [name for name in named if name in before]

@@ -171,6 +171,10 @@ def test_an_older_benchmark_is_one_without_halving(tmp_path):
     with pytest.raises(ValueError, match="halving: False there, True here"):
         protocol.write_plan(tmp_path, Plan(tuning_seeds=4))
     protocol.write_plan(tmp_path, Plan(tuning_seeds=4, halving=False))
+    # With two seeds, which were the default, there is nothing to halve, and the same command goes on.
+    found["tuning_seeds"] = 2
+    path.write_text(json.dumps(found))
+    protocol.write_plan(tmp_path, Plan(tuning_seeds=2))
 
 
 def test_a_choice_is_the_best_mean_and_its_middle_among_equals():
