@@ -19,8 +19,15 @@ def commands(evidence: Evidence, folders: Sequence[Path]) -> str:
     if evidence.plan is not None:
         made = [benchmark(evidence.plan, folders[0]) + (" --extend" if rates.extended(evidence) else "")]
     else:
-        made = [train(read_config(folder), folder) for cell in evidence.reported for folder in cell.folders]
+        made = [_train_or_why_not(folder) for cell in evidence.reported for folder in cell.folders]
     return "\n".join([*made, shlex.join(["rlopt", "report", *map(str, folders)])])
+
+
+def _train_or_why_not(folder: Path) -> str:
+    try:
+        return train(read_config(folder), folder)
+    except ValueError as error:  # of another version
+        return f"# {folder}: {error}"
 
 
 def benchmark(plan: Plan, folder: Path) -> str:

@@ -8,6 +8,7 @@ from celo2.files import write_atomic
 from rlopt.benchmark import random_policy
 from rlopt.report import (
     cost,
+    equal_time,
     figures,
     formats,
     page,
@@ -17,7 +18,6 @@ from rlopt.report import (
     reproduce,
     scores,
     tables,
-    timing,
     verdicts,
     words,
 )
@@ -84,9 +84,9 @@ class _Judged:
     def __init__(self, found: Evidence, matrices: dict[str, dict[str, Scores]]):
         self.boards = {name: scores.leaderboard(found, mine) for name, mine in matrices.items() if mine}
         self.told = {setting: verdicts.verdicts(found, mine) for setting, mine in matrices.items()}
-        self.timing = timing.of(found)
+        self.timing = equal_time.of(found)
         self._evidence = found
-        timed = timing.at_equal_time(found, matrices["tuned"], self.timing) if self.timing else {}
+        timed = equal_time.at_equal_time(found, matrices["tuned"], self.timing) if self.timing else {}
         self.timed: dict[str, Interval] = {
             name: scores.interval(mine.final, aggregate_iqm) for name, mine in timed.items()
         }
@@ -96,9 +96,9 @@ class _Judged:
         """Sentences on times, and on where verdicts at equal time are others."""
         if self.timing is None:
             return []
-        slower = timing.slower(self._evidence, self.timing)
+        slower = equal_time.slower(self._evidence, self.timing)
         said = ", ".join(f"{name} {ratio:.2f}" for name, ratio in slower.items())
-        changed = timing.difference(self.timing, self.told["tuned"], self._told_in_time)
+        changed = equal_time.difference(self.timing, self.told["tuned"], self._told_in_time)
         return [
             f"{self.timing.kind.capitalize()} of training, as a multiple of the quickest: {said}."
             + (f" {changed}" if changed else "")

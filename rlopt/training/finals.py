@@ -9,6 +9,9 @@ import numpy as np
 
 from rlopt.statistics import lowest, without_gaps
 
+# "Final" is the last tenth of training.
+FINAL_SHARE = 0.1
+
 
 def values(final: np.ndarray, returns: np.ndarray, stopped: np.ndarray) -> np.ndarray:
     """Final returns [S] of a cell's seeds; NaN only where no episode ended in any of them.

@@ -26,8 +26,6 @@ from rlopt.training.presets import AGENTS
 SAVE_SECONDS, SAVE_SHARE = 30.0, 20.0
 # How long a signal, or the device's answer, may go unnoticed.
 POLL_SECONDS = 0.001
-# "Final" is the last tenth of training.
-FINAL_SHARE = 0.1
 
 
 class History(NamedTuple):
@@ -230,7 +228,7 @@ def _with_interval(so_far: Progress, state: Any, metrics: Any) -> Progress:
 
 def _history(agent: agents.Agent, so_far: Progress, steps: np.ndarray, compile_seconds: float, mesh: Mesh) -> History:
     columns = {name: np.stack([row[name] for row in so_far.rows], axis=1) for name in so_far.rows[0]}
-    tail = max(1, round(FINAL_SHARE * len(so_far.sums)))
+    tail = max(1, round(finals.FINAL_SHARE * len(so_far.sums)))
     return History(
         steps=steps,
         returns=columns.pop("return"),

@@ -138,13 +138,14 @@ def test_a_run_that_cannot_be_made_here_leaves_a_sentence_and_an_empty_cell(tmp_
             made_up(tmp_path / env / name, [100.0, 200.0, 300.0], optimizer=name, env=env)
         changed(tmp_path / env / "sgd", optimizer="sgd_of_tomorrow")
         changed(tmp_path / env / "celo2", theta="/nowhere/mine.theta")
-        changed(tmp_path / env / "adamw", arm="a$b$_{x", optimizer="adamw")
+        changed(tmp_path / env / "adamw", arm="a$b$_{x", optimizer="adamw", preset="fast")
     for place in (tmp_path / "Acrobot-v1").iterdir():
         changed(place, env="Acrobot-v9")
     page = kit.report(tmp_path, drawn=True, timing=True)
     assert "sgd_of_tomorrow could not be timed, since it cannot be made here: unknown optimizer" in page
     assert "celo2 could not be timed, since it cannot be made here: " in page
     assert "No random policy can be played on Acrobot-v9 here, so that it has no scores: unknown environment" in page
+    assert "adamw: there is no fast preset of ppo for CartPole-v1" in page
     rows = {row["optimizer"]: row for row in kit.read_csv(tmp_path, "cost")}
     assert rows["sgd_of_tomorrow"]["update, µs"] == ""
     assert rows["celo2"]["update, µs"] == ""

@@ -8,7 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from rlopt import drawing
-from rlopt.report import pictures, reading, scores, timing
+from rlopt.report import equal_time, pictures, reading, scores
 from rlopt.runs import labels, plots, results
 
 
@@ -26,7 +26,7 @@ def all_pictures(*folders):
     found = reading.read(folders)
     matrices = {"tuned": scores.matrices(found, "tuned")}
     boards = {name: scores.leaderboard(found, mine) for name, mine in matrices.items() if mine}
-    return {picture.name: picture for picture in pictures.all_of(found, matrices, boards, timing.of(found))}
+    return {picture.name: picture for picture in pictures.all_of(found, matrices, boards, equal_time.of(found))}
 
 
 def sweep(tmp_path, made_up, name, rates, env="CartPole-v1"):

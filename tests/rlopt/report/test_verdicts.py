@@ -8,7 +8,7 @@ import pytest
 import scipy.stats
 
 from rlopt import statistics
-from rlopt.report import reading, scores, timing, verdicts
+from rlopt.report import equal_time, reading, scores, verdicts
 from rlopt.runs import results
 
 
@@ -136,21 +136,21 @@ def test_equal_time_cuts_the_slower_one_and_a_sentence_says_what_that_changes(tm
     with_seconds(made_up(tmp_path / "celo2", spread + 120, optimizer="celo2"), 24.0)
     found = reading.read([tmp_path])
     matrices = scores.matrices(found, "tuned")
-    times = timing.of(found)
+    times = equal_time.of(found)
     assert times.kind == "processor time"
     assert times.seconds["CartPole-v1", "celo2"] == pytest.approx(2.4)
     assert times.limit == {"CartPole-v1": pytest.approx(1.0)}
-    assert timing.slower(found, times) == {"adam": pytest.approx(1.0), "celo2": pytest.approx(2.4)}
-    timed = timing.at_equal_time(found, matrices, times)
+    assert equal_time.slower(found, times) == {"adam": pytest.approx(1.0), "celo2": pytest.approx(2.4)}
+    timed = equal_time.at_equal_time(found, matrices, times)
     # Returns rise linearly: after 1 / 2.4 of the steps, in the mean of the tenth before.
     np.testing.assert_allclose(timed["celo2"].final[:, 0], (spread + 120) * 0.95 / 2.4)
     np.testing.assert_allclose(timed["adam"].final[:, 0], (spread + 100) * 0.95, rtol=1e-6)
     steps, time = verdicts.verdicts(found, matrices), verdicts.verdicts(found, timed)
-    assert timing.difference(times, steps, time) == (
+    assert equal_time.difference(times, steps, time) == (
         "At equal processor time instead of equal steps, celo2 is worse instead of better."
     )
-    assert timing.difference(times, steps, steps).endswith("every verdict is the same.")
-    assert timing.difference(times, {}, {}) is None
+    assert equal_time.difference(times, steps, steps).endswith("every verdict is the same.")
+    assert equal_time.difference(times, {}, {}) is None
 
 
 def test_older_runs_have_wall_clock_time_only(tmp_path, made_up):
@@ -159,6 +159,6 @@ def test_older_runs_have_wall_clock_time_only(tmp_path, made_up):
         summary = json.loads((folder / results.SUMMARY).read_text())
         del summary["cpu_seconds"]
         (folder / results.SUMMARY).write_text(json.dumps(summary))
-    times = timing.of(reading.read([tmp_path]))
+    times = equal_time.of(reading.read([tmp_path]))
     assert times.kind == "wall-clock time"
     assert times.seconds["CartPole-v1", "adam"] == 1.0

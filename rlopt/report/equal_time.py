@@ -9,7 +9,7 @@ from rlopt.report.cells import Cell
 from rlopt.report.evidence import Evidence
 from rlopt.report.scores import Scores
 from rlopt.report.verdicts import Verdict
-from rlopt.training.loop import FINAL_SHARE
+from rlopt.training.finals import FINAL_SHARE
 
 
 class Timing(NamedTuple):
