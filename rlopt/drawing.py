@@ -20,7 +20,7 @@ OPTIMIZER_COLOURS = (
 )
 # Of those without a colour of their own.
 _OTHER_COLOURS = (
-    *("#5B6C8F", "#9A6A9A", "#8C6D5A", "#4E9A9A", "#D47FA6", "#8A8D2B", "#6B5B95", "#4F8F5B", "#B8733A", "#7E9FC9"),
+    *("#827373", "#28CD28", "#EBA091", "#EB28EB", "#91BE28", "#AFA0DC", "#289128", "#EB28A0", "#91BEAF", "#EB73EB"),
 )
 _YARDSTICK = "adam"
 _OWN = ("celo2", "celo2_base", "celo", "celo_adam", "muon", "muon_routed", "adam_routed", "adamw", "adam_rel", "sgd")
