@@ -1,9 +1,9 @@
 """Which learning rates are tried with how many seeds, and which are chosen.
 
 Successive halving: every rate gets two tuning seeds, the better half of them twice as many, and so on up to the plan's
-number; a rate is chosen among those that came that far. (Jamieson and Talwalkar, 2016.) So four seeds for five rates
-cost 16 runs instead of 20, and eight cost 24 to 28 instead of 40. Rates go on where they are among the best of an
-environment, or of all environments together. What goes on follows from the runs on disk alone.
+number; a rate is chosen among those that came that far. (Jamieson and Talwalkar, 2016.) Rates go on where they are
+among the best of an environment, or of all environments together: four seeds for five rates so cost 16 runs or a few
+more instead of 20, eight 24 or a few more instead of 40. What goes on follows from the runs on disk alone.
 
 A best rate at the edge of those tried may have a better one beyond: `extension` says which to try next.
 """
