@@ -23,7 +23,8 @@ def values(final: np.ndarray, returns: np.ndarray, stopped: np.ndarray) -> np.nd
     """
     known = np.where(np.isfinite(final), final, without_gaps(returns)[:, -1])
     counts = (stopped < 0) & np.isfinite(known)
-    return np.where(counts, known, lowest(returns)).astype(final.dtype)
+    with np.errstate(over="ignore", invalid="ignore"):  # files hold any numbers
+        return np.where(counts, known, lowest(returns)).astype(final.dtype)
 
 
 def curves(steps: np.ndarray, returns: np.ndarray, stopped: np.ndarray) -> np.ndarray:
