@@ -149,6 +149,8 @@ def test_the_command_trains_and_reports(monkeypatch, capsys, tmp_path):
     found = sorted(str(path.parent.relative_to(tmp_path)) for path in tmp_path.rglob(results.SUMMARY))
     where = "Probe-ObservationReward"
     assert found == [
-        f"{stage}/{where}/{x}" for stage in ("final", "tuning-2", "tuning") for x in ("adam/rate-0.0025", "sgd/rate-0.1")
+        f"{stage}/{where}/{x}"
+        for stage in ("final", "tuning-2", "tuning")
+        for x in ("adam/rate-0.0025", "sgd/rate-0.1")
     ]
     assert json.loads((tmp_path / "benchmark.json").read_text())["steps"] == 4096
