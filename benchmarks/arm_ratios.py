@@ -58,7 +58,7 @@ def random_return(run: results.Run) -> float:
 
 
 def iqm(run: results.Run) -> float:
-    return float(statistics.iqm(protocol.finals(run)))
+    return float(statistics.iqm(run.final))
 
 
 def ratios(cells: Cells, zeros: dict[str, float], environments: list[str], arm: str, reference: str) -> list[str]:
@@ -71,7 +71,7 @@ def ratios(cells: Cells, zeros: dict[str, float], environments: list[str], arm: 
             texts.append("")
             continue
         scale = protocol.Scale(zeros[name], iqm(found[reference]))
-        pairs.append((scale(protocol.finals(found[arm])), scale(protocol.finals(found[reference]))))
+        pairs.append((scale(found[arm].final), scale(found[reference].final)))
         texts.append(ratio(pairs[-1:]))
     complete = len(pairs) == len(environments) and len({scores.shape for scores, _ in pairs}) == 1
     return [*texts, ratio(pairs) if complete else ""]
@@ -88,7 +88,7 @@ def ratio(pairs: list[tuple[np.ndarray, np.ndarray]]) -> str:
 
 def lost_seeds(run: results.Run, reference: results.Run, zero: float) -> int:
     """Seeds that stopped, or ended nearer to the random policy than to the reference."""
-    return int(np.sum((run.stopped >= 0) | (protocol.finals(run) < (zero + iqm(reference)) / 2)))
+    return int(np.sum((run.stopped >= 0) | (run.final < (zero + iqm(reference)) / 2)))
 
 
 if __name__ == "__main__":

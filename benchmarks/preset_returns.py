@@ -46,7 +46,7 @@ def main() -> None:
                 continue
             runs.append(results.read_run(folder))
             s = runs[-1].summary
-            low, high = s["final_return_ci95"]
+            low, high = s["final_return_ci95"] or (float("nan"), float("nan"))  # one seed has none
             print(
                 f"| {agent} | {env_id} | {s['env_steps']:,} | {s['learning_rate']:g} | {s['seeds']} "
                 f"| {s['final_return_iqm']:.4g} | {low:.4g} to {high:.4g} | {min(s['final_returns']):.4g} "

@@ -38,8 +38,10 @@ class Plan:
     """Reported runs per optimizer, environment and setting."""
     seed: int = 0
     """Seed of the first one; the others follow on."""
-    tuning_seeds: int = 2
-    """Runs per learning rate that is tried."""
+    tuning_seeds: int = 4
+    """Runs per learning rate that is tried to the end."""
+    halving: bool = True
+    """Try all learning rates with two seeds each, and only the better half of them with twice as many, and so on."""
     learning_rates: tuple[float, ...] = ()
     """Learning rates to try, the same for every optimizer; default: `factors` times each optimizer's own."""
     factors: tuple[float, ...] = FACTORS
@@ -89,11 +91,28 @@ class Plan:
             **changes,
         )
 
-    def tuning_config(self, optimizer: str, env_id: str) -> TrainConfig:
-        """The population that an optimizer's rate is chosen from."""
-        rates = self.candidates(optimizer)
+    @property
+    def first_tuning_seeds(self) -> int:
+        """Runs that every learning rate gets that is tried."""
+        return min(2, self.tuning_seeds) if self.halving else self.tuning_seeds
+
+    def tuning_config(
+        self,
+        optimizer: str,
+        env_id: str,
+        rates: tuple[float, ...] | None = None,
+        first: int = 0,
+        seeds: int | None = None,
+    ) -> TrainConfig:
+        """A population that an optimizer's rate is chosen from.
+
+        rates: default: all candidates. first: how many tuning seeds come before it; seeds: how many it has, by default
+        those that every rate gets.
+        """
+        rates = self.candidates(optimizer) if rates is None else rates
+        seeds = self.first_tuning_seeds if seeds is None else seeds
         config = self.config(optimizer, env_id, rates=rates)
-        return dataclasses.replace(config, seeds=self.tuning_seeds, seed=self.seed + TUNING_SEEDS_FROM)
+        return dataclasses.replace(config, seeds=seeds, seed=self.seed + TUNING_SEEDS_FROM + first)
 
     def check(self) -> None:
         """Refuses what cannot be run.

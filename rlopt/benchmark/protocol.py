@@ -1,6 +1,7 @@
 """Benchmarks: how optimizers are judged on a suite. Learning rates are chosen on other seeds than those reported.
 
-1. Every optimizer is trained at each of its candidate learning rates, on every environment, with the tuning seeds.
+1. Every optimizer is trained at each of its candidate learning rates, on every environment, with the tuning seeds, of
+   which those that do badly get fewer (`benchmark.tuning`).
 2. Two settings are chosen from that: the rate that is best on each environment ("tuned"), and the one rate that is best
    on the whole suite ("shared"). All optimizers get as many trials; one that takes no rate has nothing to choose.
 3. It is trained with these rates on fresh seeds, which are what is reported.
@@ -9,7 +10,7 @@ Scores are normalised per environment: a random policy is 0, tuned Adam is 1.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +23,6 @@ from rlopt.benchmark.plan import YARDSTICK, Plan
 from rlopt.benchmark.suites import SUITES
 from rlopt.optimizers import arms
 from rlopt.runs import results
-from rlopt.statistics import lowest
 from rlopt.storage import sealed
 from rlopt.training import presets
 from rlopt.training.config import TrainConfig
@@ -57,11 +57,6 @@ class Scale(NamedTuple):
         return (returns - self.zero) / (self.one - self.zero)
 
 
-def finals(run: results.Run) -> np.ndarray:
-    """Final returns [S]; a seed without one counts as the lowest return of the run, NaN if it has none."""
-    return np.where(np.isfinite(run.final), run.final, lowest(run.returns)).astype(np.float64)
-
-
 def best(scores: np.ndarray) -> int:
     """Where the highest of some scores [R] is; of equal ones, the one in the middle."""
     scores = np.where(np.isfinite(scores), scores, -np.inf)
@@ -69,25 +64,8 @@ def best(scores: np.ndarray) -> int:
     return int(equal[len(equal) // 2])
 
 
-def choose(rates: Sequence[float], scores: Mapping[str, np.ndarray], scales: Mapping[str, Scale]) -> Choice:
-    """The rates with the highest mean over tuning seeds: per environment, and in the mean of normalised scores.
-
-    Args:
-      rates: R candidates; none for an optimizer that takes no rate.
-      scores: per environment [R, T], final returns.
-      scales: per environment, made from tuning seeds as well. The shared rate is chosen on those that are usable.
-    """
-    if not rates:
-        return Choice(dict.fromkeys(scores), None)
-    means = {env_id: np.mean(found, axis=1) for env_id, found in scores.items()}
-    tuned = {env_id: rates[best(found)] for env_id, found in means.items()}
-    normalised = [scales[env_id](found) for env_id, found in means.items() if scales[env_id].usable]
-    everywhere = np.mean(normalised, axis=0) if normalised else np.zeros(len(rates))
-    return Choice(tuned, rates[best(everywhere)])
-
-
 def place(folder: Path, stage: str, env_id: str, optimizer: str) -> Path:
-    """Where the runs of an optimizer on an environment lie; stage: TUNING or FINAL."""
+    """Where the runs of an optimizer on an environment lie; stage: FINAL, or a rung's (`tuning.rungs`)."""
     return folder / stage / results.safe_name(env_id) / results.safe_name(optimizer)
 
 
@@ -100,7 +78,10 @@ def write_plan(folder: Path, plan: Plan) -> None:
     here = typed.plain(plan)
     path = folder / PLAN
     if path.is_file():
-        there = typed.plain(read_plan(folder))
+        found = read_plan(folder)
+        there = typed.plain(found)
+        if found.first_tuning_seeds == plan.first_tuning_seeds:
+            there["halving"] = here["halving"]  # with two tuning seeds there is nothing to halve
         before, weights = there.pop("optimizers"), there.pop("theta")
         named, given = here.pop("optimizers"), here.pop("theta")
         both = [name for name in named if name in before]
@@ -128,6 +109,8 @@ def read_plan(folder: Path) -> Plan:
         raise ValueError(f"{folder} holds no benchmark ({PLAN} is needed)")
     try:
         found = read_json(path)
+        # Before there was halving, every rate had all tuning seeds.
+        found = {"halving": False, **found}
         settings: dict[str, Any] = {name: tuple(x) if isinstance(x, list) else x for name, x in found.items()}
         if isinstance(settings.get("theta"), dict):
             settings["theta"] = {n: Path(x) if isinstance(x, str) else x for n, x in settings["theta"].items()}
@@ -139,36 +122,6 @@ def read_plan(folder: Path) -> Plan:
         return plan
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path} is not of a benchmark that this version understands: {error!r}") from error
-
-
-def tuning_scores(folder: Path, plan: Plan, optimizer: str) -> dict[str, np.ndarray]:
-    """Final returns [R, T] of the tuning seeds per environment; R is 0 for an optimizer that takes no rate.
-
-    Raises:
-      ValueError: if a run is missing.
-    """
-    rates = plan.candidates(optimizer)
-    return {
-        env_id: np.asarray(
-            [
-                finals(results.read_run(place(folder, TUNING, env_id, optimizer) / results.rate_name(rate)))
-                for rate in rates
-            ]
-        ).reshape(len(rates), plan.tuning_seeds)
-        for env_id in plan.environments
-    }
-
-
-def choice(folder: Path, plan: Plan, optimizer: str) -> Choice:
-    """What was chosen for an optimizer, from its tuning runs and Adam's.
-
-    Raises:
-      ValueError: if a run is missing.
-    """
-    adam = tuning_scores(folder, plan, YARDSTICK)
-    zeros = random_returns(folder)
-    scales = {env_id: Scale(float(np.mean(zeros[env_id])), float(adam[env_id].mean(1).max())) for env_id in adam}
-    return choose(plan.candidates(optimizer), tuning_scores(folder, plan, optimizer), scales)
 
 
 def random_returns(folder: Path) -> dict[str, list[float]]:

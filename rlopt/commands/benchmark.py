@@ -18,6 +18,9 @@ class Benchmark:
     plan: Annotated[Plan, tyro.conf.arg(name="")] = field(default_factory=Plan)
     out: Path | None = None
     """Folder; default: a new one under runs/. The same command with the same folder does what is missing."""
+    extend: bool = False
+    """As long as the best learning rate is the lowest or highest tried, try another one beyond it, for every optimizer
+    alike. Also of a finished benchmark."""
     launcher: Literal["none", "local", "slurm"] = "none"
     """Where populations are trained: here, or each as a job, in other processes of this machine or under SLURM."""
     launcher_options: dict[str, str] = field(default_factory=dict)
@@ -30,7 +33,7 @@ class Benchmark:
     def populations(self) -> tuple[int, ...]:
         """Runs side by side."""
         tried = len(self.plan.learning_rates or self.plan.factors)
-        return (self.plan.seeds, self.plan.tuning_seeds * max(1, tried))
+        return (self.plan.seeds, self.plan.first_tuning_seeds * max(1, tried))
 
     def run(self) -> None:
         """Trains what is missing, writes the report."""
@@ -40,7 +43,7 @@ class Benchmark:
 
         launch = launcher.make(self.launcher, self.launcher_options, self.tracking.flags)
         with self.tracking.open() as tracker:
-            folder = runner.run(self.plan, self.out, tracker=tracker, launch=launch)
+            folder = runner.run(self.plan, self.out, tracker=tracker, launch=launch, extend=self.extend)
         # The folder's own plan may name more: optimizers of an earlier command, or a stranger's.
         named = {*self.plan.environments, *(arm.optimizer for arm in self.plan.arms.values())}
         print(f"report: {write.write([folder], trust=self.trust or named)}")

@@ -6,19 +6,18 @@ import statistics
 import time
 from collections.abc import Callable, Container
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from agents.base import make_optimizer
 from rlopt import typed
-from rlopt.benchmark.plan import YARDSTICK
 from rlopt.optimizers import factory
 from rlopt.report.evidence import Evidence
-from rlopt.report.tables import Table, Value
+from rlopt.report.formats import Table, Value
 from rlopt.runs import results
-from rlopt.training import loop
+from rlopt.training import loop, machine
 from rlopt.training.config import TrainConfig
 
 UPDATES, ROUNDS = 50, 7
@@ -26,58 +25,108 @@ UPDATES, ROUNDS = 50, 7
 LARGE = 256 << 20
 
 
-def measure(evidence: Evidence, trust: bool | Container[str]) -> Table:
+class _Update(NamedTuple):
+    """call: makes `UPDATES` updates. state_bytes: of the optimizer's state. size: number of parameters."""
+
+    call: Callable[[], None]
+    state_bytes: int
+    size: int
+
+
+class _Made(NamedTuple):
+    """What can be timed on the network for an environment, by optimizer, and sentences on what cannot."""
+
+    environment: str
+    updates: dict[str, _Update]
+    problems: list[str]
+
+
+def measure(evidence: Evidence, trust: bool | Container[str]) -> tuple[Table, list[str]]:
     """Times every optimizer's update here and now, in turn; and adds what the runs themselves took.
 
     trust: also of optimizers and environments that are named as code (`module:name`), which is imported for it.
+
+    Returns:
+      The table, and a sentence for each optimizer that cannot be made or timed here, whose cells are empty.
     """
-    environment = evidence.environments[0]
-    calls, state_bytes, sizes = {}, {}, {}
-    alike: dict[str, tuple[Callable[[], None], int, int]] = {}
-    for optimizer in evidence.optimizers:
-        cell = evidence.chosen(environment, optimizer, "tuned")
-        if cell is not None:
-            config = results.read_config(cell.run.folder)
-            if config.code and not results.is_trusted(config, trust):
-                continue
-            if (key := _what_is_timed(config)) not in alike:
-                if _is_pretended(config, cell.run.folder):
-                    continue
-                alike[key] = _updates(config)
-            calls[optimizer], state_bytes[optimizer], sizes[optimizer] = alike[key]
-    taken: dict[Callable[[], None], list[float]] = {call: [] for call, *_ in alike.values()}
+    made = _Made("", {}, [])
+    for environment in evidence.environments:
+        made = _make(evidence, environment, trust)
+        if made.updates:  # else there is another network that something can be made for
+            break
+    times: dict[Callable[[], None], list[float]] = {update.call: [] for update in made.updates.values()}
     for _ in range(ROUNDS):
-        for call in taken:
+        for call, taken in times.items():
             started = time.perf_counter()
             call()
-            taken[call].append(1e6 * (time.perf_counter() - started) / UPDATES)
-    times = {name: taken[call] for name, call in calls.items()}
-    rows: list[tuple[Value, ...]] = []
-    for name in calls:
-        ratio = None
-        if YARDSTICK in times:
-            ratio = statistics.median(a / b for a, b in zip(times[name], times[YARDSTICK], strict=True))
-        rows.append(
-            (name, statistics.median(times[name]), ratio, state_bytes[name] / sizes[name] / 4, _seconds(evidence, name))
+            taken.append(1e6 * (time.perf_counter() - started) / UPDATES)
+    middle = {name: statistics.median(times[update.call]) for name, update in made.updates.items()}
+    yardstick = middle.get(evidence.yardstick or "")
+    rows: list[tuple[Value, ...]] = [
+        (
+            name,
+            middle.get(name),
+            middle[name] / yardstick if name in middle and yardstick else None,
+            made.updates[name].state_bytes / made.updates[name].size / 4 if name in middle else None,
+            *_seconds(evidence, name),
         )
-    parameters = f"{next(iter(sizes.values())):,} parameters" if sizes else "no run to take a network from"
-    return Table(
+        for name in evidence.optimizers
+    ]
+    sizes = [update.size for update in made.updates.values()]
+    parameters = f"{sizes[0]:,} parameters" if sizes else "none of which could be made here"
+    table = Table(
         name="cost",
         title="Cost",
-        note=f"An update of one seed in a compiled loop, on the network for {environment} ({parameters}), timed when "
-        "this report was made; the optimizer's state in floats per parameter; and the training time of the reported "
-        "runs per seed, which other work on the machine may have lengthened.",
-        columns=("optimizer", "update, µs", "times Adam's", "state, floats per parameter", "training, s per seed"),
+        note=f"An update of one seed in a compiled loop, on the network for {made.environment} ({parameters}), timed "
+        f"when this report was made, on {machine.processor()}: the median of {ROUNDS} rounds; the optimizer's state in "
+        "floats per parameter; and the training time of the reported runs per seed, on the machine that they ran on, "
+        "which other work there may have lengthened, and over all its cores.",
+        columns=(
+            "optimizer",
+            "update, µs",
+            f"times {evidence.baseline}'s",
+            "state, floats per parameter",
+            "training, s per seed",
+            "processor, s per seed",
+        ),
         rows=rows,
     )
+    return table, made.problems
 
 
-def _seconds(evidence: Evidence, optimizer: str) -> float | None:
+def _make(evidence: Evidence, environment: str, trust: bool | Container[str]) -> _Made:
+    """The updates of every optimizer on the network for an environment."""
+    made = _Made(environment, {}, [])
+    alike: dict[str, _Update] = {}
+    for optimizer in evidence.optimizers:
+        cell = evidence.chosen(environment, optimizer, "tuned")
+        if cell is None or (cell.config.code and not results.is_trusted(cell.config, trust)):
+            continue
+        try:
+            if (key := _what_is_timed(cell.config)) not in alike:
+                if _is_pretended(cell.config, cell.folders[0]):
+                    made.problems.append(f"{optimizer} was not timed: its settings speak of more weights than it has.")
+                    continue
+                alike[key] = _update(cell.config)
+            made.updates[optimizer] = alike[key]
+        # Whatever an optimizer, a network or an environment raises that is of another version, or somebody's own.
+        except Exception as error:
+            made.problems.append(f"{optimizer} could not be timed, since it cannot be made here: {_line(error)}.")
+    return made
+
+
+def _line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
+def _seconds(evidence: Evidence, optimizer: str) -> tuple[float | None, float | None]:
     cells = [cell for cell in evidence.reported if cell.optimizer == optimizer]
-    if not cells:
-        return None
-    seconds = [cell.run.summary["wall_seconds"] - cell.run.summary.get("compile_seconds", 0.0) for cell in cells]
-    return float(sum(seconds) / sum(len(cell.seeds) for cell in cells))
+    seeds = sum(len(cell.seeds) for cell in cells)
+    if not seeds:
+        return None, None
+    processor = [cell.processor_seconds for cell in cells]
+    known = [seconds for seconds in processor if seconds is not None]
+    return sum(cell.wall_seconds for cell in cells) / seeds, sum(known) / seeds if len(known) == len(cells) else None
 
 
 def _what_is_timed(config: TrainConfig) -> str:
@@ -96,8 +145,7 @@ def _is_pretended(config: TrainConfig, folder: Path) -> bool:
     return nbytes > LARGE and (not file.is_file() or nbytes * config.seeds > file.stat().st_size)
 
 
-def _updates(config: TrainConfig) -> tuple[Callable[[], None], int, int]:
-    """A call that makes `UPDATES` updates; bytes of the optimizer's state, number of parameters."""
+def _update(config: TrainConfig) -> _Update:
     agent = loop.build(config)
     hyperparams = agent.hyperparams(config.handed_rate)
     shapes = jax.eval_shape(agent.init, jax.random.key(0), hyperparams)
@@ -123,4 +171,4 @@ def _updates(config: TrainConfig) -> tuple[Callable[[], None], int, int]:
     state = tx.init(params)
     jax.block_until_ready(run(params, state))
     nbytes = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state))
-    return lambda: jax.block_until_ready(run(params, state)), nbytes, sum(x.size for x in leaves)
+    return _Update(lambda: jax.block_until_ready(run(params, state)), nbytes, sum(x.size for x in leaves))

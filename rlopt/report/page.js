@@ -19,3 +19,10 @@ for (const button of document.querySelectorAll("th button")) {
     table.tBodies[0].append(...rows);
   });
 }
+// Boxes that are wider inside than outside say so.
+const mark = () => {
+  for (const box of document.querySelectorAll(".scroll")) box.classList.toggle("wide", box.scrollWidth > box.clientWidth);
+};
+addEventListener("resize", mark);
+addEventListener("load", mark);
+mark();

@@ -2,23 +2,32 @@
 
 import dataclasses
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rlopt.benchmark.plan import Plan
+from rlopt.report import rates
 from rlopt.report.evidence import Evidence
 from rlopt.runs.results import read_config
 from rlopt.training import presets
 from rlopt.training.config import TrainConfig
 
 
-def commands(evidence: Evidence, folder: Path) -> str:
-    """One line per command; the last one makes the report."""
+def commands(evidence: Evidence, folders: Sequence[Path]) -> str:
+    """One line per command; the last one makes the report of the folders."""
     if evidence.plan is not None:
-        made = [benchmark(evidence.plan, folder)]
+        made = [benchmark(evidence.plan, folders[0]) + (" --extend" if rates.extended(evidence) else "")]
     else:
-        made = [train(read_config(cell.run.folder), cell.run.folder) for cell in evidence.reported]
-    return "\n".join([*made, f"rlopt report {shlex.quote(str(folder))}"])
+        made = [_train_or_why_not(folder) for cell in evidence.reported for folder in cell.folders]
+    return "\n".join([*made, shlex.join(["rlopt", "report", *map(str, folders)])])
+
+
+def _train_or_why_not(folder: Path) -> str:
+    try:
+        return train(read_config(folder), folder)
+    except ValueError as error:  # of another version
+        return f"# {folder}: {error}"
 
 
 def benchmark(plan: Plan, folder: Path) -> str:

@@ -5,11 +5,12 @@ from typing import NamedTuple
 import numpy as np
 
 from rlopt import statistics
-from rlopt.benchmark.plan import YARDSTICK
 from rlopt.benchmark.protocol import Scale
-from rlopt.report.evidence import Cell, Evidence
-from rlopt.runs.results import with_stopped
+from rlopt.report import agreement
+from rlopt.report.cells import Cell
+from rlopt.report.evidence import Evidence
 from rlopt.statistics import Interval
+from rlopt.training import finals
 
 GRID = np.linspace(0.02, 1.0, 50)
 
@@ -19,9 +20,10 @@ class Scores(NamedTuple):
 
     seeds: [S] common to all environments. final, area: float64 [S, E], normalised final returns and areas under the
     curve. curves: [S, E, 50], normalised returns over `GRID`, shares of the training. failed: seeds that were stopped,
-    over all environments.
+    over all environments. cells: [E], what they are of.
     """
 
+    cells: list[Cell]
     seeds: tuple[int, ...]
     final: np.ndarray
     area: np.ndarray
@@ -30,7 +32,7 @@ class Scores(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A line of the leaderboard; intervals are None where Adam, to compare with, is missing."""
+    """A line of the leaderboard; intervals are None where the yardstick, to compare with, is missing or unlike."""
 
     optimizer: str
     iqm: Interval
@@ -61,9 +63,9 @@ def scales(evidence: Evidence) -> dict[str, Scale]:
         if not normalised(evidence):
             found[environment] = Scale(0.0, 1.0)
             continue
-        adam = evidence.chosen(environment, YARDSTICK, "tuned")
+        adam = evidence.chosen(environment, evidence.yardstick, "tuned") if evidence.yardstick else None
         random = evidence.random.get(environment)
-        if adam is not None and random:
+        if adam is not None and adam.has_returns and random:
             scale = Scale(float(np.mean(random)), float(np.mean(adam.final)))
             if scale.usable:
                 found[environment] = scale
@@ -76,7 +78,7 @@ def matrices(evidence: Evidence, setting: str) -> dict[str, Scores]:
     found = {}
     for optimizer in evidence.optimizers:
         cells = [evidence.chosen(environment, optimizer, setting) for environment in by_environment]
-        complete = [cell for cell in cells if cell is not None and np.all(np.isfinite(cell.final))]
+        complete = [cell for cell in cells if cell is not None and cell.has_returns]
         if complete and len(complete) == len(cells):
             seeds = tuple(sorted(set.intersection(*(set(cell.seeds) for cell in complete))))
             if seeds:
@@ -90,24 +92,25 @@ def left_out(evidence: Evidence, setting: str, complete: dict[str, Scores]) -> l
     by_environment = scales(evidence)
     if without := [name for name in evidence.environments if name not in by_environment]:
         sentences.append(
-            f"Scores leave out {', '.join(without)}: tuned Adam is missing there, or is not above a random policy."
+            f"Scores leave out {', '.join(without)}: tuned {evidence.baseline} is missing there, or is not above a "
+            "random policy."
         )
     for optimizer in evidence.optimizers:
         if by_environment and optimizer not in complete:
             cells = {name: evidence.chosen(name, optimizer, setting) for name in by_environment}
-            lacking = [n for n, cell in cells.items() if cell is None or not np.all(np.isfinite(cell.final))]
+            lacking = [n for n, cell in cells.items() if cell is None or not cell.has_returns]
             where = f"has no result on {', '.join(lacking)}" if lacking else "has no seed in common to all environments"
             sentences.append(f"{optimizer} ({setting} setting) is not among the scores: it {where}.")
     return sentences
 
 
-def leaderboard(found: dict[str, Scores]) -> list[Row]:
+def leaderboard(evidence: Evidence, found: dict[str, Scores]) -> list[Row]:
     """One line per optimizer, the highest interquartile mean first."""
-    adam = found.get(YARDSTICK)
+    adam = found.get(evidence.yardstick or "")
     rows = []
     for optimizer, scores in found.items():
         better = paired = None
-        if adam is not None and optimizer != YARDSTICK:
+        if adam is not None and optimizer != evidence.yardstick and not agreement.differences(scores.cells, adam.cells):
             better = statistics.stratified_bootstrap((scores.final, adam.final), statistics.probability_of_improvement)
             common = [seed for seed in scores.seeds if seed in adam.seeds]
             if common:
@@ -116,11 +119,11 @@ def leaderboard(found: dict[str, Scores]) -> list[Row]:
         rows.append(
             Row(
                 optimizer=optimizer,
-                iqm=_interval(scores.final, statistics.aggregate_iqm),
-                median=_interval(scores.final, statistics.aggregate_median),
-                mean=_interval(scores.final, statistics.aggregate_mean),
-                gap=_interval(scores.final, statistics.optimality_gap),
-                area=_interval(scores.area, statistics.aggregate_iqm),
+                iqm=interval(scores.final, statistics.aggregate_iqm),
+                median=interval(scores.final, statistics.aggregate_median),
+                mean=interval(scores.final, statistics.aggregate_mean),
+                gap=interval(scores.final, statistics.optimality_gap),
+                area=interval(scores.area, statistics.aggregate_iqm),
                 better=better,
                 paired=paired,
                 seeds=len(scores.seeds),
@@ -151,21 +154,25 @@ def profile(scores: Scores, thresholds: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 def curve(cell: Cell, end: int) -> tuple[np.ndarray, np.ndarray]:
-    """Steps [T] and returns [S, T] without gaps, up to a step.
+    """Steps [T] and returns [S, T] without gaps, up to a step, by the rule of `training.finals`.
 
-    Stopped seeds count as the lowest return of all from there on, also where a run ended since all were stopped.
+    A run that ended early, since all its seeds were stopped, stays at its lowest return.
     """
-    run = cell.run
-    returns = statistics.without_gaps(with_stopped(run))
-    if run.steps[-1] >= end:
-        return run.steps, returns
-    rest = np.where(run.stopped >= 0, statistics.lowest(run.returns), returns[:, -1])
-    return np.append(run.steps, end), np.column_stack([returns, rest])
+    returns = finals.whole_curves(cell.steps, cell.returns, cell.stopped)
+    if cell.steps[-1] >= end:
+        return cell.steps, returns
+    rest = np.where(cell.stopped >= 0, statistics.lowest(cell.returns), returns[:, -1])
+    return np.append(cell.steps, end), np.column_stack([returns, rest])
 
 
 def last_step(evidence: Evidence, environment: str) -> int:
     """Environment steps of the longest run on an environment."""
-    return max(int(cell.run.steps[-1]) for cell in evidence.reported if cell.environment == environment)
+    return max(int(cell.steps[-1]) for cell in evidence.reported if cell.environment == environment)
+
+
+def interval(scores: np.ndarray, statistic: object) -> Interval:
+    """A statistic of one score matrix with its interval."""
+    return statistics.stratified_bootstrap((scores,), statistic)  # type: ignore[arg-type]
 
 
 def _scores(evidence: Evidence, cells: list[Cell], seeds: tuple[int, ...], by_environment: list[Scale]) -> Scores:
@@ -177,8 +184,4 @@ def _scores(evidence: Evidence, cells: list[Cell], seeds: tuple[int, ...], by_en
         area.append(scale(statistics.area_under_curve(steps, returns[rows])))
         curves.append(scale(np.stack([np.interp(GRID, steps / steps[-1], row) for row in returns[rows]])))
     failed = sum(len(cell.failed) for cell in cells)
-    return Scores(seeds, np.stack(final, 1), np.stack(area, 1), np.stack(curves, 1), failed)
-
-
-def _interval(scores: np.ndarray, statistic: object) -> Interval:
-    return statistics.stratified_bootstrap((scores,), statistic)  # type: ignore[arg-type]
+    return Scores(cells, seeds, np.stack(final, 1), np.stack(area, 1), np.stack(curves, 1), failed)

@@ -1,73 +1,81 @@
-"""Tables of a report, and how they are written as CSV and LaTeX."""
+"""Tables of a report."""
 
-import csv
-import io
-import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from rlopt import escape
-from rlopt.report import scores
+from rlopt.report import rates, scores
 from rlopt.report.evidence import Evidence
+from rlopt.report.formats import Rated, Table, Value
+from rlopt.report.verdicts import Verdict
 from rlopt.statistics import Interval, bootstrap, tolerance_window
 
-Value = str | int | float | Interval | None
 
+def leaderboard(
+    evidence: Evidence,
+    rows: Sequence[scores.Row],
+    setting: str,
+    told: dict[str, Verdict],
+    timed: dict[str, Interval],
+) -> Table:
+    """Aggregate scores at a setting.
 
-class Table(NamedTuple):
-    """name: of its files. title, note: to be shown. rows: as many values as columns; None: there is nothing to say."""
-
-    name: str
-    title: str
-    note: str
-    columns: tuple[str, ...]
-    rows: list[tuple[Value, ...]]
-
-
-def leaderboard(rows: Sequence[scores.Row], setting: str, is_normalised: bool) -> Table:
-    """Aggregate scores at a setting."""
+    told: verdicts. timed: interquartile means at equal time, of those that have one.
+    """
     kind = {
         "tuned": "Tuned: each optimizer's learning rate was chosen per environment. ",
         "shared": "Shared: one learning rate per optimizer for the whole suite. ",
         "": "",
     }[setting]
-    scale = "random policy 0, tuned Adam 1" if is_normalised else "returns, not normalised"
+    is_normalised, baseline = scores.normalised(evidence), evidence.baseline
+    scale = "returns, not normalised"
+    if is_normalised:
+        scale = (
+            f"a random policy is 0 and tuned {baseline}'s mean is 1 on each environment; over all of them the "
+            f"interquartile mean of {baseline} itself may be a little off 1, since it leaves out the best and the worst"
+        )
+    compared = any(row.better for row in rows)
+    columns: dict[str, Any] = {"optimizer": lambda row: row.optimizer, "IQM": lambda row: row.iqm}
+    columns |= {"median": lambda row: row.median, "mean": lambda row: row.mean}
+    if is_normalised:
+        columns["optimality gap"] = lambda row: row.gap
+    if compared:
+        columns[f"better than {baseline}"] = lambda row: row.better
+    if told:
+        columns["verdict"] = lambda row: told[row.optimizer].word if row.optimizer in told else None
+        columns["p"] = lambda row: told[row.optimizer].p if row.optimizer in told else None
+    if compared:
+        columns[f"difference to {baseline}"] = lambda row: row.paired
+    columns["area"] = lambda row: row.area
+    if timed:
+        columns["IQM at equal time"] = lambda row: timed.get(row.optimizer)
+    columns |= {"seeds": lambda row: row.seeds, "not finite": lambda row: row.failed}
+    note = (
+        f"{kind}Final return over all seeds and environments ({scale}). In brackets: 95 % bootstrap intervals over the "
+        "reported seeds; that the learning rate was chosen, and from how few seeds, is not part of them, nor is the "
+        "uncertainty of the scale. IQM: interquartile mean. "
+    )
+    if compared:
+        note += (
+            f"Better than {baseline}: probability that a run beats one of {baseline}'s. Difference: mean over seeds "
+            f"that {baseline} was trained with, too. "
+        )
+    if told:
+        note += (
+            "Verdict: by a permutation test of that probability over seeds within environments; p is corrected for the "
+            "number of optimizers compared (Holm). "
+        )
+    note += "Area: under the learning curve, IQM. "
+    if timed:
+        note += "At equal time: see below. "
+    note += "Not finite: seeds that broke and count as their worst."
     return Table(
         name=f"leaderboard_{setting}" if setting else "leaderboard",
         title=f"Scores ({setting})" if setting else "Scores",
-        note=f"{kind}Final return over all seeds and environments ({scale}) with 95 % bootstrap intervals. IQM: "
-        "interquartile mean. Better than Adam: probability that a run beats one of Adam's. Difference: mean over seeds "
-        "that Adam was trained with, too. Area: under the learning curve, IQM. Not finite: seeds that broke and count "
-        "as their worst.",
-        columns=(
-            "optimizer",
-            "IQM",
-            "median",
-            "mean",
-            *(("optimality gap",) if is_normalised else ()),
-            "better than Adam",
-            "difference to Adam",
-            "area",
-            "seeds",
-            "not finite",
-        ),
-        rows=[
-            (
-                row.optimizer,
-                row.iqm,
-                row.median,
-                row.mean,
-                *((row.gap,) if is_normalised else ()),
-                row.better,
-                row.paired,
-                row.area,
-                row.seeds,
-                row.failed,
-            )
-            for row in rows
-        ],
+        note=note,
+        columns=tuple(columns),
+        rows=[tuple(value(row) for value in columns.values()) for row in rows],
     )
 
 
@@ -78,16 +86,21 @@ def returns(evidence: Evidence, setting: str) -> Table:
         row: list[Value] = [optimizer]
         for environment in evidence.environments:
             cell = evidence.chosen(environment, optimizer, setting)
-            finite = cell is not None and bool(np.all(np.isfinite(cell.final)))
-            row += [bootstrap(cell.final) if cell is not None and finite else None, cell.rate if cell else None]
+            if cell is None or not cell.has_returns:
+                row.append(None)
+                continue
+            edge = rates.edge(evidence, environment, optimizer, cell.rate)
+            row.append(Rated(bootstrap(cell.final), cell.rate, edge))
         rows.append(tuple(row))
     label = f"_{setting}" if evidence.plan is not None else ""
+    starred = any(isinstance(value, Rated) and value.edge for row in rows for value in row)
     return Table(
         name=f"returns{label}",
         title="Final returns" + (f" ({setting})" if label else ""),
-        note="Return of the training episodes in the last tenth of training: IQM over seeds, 95 % bootstrap interval. "
-        "Rate: the learning rate; empty for what takes none.",
-        columns=("optimizer", *(x for name in evidence.environments for x in (name, f"rate, {name}"))),
+        note="Return of the training episodes in the last tenth of training, of a seed that was still alive then its "
+        "last return: IQM over seeds, [95 % bootstrap interval], @ the learning rate, if it takes one."
+        + (" *: the lowest or highest rate that was tried; a better one may lie beyond." if starred else ""),
+        columns=("optimizer", *evidence.environments),
         rows=rows,
     )
 
@@ -97,23 +110,23 @@ def sensitivity(evidence: Evidence) -> Table:
     rows: list[tuple[Value, ...]] = []
     for optimizer in evidence.optimizers:
         for environment in evidence.environments:
-            cells = [c for c in evidence.tuning if (c.optimizer, c.environment) == (optimizer, environment)]
-            cells = sorted((c for c in cells if c.rate is not None), key=lambda c: c.rate or 0.0)
+            cells = rates.swept(evidence, environment, optimizer)
             estimates = np.asarray([np.mean(c.final) for c in cells])
-            if len(cells) < 2 or not np.all(np.isfinite(estimates)):
+            if not cells or not np.all(np.isfinite(estimates)):
                 continue
-            rates = np.asarray([c.rate for c in cells])
-            low, high = tolerance_window(rates, estimates)
-            best = float(rates[int(np.argmax(estimates))])
+            tried = np.asarray([c.rate for c in cells])
+            low, high = tolerance_window(tried, estimates)
+            best = float(tried[int(np.argmax(estimates))])
             failed = sum(len(c.failed) for c in cells)
-            rows.append((optimizer, environment, best, low, high, high / low, failed))
+            edge = rates.edge(evidence, environment, optimizer, best)
+            rows.append((optimizer, environment, best, edge, low, high, high / low, failed))
     return Table(
         name="sensitivity",
         title="Windows of learning rates",
         note="The window of learning rates around the best one in which the mean final return stays within 10 % of the "
         "best, interpolated between the rates tried, and its width as a factor. A window that ends at the lowest or "
-        "highest rate tried may be wider.",
-        columns=("optimizer", "environment", "best rate", "from", "to", "width", "not finite"),
+        "highest rate tried may be wider. Edge: whether the best is the lowest or highest tried.",
+        columns=("optimizer", "environment", "best rate", "edge", "from", "to", "width", "not finite"),
         rows=rows,
     )
 
@@ -138,85 +151,23 @@ def failures(evidence: Evidence) -> Table:
 
 
 def settings(evidence: Evidence) -> Table:
-    """The agent's settings per environment, those that differ between environments first."""
-    documents: dict[str, dict[str, Any]] = {}
+    """The agent's settings per environment, those first that differ between optimizers, then between environments."""
+    values: dict[str, dict[str, list[str]]] = {}
     for cell in evidence.reported:
-        documents.setdefault(cell.environment, cell.document)
-    names = list(dict.fromkeys(name for document in documents.values() for name in document["hyper"]))
-
-    def shown(environment: str, name: str) -> str:
-        value = documents[environment]["hyper"].get(name)
-        return "-" if value is None else " ".join(map(str, value)) if isinstance(value, list) else str(value)
-
-    rows = [(name, *(shown(environment, name) for environment in documents)) for name in names]
-    rows.sort(key=lambda row: len(set(row[1:])) == 1)
+        for name, value in cell.settings.items():
+            if name[0] == "hyper":
+                shown = "-" if value is None else " ".join(map(str, value)) if isinstance(value, list) else str(value)
+                here = values.setdefault(name[1], {}).setdefault(cell.environment, [])
+                here += [shown] if shown not in here else []
+    environments = [name for name in evidence.environments if any(name in found for found in values.values())]
+    rows = [(name, *(" or ".join(found.get(e, ["-"])) for e in environments)) for name, found in values.items()]
+    unlike = {name for name, found in values.items() if any(len(here) > 1 for here in found.values())}
+    rows.sort(key=lambda row: (row[0] not in unlike, len(set(row[1:])) == 1))
+    note = f"Not the same for every optimizer: {', '.join(row[0] for row in rows if row[0] in unlike)}."
     return Table(
         name="settings",
         title="Settings of the agent",
-        note="The same for every optimizer.",
-        columns=("setting", *documents),
+        note=note if unlike else "The same for every optimizer.",
+        columns=("setting", *environments),
         rows=list(rows),
     )
-
-
-def to_csv(table: Table) -> str:
-    """Comma-separated, intervals in three columns."""
-    wide = [any(isinstance(row[i], Interval) for row in table.rows) for i in range(len(table.columns))]
-    header: list[str] = []
-    for name, is_wide in zip(table.columns, wide, strict=True):
-        name = escape.spreadsheet(name)
-        header += [name, f"{name} low", f"{name} high"] if is_wide else [name]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    for row in table.rows:
-        line: list[str | int | float] = []
-        for value, is_wide in zip(row, wide, strict=True):
-            if isinstance(value, Interval):
-                line += [round(x, 6) for x in value]
-            else:
-                value = escape.spreadsheet(value) if isinstance(value, str) else value
-                line += ["" if value is None else value, *(("", "") if is_wide else ())]
-        writer.writerow(line)
-    return text.getvalue()
-
-
-def to_latex(table: Table) -> str:
-    """A tabular with the rules of booktabs."""
-    lines = [
-        rf"% {' '.join(escape.terminal(f'{table.title}. {table.note}').split())}",
-        r"\begin{tabular}{l" + "r" * (len(table.columns) - 1) + "}",
-        r"\toprule",
-        " & ".join(escape.latex(name) for name in table.columns) + r" \\",
-        r"\midrule",
-    ]
-    for row in table.rows:
-        lines.append(" & ".join(escape.latex(text(value)) for value in row) + r" \\")
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
-
-
-def text(value: Value) -> str:
-    """A value as it is read."""
-    if value is None:
-        return ""
-    if isinstance(value, Interval):
-        estimate, low, high = fixed(value)
-        return f"{estimate} [{low}, {high}]"
-    if isinstance(value, float):
-        return number(value)
-    return f"{value:,}" if isinstance(value, int) else value
-
-
-def fixed(interval: Interval) -> tuple[str, str, str]:
-    """Estimate, low and high with as many decimals as the largest of them needs for three digits."""
-    largest = max(map(abs, interval))
-    decimals = 2 if largest < 10 else 1 if largest < 1000 else 0
-    estimate, low, high = (f"{x:,.{decimals}f}" for x in interval)
-    return estimate, low, high
-
-
-def number(x: float) -> str:
-    """Three digits, without an exponent where that is short."""
-    if not math.isfinite(x):
-        return "-"
-    return f"{x:.3g}" if 1e-5 < abs(x) < 1000 else f"{x:,.0f}" if abs(x) >= 1000 else f"{x:g}"

@@ -1,15 +1,31 @@
 """Writes a report: report.html, figures and tables."""
 
+import time
 from collections.abc import Container, Sequence
 from pathlib import Path
 
 from celo2.files import write_atomic
 from rlopt.benchmark import random_policy
-from rlopt.benchmark.plan import YARDSTICK
-from rlopt.report import cost, evidence, figures, page, reproduce, scores, tables
+from rlopt.report import (
+    cost,
+    equal_time,
+    figures,
+    formats,
+    page,
+    pictures,
+    rates,
+    reading,
+    reproduce,
+    scores,
+    tables,
+    verdicts,
+    words,
+)
 from rlopt.report.evidence import Evidence
-from rlopt.report.tables import Table
+from rlopt.report.formats import Table
+from rlopt.report.scores import Scores
 from rlopt.runs import results
+from rlopt.statistics import Interval, aggregate_iqm
 from rlopt.storage import run_lock
 
 PAGE = "report.html"
@@ -31,108 +47,118 @@ def write(
       The page.
 
     Raises:
-      ValueError: as `evidence.read`.
+      ValueError: as `reading.read`.
     """
     if not folders:
         raise ValueError("name at least one folder with runs")
     # One that the user names may be a link itself.
     run_lock.check_links(*((out,) if out else (folders[0], folders[0] / "report")))
-    found = _with_random(evidence.read(folders), trust)
+    found = _with_random(reading.read(folders), trust)
     out = out or folders[0] / "report"
     settings = scores.settings(found)
     matrices = {setting: scores.matrices(found, setting) for setting in settings}
-    boards = {setting: scores.leaderboard(matrices[setting]) for setting in settings if matrices[setting]}
-    left_out = [text for setting in settings for text in scores.left_out(found, setting, matrices[setting])]
-    pictures = {picture.name: picture for picture in figures.all_of(found, matrices, boards)}
-    sections: list[Table | figures.Picture] = [
-        tables.leaderboard(rows, setting if found.plan else "", scores.normalised(found))
-        for setting, rows in boards.items()
-    ]
-    sections = [*_these(pictures, "scores"), *sections, *_these(pictures, "improvement", "curves")]
-    if found.reported:
-        sections += [tables.returns(found, setting) for setting in settings]
-        sections += _these(pictures, "efficiency", "profiles", "sensitivity")
-        if "sensitivity" in pictures:
-            sections.append(tables.sensitivity(found))
-        if timing:
-            sections.append(cost.measure(found, trust))
-        if (broken := tables.failures(found)).rows:
-            sections.append(broken)
-        sections.append(tables.settings(found))
-    for name, content in figures.files(list(pictures.values())).items():
+    judged = _Judged(found, matrices)
+    problems = found.problems + rates.problems(found)
+    problems += verdicts.limits(found, matrices["tuned"], judged.told["tuned"])
+    problems += [text for setting in settings for text in scores.left_out(found, setting, matrices[setting])]
+    drawn = {picture.name: picture for picture in pictures.all_of(found, matrices, judged.boards, judged.timing)}
+    costs = None
+    if timing and found.reported:
+        costs, untimed = cost.measure(found, trust)
+        problems += untimed
+    sections = _sections(found, judged, drawn, costs)
+    for name, content in figures.files(list(drawn.values())).items():
         write_atomic(out / "figures" / name, content)
     for section in sections:
         if isinstance(section, Table):
-            write_atomic(out / "tables" / f"{section.name}.csv", tables.to_csv(section).encode())
-            write_atomic(out / "tables" / f"{section.name}.tex", tables.to_latex(section).encode())
+            write_atomic(out / "tables" / f"{section.name}.csv", formats.to_csv(section).encode())
+            write_atomic(out / "tables" / f"{section.name}.tex", formats.to_latex(section).encode())
     document = page.page(
         found.title,
-        _summary(found, boards.get("tuned", [])),
-        found.problems + left_out,
+        words.summary(found, judged.told.get("tuned", {}), judged.in_time()),
+        problems,
         sections,
-        reproduce.commands(found, folders[0]),
-        _versions(found),
+        reproduce.commands(found, folders),
+        words.origin(found, time.strftime("%Y-%m-%d")),
     )
     write_atomic(out / PAGE, document.encode())
     return out / PAGE
 
 
-def _these(pictures: dict[str, figures.Picture], *names: str) -> list[figures.Picture]:
-    return [pictures[name] for name in names if name in pictures]
+class _Judged:
+    """What is computed from score matrices, once: leaderboards, verdicts, and both at equal time."""
+
+    def __init__(self, found: Evidence, matrices: dict[str, dict[str, Scores]]):
+        self.boards = {name: scores.leaderboard(found, mine) for name, mine in matrices.items() if mine}
+        self.told = {setting: verdicts.verdicts(found, mine) for setting, mine in matrices.items()}
+        self.timing = equal_time.of(found)
+        self._evidence = found
+        timed = equal_time.at_equal_time(found, matrices["tuned"], self.timing) if self.timing else {}
+        self.timed: dict[str, Interval] = {
+            name: scores.interval(mine.final, aggregate_iqm) for name, mine in timed.items()
+        }
+        self._told_in_time = verdicts.verdicts(found, timed)
+
+    def in_time(self) -> list[str]:
+        """Sentences on times, and on where verdicts at equal time are others."""
+        if self.timing is None:
+            return []
+        slower = equal_time.slower(self._evidence, self.timing)
+        said = ", ".join(f"{name} {ratio:.2f}" for name, ratio in slower.items())
+        changed = equal_time.difference(self.timing, self.told["tuned"], self._told_in_time)
+        return [
+            f"{self.timing.kind.capitalize()} of training, as a multiple of the quickest: {said}."
+            + (f" {changed}" if changed else "")
+        ]
+
+
+def _sections(
+    found: Evidence, judged: _Judged, drawn: dict[str, figures.Picture], costs: Table | None
+) -> list[Table | figures.Picture]:
+    """Tables and figures in their order."""
+
+    def these(*names: str) -> list[figures.Picture]:
+        return [drawn[name] for name in names if name in drawn]
+
+    boards = [
+        tables.leaderboard(
+            found,
+            rows,
+            setting if found.plan else "",
+            judged.told[setting],
+            judged.timed if setting == "tuned" else {},
+        )
+        for setting, rows in judged.boards.items()
+    ]
+    sections: list[Table | figures.Picture] = [*these("scores"), *boards]
+    sections += these("improvement", "curves", "curves_time")
+    if found.reported:
+        sections += [tables.returns(found, setting) for setting in scores.settings(found)]
+        sections += these("efficiency", "profiles", "sensitivity")
+        if (windows := tables.sensitivity(found)).rows:
+            sections.append(windows)
+        if costs is not None:
+            sections.append(costs)
+        if (broken := tables.failures(found)).rows:
+            sections.append(broken)
+        sections.append(tables.settings(found))
+    return sections
 
 
 def _with_random(found: Evidence, trust: bool | Container[str]) -> Evidence:
     """Random policies are played where several environments need a zero and there is none."""
-    if found.plan is not None or not scores.normalised(found):
+    if found.plan is not None or not scores.normalised(found) or found.yardstick is None:
         return found
-    returns = dict(found.random)
+    returns, problems = dict(found.random), list(found.problems)
     for environment in found.environments:
-        cell = found.chosen(environment, YARDSTICK, "tuned")
+        cell = found.chosen(environment, found.yardstick, "tuned")
         if cell is None or environment in returns:
             continue
-        config = results.read_config(cell.run.folder)
-        if ":" not in config.env or results.is_trusted(config, trust):
-            returns[environment] = random_policy.play(config).tolist()
-    return found._replace(random=returns)
-
-
-def _summary(found: Evidence, tuned: list[scores.Row]) -> list[str]:
-    """What was done, and the answer in a sentence per optimizer that differs from Adam."""
-    if not found.reported:
-        return ["There is nothing to show yet."]
-    seeds = sorted({len(cell.seeds) for cell in found.reported})
-    steps = sorted({scores.last_step(found, name) for name in found.environments if _has(found, name)})
-    paragraphs = [
-        f"{len(found.optimizers)} optimizers, {len(found.environments)} environments, "
-        f"{' or '.join(map(str, seeds))} seeds each, {' or '.join(f'{n:,}' for n in steps)} environment steps per seed."
-    ]
-    if found.plan is not None:
-        candidates = len(found.plan.learning_rates or found.plan.factors)
-        paragraphs.append(
-            f"Learning rates were chosen from {candidates} candidates per optimizer "
-            f"with {found.plan.tuning_seeds} other seeds each, once per environment (tuned) and once for all "
-            "environments (shared). Optimizers that take no learning rate had nothing to choose."
-        )
-    verdicts: dict[str, list[str]] = {"better": [], "worse": [], "not told apart": []}
-    for row in tuned:
-        if row.better is not None:
-            low, high = row.better[1:]
-            verdicts["better" if low > 0.5 else "worse" if high < 0.5 else "not told apart"].append(row.optimizer)
-    if any(verdicts.values()):
-        said = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in verdicts.items() if names)
-        paragraphs.append(
-            f"Compared with Adam, by whether the interval of the probability of improvement excludes a half: {said}."
-        )
-    return paragraphs
-
-
-def _has(found: Evidence, environment: str) -> bool:
-    return any(cell.environment == environment for cell in found.reported)
-
-
-def _versions(found: Evidence) -> str:
-    versions: dict[str, set[str]] = {}
-    for cell in found.reported:
-        for name, version in (cell.document.get("packages", {}) | {"python": cell.document.get("python", "?")}).items():
-            versions.setdefault(name, set()).add(str(version))
-    return "Runs made with " + ", ".join(f"{name} {' and '.join(sorted(x))}" for name, x in versions.items()) + "."
+        if ":" in cell.config.env and not results.is_trusted(cell.config, trust):
+            continue
+        try:
+            returns[environment] = random_policy.play(cell.config).tolist()
+        # Whatever an environment raises that is of another version, or somebody's own.
+        except Exception as error:
+            problems.append(f"No random policy can be played on {environment} here, so that it has no scores: {error}.")
+    return found._replace(random=returns, problems=problems)

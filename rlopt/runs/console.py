@@ -2,17 +2,17 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from rlopt import escape
 from rlopt.runs import results
+from rlopt.training import finals
 
 
 def table(runs: Sequence[results.Run]) -> Table:
-    """Final returns per run: IQM over seeds, 95 % interval, best and worst seed."""
+    """Final returns per run: IQM over seeds, 95 % interval (a dash for one seed), best and worst seed."""
     first = runs[0].summary
     steps = [f"{count:,}" for count in sorted({run.summary["env_steps"] for run in runs})]
     shown = steps[0] if len(steps) == 1 else f"{steps[0]} to {steps[-1]}"
@@ -23,25 +23,27 @@ def table(runs: Sequence[results.Run]) -> Table:
     for heading in ("lr", "seeds", "IQM", "95 % interval", "worst", "best", "sec"):
         rendered.add_column(heading, justify="right", no_wrap=True)
     for finished in runs:
-        rendered.add_row(*map(escape.rich, _cells(finished.summary)))
+        rendered.add_row(*map(escape.rich, _cells(finished)))
     return rendered
 
 
-def _cells(summary: dict[str, Any]) -> list[str]:
-    finals = [value for value in summary["final_returns"] if value is not None]
+def _cells(run: results.Run) -> list[str]:
+    summary = run.summary
+    known = [value for value in summary["final_returns"] if value is not None]
     stopped = len(summary["stopped_seeds"])
     notes = [summary["apart"]] if summary.get("apart") else []
     notes += [f"{stopped} not finite"] if stopped else []
+    if silent := finals.silent(run.returns):
+        notes.append(f"{silent} without an episode")
     if summary["final_return_iqm"] is None:
-        notes.append(f"{summary['seeds'] - len(finals)} without an episode")
         scores = ["-"] * 4
     else:
-        low, high = summary["final_return_ci95"]
+        interval = summary["final_return_ci95"]
         scores = [
             f"{summary['final_return_iqm']:.1f}",
-            f"{low:.1f} to {high:.1f}",
-            f"{min(finals):.1f}",
-            f"{max(finals):.1f}",
+            "-" if interval is None else "{:.1f} to {:.1f}".format(*interval),
+            f"{min(known):.1f}",
+            f"{max(known):.1f}",
         ]
     return [
         summary["optimizer"] + (f" ({', '.join(notes)})" if notes else ""),

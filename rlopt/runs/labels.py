@@ -9,6 +9,7 @@ from celo2.files import read_json
 from rlopt import typed
 from rlopt.optimizers import catalog
 from rlopt.runs.results import CONFIG, Run, read_config
+from rlopt.training import legacy
 
 
 def tell_apart(runs: Sequence[Run]) -> list[Run]:
@@ -17,17 +18,17 @@ def tell_apart(runs: Sequence[Run]) -> list[Run]:
     Options and weights of an optimizer are compared between its runs only. Runs that are alike in everything have the
     names of their folders there.
     """
-    settings = [_settings(run.folder) for run in runs]
+    found = [_settings(run.folder) for run in runs]
     parts: list[list[str]] = [[] for _ in runs]
-    for name in dict.fromkeys(name for found in settings for name in found):
-        own = name[0] in ("options", "theta")
-        rivals: dict[str, list[Any]] = {}
-        for run, found in zip(runs, settings, strict=True):
-            rivals.setdefault(run.summary["optimizer"] if own else "", []).append(found.get(name))
-        differ = {group for group, values in rivals.items() if any(value != values[0] for value in values)}
+    for name in dict.fromkeys(name for mine in found for name in mine):
         for i, run in enumerate(runs):
-            if (run.summary["optimizer"] if own else "") in differ and name in settings[i]:
-                parts[i].append(_shown(name, settings[i][name]))
+            rivals = [
+                theirs.get(name)
+                for other, theirs in zip(runs, found, strict=True)
+                if name[0] not in ("options", "theta") or other.summary["optimizer"] == run.summary["optimizer"]
+            ]
+            if any(value != rivals[0] for value in rivals) and name in found[i]:
+                parts[i].append(shown(name, found[i][name]))
     apart = [", ".join(mine) for mine in parts]
     keys = [
         (run.summary["optimizer"], run.summary["learning_rate"], text) for run, text in zip(runs, apart, strict=True)
@@ -40,26 +41,37 @@ def tell_apart(runs: Sequence[Run]) -> list[Run]:
     return [run._replace(summary=run.summary | {"apart": text}) for run, text in zip(runs, apart, strict=True)]
 
 
-def _settings(folder: Path) -> dict[tuple[str, str], Any]:
-    """What may differ: {(group, name): value}."""
-    try:
-        config = read_config(folder)
-        digest = read_json(folder / CONFIG).get("theta_sha256")
-    except (OSError, ValueError):
-        return {}
-    found, info = typed.plain(config), catalog.find(config.optimizer)
+def settings(document: dict[str, Any]) -> dict[tuple[str, str], Any]:
+    """What may differ between runs, of the content of a `config.json` of any format: {(group, name): value}.
+
+    Groups: "options" (those left out at their defaults) and "theta" are the optimizer's, "run" the seeds and the
+    preset's name, "hyper" the agent's settings, "atari" those of Atari games.
+    """
+    found = legacy.upgraded(document)
+    info = catalog.find(found.get("optimizer", ""))
     groups = {
-        "options": {**(info.defaults if info else {}), **config.options},
+        "options": {**(info.defaults if info else {}), **found.get("options", {})},
         # The same weights may have been read from different places; of others, the file's name says more than a hash.
-        "theta": {"theta": (str(digest), (config.theta or Path("packaged")).stem)},
-        "run": {name: found[name] for name in ("seeds", "seed", "preset")},
-        "hyper": found["hyper"],
-        "atari": found["atari"],
+        "theta": {"theta": (found.get("theta_sha256"), Path(found.get("theta") or "packaged").stem)},
+        "run": {name: found[name] for name in ("seeds", "seed", "preset") if name in found},
+        "hyper": found.get("hyper", {}),
+        "atari": found.get("atari", {}),
     }
     return {(group, name): value for group, values in groups.items() for name, value in values.items()}
 
 
-def _shown(name: tuple[str, str], value: Any) -> str:
+def shown(name: tuple[str, str], value: Any) -> str:
+    """A setting and its value in words."""
     if name[0] == "theta":
         return f"theta {value[1]}"
-    return f"{name[1]} {value:g}" if isinstance(value, float) else f"{name[1]} {value}"
+    short = isinstance(value, float) and float(f"{value:g}") == value
+    return f"{name[1]} {value:g}" if short else f"{name[1]} {value}"
+
+
+def _settings(folder: Path) -> dict[tuple[str, str], Any]:
+    try:
+        # Read typed, since a file may hold anything; the hash of weights is beside the settings.
+        found, document = typed.plain(read_config(folder)), read_json(folder / CONFIG)
+        return settings(found | {"format": legacy.FORMAT, "theta_sha256": str(document.get("theta_sha256"))})
+    except (OSError, ValueError):
+        return {}

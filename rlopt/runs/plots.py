@@ -10,9 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
 from rlopt import escape
-from rlopt.drawing import COLOURS, save
-from rlopt.runs.results import Run, with_stopped
+from rlopt.drawing import COLOURS, looks, rate_axis, save
+from rlopt.runs.results import Run
 from rlopt.statistics import bootstrap, iqm, tolerance_window
+from rlopt.training import finals
 
 
 def learning_curves(runs: Sequence[Run], path: Path) -> None:
@@ -20,9 +21,10 @@ def learning_curves(runs: Sequence[Run], path: Path) -> None:
     figure = Figure(figsize=(7.2, 4.4 + 0.2 * len(runs)), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    for i, run in enumerate(runs):
-        colour, dashes = _look(i)
-        returns = with_stopped(run)
+    # Several runs of an optimizer are told apart, too.
+    names = [run.summary["optimizer"] + (f" ({i})" if i else "") for i, run in enumerate(runs)]
+    for run, (colour, dashes) in zip(runs, _looks(names), strict=True):
+        returns = _curves(run)
         # Early intervals may lack episodes in some seeds: a band over the rest would compare unlike seeds.
         full = np.all(np.isfinite(returns), axis=0)
         bands = [bootstrap(column, resamples=500) for column in returns[:, full].T]
@@ -49,7 +51,7 @@ def curve_grid(runs: Sequence[Run], path: Path) -> None:
     FigureCanvasAgg(figure)
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes, run in zip(panels, runs, strict=False):
-        returns = with_stopped(run)
+        returns = _curves(run)
         axes.plot(run.steps, returns.T, color=COLOURS[0], linewidth=0.7, alpha=0.5)
         full = np.all(np.isfinite(returns), axis=0)
         axes.plot(run.steps[full], [iqm(column) for column in returns[:, full].T], color=COLOURS[0], linewidth=2)
@@ -75,8 +77,8 @@ def sensitivity(runs: Sequence[Run], path: Path) -> None:
     figure = Figure(figsize=(7.2, 4.4 + 0.2 * len(names)), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    for i, name in enumerate(names):
-        colour, dashes = _look(i)
+    tried = [run.summary["learning_rate"] for run in runs if run.summary["learning_rate"] is not None]
+    for i, (name, (colour, dashes)) in enumerate(zip(names, _looks(names), strict=True)):
         mine = [run for run in runs if run.summary["optimizer"] == name]
         known = np.asarray([np.all(np.isfinite(run.final)) for run in mine])
         if not np.any(known):
@@ -84,8 +86,13 @@ def sensitivity(runs: Sequence[Run], path: Path) -> None:
             continue
         if mine[0].summary["learning_rate"] is None:
             band = bootstrap(mine[int(np.argmax(known))].final)
-            label = escape.figure(f"{name} (takes no rate)")
-            axes.axhline(band.estimate, color=colour, linestyle="--", linewidth=1.5, label=label)
+            axes.axhline(
+                band.estimate,
+                color=colour,
+                linestyle="--",
+                linewidth=1.5,
+                label=escape.figure(f"{name} (takes no rate)"),
+            )
             # Its interval stands at the right edge: over the whole width it would hide the others'.
             edge = axes.get_yaxis_transform()
             axes.vlines(0.985 - 0.015 * i, *band[1:], color=colour, linewidth=4, alpha=0.5, transform=edge)
@@ -107,10 +114,16 @@ def sensitivity(runs: Sequence[Run], path: Path) -> None:
         inside = np.geomspace(low, high, 50)
         line = np.interp(np.log(inside), np.log(rates[around]), bands[around, 0])
         axes.plot(inside, line, dashes, color=colour, linewidth=3, label=escape.figure(label))
-    axes.set_xscale("log")
+    if tried:
+        rate_axis(axes, tried, most=9)
     axes.set_xlabel("learning rate")
     axes.set_ylabel("return in the last tenth of training")
     _finish(figure, axes, runs, path)
+
+
+def _curves(run: Run) -> np.ndarray:
+    """Returns [S, T], with what a seed counts as after it was stopped."""
+    return finals.curves(run.steps, run.returns, run.stopped)
 
 
 def _around(i: int, known: np.ndarray) -> slice:
@@ -133,6 +146,6 @@ def _finish(figure: Figure, axes: Axes, runs: Sequence[Run], path: Path) -> None
     save(figure, path)
 
 
-def _look(i: int) -> tuple[str, str]:
-    """Colour and line style of the i-th line."""
-    return COLOURS[i % len(COLOURS)], ("-", ":", "-.")[i // len(COLOURS) % 3]
+def _looks(names: Sequence[str]) -> list[tuple[str, str]]:
+    """Colour and line style of each optimizer."""
+    return [(colour, ("-", ":", "-.")[dash % 3]) for colour, dash in looks(names).values()]

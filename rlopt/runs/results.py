@@ -22,9 +22,9 @@ from envs import AtariConfig
 from metatrain import npz
 from rlopt import typed
 from rlopt.optimizers import arms, factory
-from rlopt.statistics import bootstrap, lowest
+from rlopt.statistics import bootstrap
 from rlopt.storage import run_lock
-from rlopt.training import legacy, presets
+from rlopt.training import finals, legacy, machine, presets
 from rlopt.training.config import TrainConfig
 from rlopt.training.loop import History
 
@@ -46,7 +46,7 @@ _PACKAGES = ("jax", "jaxlib", "flax", "optax", "gymnax", "distrax", "numpy")
 class Run(NamedTuple):
     """A finished run as read back: steps [T], returns [S, T], final [S], stopped [S], and its summary.
 
-    As in `loop.History`.
+    As in `loop.History`; what a seed counts as is so of older runs too (`training.finals`).
     """
 
     folder: Path
@@ -119,7 +119,7 @@ def write_config(folder: Path, config: TrainConfig) -> None:
         "seed_list": list(range(config.seed, config.seed + config.seeds)),
         "theta_sha256": factory.theta_sha256(config.optimizer, config.theta),
         "theta_form": factory.form_of(config.optimizer, config.theta, config.options),
-        "packages": {name: metadata.version(name) for name in _PACKAGES},
+        "packages": {"rlopt": machine.own_version()} | {name: metadata.version(name) for name in _PACKAGES},
         "python": platform.python_version(),
     }
     _write_json(folder / CONFIG, document)
@@ -148,8 +148,6 @@ def write_history(folder: Path, config: TrainConfig, history: History) -> Run:
     )
     write_atomic(folder / RETURNS, buffer.getvalue(), make_folder=False)
     write_atomic(folder / PARAMS, flax.serialization.to_bytes(history.params), make_folder=False)
-    finite = bool(np.all(np.isfinite(history.final)))
-    interval = bootstrap(history.final) if finite else None
     steps = int(history.steps[-1])
     summary = {
         "agent": config.agent,
@@ -158,13 +156,13 @@ def write_history(folder: Path, config: TrainConfig, history: History) -> Run:
         "learning_rate": config.resolved_learning_rate,
         "seeds": config.seeds,
         "env_steps": steps,
-        "final_return_iqm": interval.estimate if interval else None,
-        "final_return_ci95": [interval.low, interval.high] if interval else None,
-        "final_returns": history.final.tolist(),
+        **_final_returns(history.final),
         "stopped_seeds": [config.seed + i for i in np.flatnonzero(history.stopped >= 0).tolist()],
         "wall_seconds": round(history.compile_seconds + history.train_seconds, 2),
         "compile_seconds": round(history.compile_seconds, 2),
+        "cpu_seconds": round(history.cpu_seconds, 2),
         "devices": history.devices,
+        "processor": machine.processor(),
         "env_steps_per_second": round(steps * config.seeds / history.train_seconds, 1),
     }
     return Run(folder, history.steps, history.returns, history.final, history.stopped, _plain(summary))
@@ -192,6 +190,9 @@ def read_run(folder: Path) -> Run:
         if arrays[name].shape != shape or not arrays[name].size or (arrays[name].dtype.kind in "iu") != whole:
             raise ValueError(f"{folder / RETURNS}: {name} does not fit: {arrays[name].dtype} {arrays[name].shape}")
     _check_summary(folder / SUMMARY, run.summary, seeds)
+    final = finals.values(run.final, run.returns, run.stopped)
+    if not np.array_equal(final, run.final, equal_nan=True):  # of an older version
+        run = run._replace(final=final, summary=run.summary | _plain(_final_returns(final)))
     return run
 
 
@@ -199,12 +200,6 @@ def check_seeds(run: Run, config: TrainConfig) -> None:
     """Refuses settings of another number of seeds than the arrays beside them have; ValueError."""
     if config.seeds != len(run.final):
         raise ValueError(f"{run.folder / CONFIG} says {config.seeds} seeds, but {RETURNS} has {len(run.final)}")
-
-
-def with_stopped(run: Run) -> np.ndarray:
-    """Returns [S, T] in which stopped seeds count as the lowest return of all, as in their final returns."""
-    after = (run.stopped[:, None] >= 0) & (run.steps > run.stopped[:, None])
-    return np.where(after, lowest(run.returns), run.returns)
 
 
 def find_runs(folders: Sequence[Path]) -> list[Run]:
@@ -349,8 +344,18 @@ def _check_summary(path: Path, summary: dict[str, Any], seeds: int) -> None:
         raise ValueError(f"{path} is not of a run that this version understands: compile_seconds or devices")
     if told.seeds != seeds or len(told.final_returns) != seeds:
         raise ValueError(f"{path} is of other runs than {RETURNS}, which has {seeds} seeds")
-    if told.final_return_iqm is not None and len(told.final_return_ci95 or ()) != 2:
+    if told.final_return_ci95 is not None and len(told.final_return_ci95) != 2:
         raise ValueError(f"{path}: final_return_ci95 must be two numbers, got {told.final_return_ci95}")
+
+
+def _final_returns(final: np.ndarray) -> dict[str, Any]:
+    """What a summary says of final returns [S]; no interval for one seed."""
+    interval = bootstrap(final) if np.all(np.isfinite(final)) else None
+    return {
+        "final_return_iqm": interval.estimate if interval else None,
+        "final_return_ci95": [interval.low, interval.high] if interval and interval.known else None,
+        "final_returns": final.tolist(),
+    }
 
 
 def _line(row: dict[str, Any]) -> str:

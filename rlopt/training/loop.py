@@ -18,11 +18,10 @@ import agents
 import envs
 from celo2.names import check_known
 from rlopt.optimizers import factory
-from rlopt.statistics import lowest
 from rlopt.storage.run_lock import Gone
 from rlopt.storage.stopping import BrokeOff, Unfinished, stop_requested
 from rlopt.storage.streams import Steady
-from rlopt.training import checkpoint, placement, watchdog
+from rlopt.training import checkpoint, finals, placement, watchdog
 from rlopt.training.checkpoint import Progress
 from rlopt.training.config import TrainConfig
 from rlopt.training.presets import AGENTS
@@ -31,8 +30,6 @@ from rlopt.training.presets import AGENTS
 SAVE_SECONDS, SAVE_SHARE = 30.0, 20.0
 # How long a signal, or the device's answer, may go unnoticed.
 POLL_SECONDS = 0.001
-# "Final" is the last tenth of training.
-FINAL_SHARE = 0.1
 
 
 class History(NamedTuple):
@@ -41,8 +38,8 @@ class History(NamedTuple):
     steps: int64 [T], environment steps per seed at the end of each interval.
     returns: float32 [S, T], mean raw return of the training episodes that ended in the interval; NaN: none did.
     lengths: float32 [S, T], their mean length.
-    final: float32 [S], mean return over the episodes of the last tenth of training; NaN: none ended there. A stopped
-      seed counts as the lowest return in `returns`: to leave it out would favour optimizers that break.
+    final: float32 [S], mean return over the episodes of the last tenth of training, or what else a seed counts as
+      (`finals`); NaN: no episode ended in any seed of its cell.
     stopped: int64 [S], environment steps after which a seed was stopped since its loss was not finite; -1: it was not.
       What it logged before stays, what would come after is NaN.
     metrics: {name: float32 [S, T]}, means over the interval of what the agent reports.
@@ -199,13 +196,13 @@ def _progress_bar(label: str, begun: int, total: int, *, enabled: bool) -> Any:
 
 
 def _finished(history: History, label: str, config: TrainConfig) -> History:
-    """With the seeds that broke, the last update included, counted as the lowest of their cell."""
+    """With what every seed counts as, those included that broke in the last update."""
     # The last update's loss is one that came before it.
     unbroken = [np.all(np.isfinite(x), axis=tuple(range(1, x.ndim))) for x in jax.tree.leaves(history.params)]
     loss = np.where(np.all(unbroken, axis=0), 0.0, np.nan)
     _stop_broken(history.stopped, loss, int(history.steps[-1]), label, config)
-    lowest_of_cell = np.repeat([lowest(cell) for cell in np.split(history.returns, len(config.cells))], config.seeds)
-    return history._replace(final=np.where(history.stopped >= 0, lowest_of_cell, history.final))
+    cells = (np.split(x, len(config.cells)) for x in (history.final, history.returns, history.stopped))
+    return history._replace(final=np.concatenate([finals.values(*cell) for cell in zip(*cells, strict=True)]))
 
 
 def split(history: History, config: TrainConfig) -> list[History]:
@@ -248,7 +245,7 @@ def _with_interval(so_far: Progress, state: Any, metrics: Any) -> Progress:
 
 def _history(agent: agents.Agent, so_far: Progress, steps: np.ndarray, compile_seconds: float, mesh: Mesh) -> History:
     columns = {name: np.stack([row[name] for row in so_far.rows], axis=1) for name in so_far.rows[0]}
-    tail = max(1, round(FINAL_SHARE * len(so_far.sums)))
+    tail = max(1, round(finals.FINAL_SHARE * len(so_far.sums)))
     return History(
         steps=steps,
         returns=columns.pop("return"),

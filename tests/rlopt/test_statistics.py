@@ -7,7 +7,7 @@ import rliable.metrics
 import scipy.stats
 
 from rlopt import statistics
-from rlopt.statistics import Interval, bootstrap, iqm
+from rlopt.statistics import bootstrap, iqm
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 8, 13, 16])
@@ -133,7 +133,19 @@ def test_matrices_that_cannot_be_summarised_are_refused():
     for scores in (np.zeros(3), np.zeros((0, 2)), np.asarray([[np.inf]])):
         with pytest.raises(ValueError, match="scores must be"):
             statistics.stratified_bootstrap((scores,), statistics.aggregate_mean)
-    assert statistics.stratified_bootstrap((np.ones((1, 1)),), statistics.aggregate_iqm) == Interval(1, 1, 1)
+
+
+def test_one_seed_has_no_interval():
+    alone = statistics.stratified_bootstrap((np.ones((1, 3)),), statistics.aggregate_iqm)
+    assert alone.estimate == 1
+    assert np.isnan(alone.low)
+    assert np.isnan(alone.high)
+    assert not alone.known
+    against = (np.ones((1, 3)), np.zeros((8, 3)))
+    assert not statistics.stratified_bootstrap(against, statistics.probability_of_improvement).known
+    assert bootstrap(np.asarray([3.0])).estimate == 3
+    assert not bootstrap(np.asarray([3.0])).known
+    assert bootstrap(np.asarray([3.0, 4.0])).known
 
 
 def test_matrices_of_unequal_environments_are_refused():

@@ -10,12 +10,17 @@ import pytest
 from rlopt import cli
 from rlopt.benchmark import protocol, random_policy, runner
 from rlopt.benchmark.plan import TUNING_SEEDS_FROM, Plan
-from rlopt.benchmark.protocol import Choice, Scale
 from rlopt.benchmark.suites import SUITES, candidate_rates
 from rlopt.runs import folders, results
 from rlopt.training.loop import build
 
-PLAN = Plan(envs=("CartPole-v1", "Catch-bsuite"), optimizers=("sgd", "celo_adam"), seeds=3, factors=(0.1, 1.0, 10.0))
+PLAN = Plan(
+    envs=("CartPole-v1", "Catch-bsuite"),
+    optimizers=("sgd", "celo_adam"),
+    seeds=3,
+    tuning_seeds=2,
+    factors=(0.1, 1.0, 10.0),
+)
 # Final returns by optimizer, environment, rate and seed: sgd is best at 0.1 on one environment and at 1 on the other.
 BEST = {"CartPole-v1": {"adam": 2.5e-3, "sgd": 1e-1}, "Catch-bsuite": {"adam": 2.5e-3, "sgd": 1.0}}
 
@@ -89,27 +94,6 @@ def test_own_weights_and_options_go_to_their_optimizers_and_come_back_from_the_f
         protocol.write_plan(tmp_path, dataclasses.replace(mine, theta={}))
 
 
-def test_a_choice_is_the_best_mean_and_its_middle_among_equals():
-    scores = {
-        "a": np.asarray([[0.0, 4.0], [3.0, 3.0], [1.0, 1.0]]),
-        "b": np.asarray([[9.0, 9.0], [5.0, 5.0], [0.0, 0.0]]),
-    }
-    scales = {"a": Scale(0.0, 10.0), "b": Scale(0.0, 100.0)}
-    assert protocol.choose((1e-3, 1e-2, 1e-1), scores, scales) == Choice({"a": 1e-2, "b": 1e-3}, 1e-2)
-    # Where Adam is no better than a random policy, scores would mean nothing.
-    assert protocol.choose((1e-3, 1e-2, 1e-1), scores, scales | {"a": Scale(1.0, 1.0)}).shared == 1e-3
-    assert protocol.best(np.asarray([1.0, 5.0, 5.0, 5.0, np.nan])) == 2
-    assert protocol.best(np.asarray([np.nan, np.nan, np.nan])) == 1
-    assert protocol.choose((), {"a": np.zeros((0, 2))}, scales) == Choice({"a": None}, None)
-    assert Choice({"a": 0.1, "b": 0.2}, 0.1).rates("a") == (0.1,)
-    assert Choice({"a": 0.1, "b": 0.2}, 0.1).rates("b") == (0.2, 0.1)
-
-
-def test_a_seed_without_a_final_return_counts_as_the_worst(tmp_path, made_up):
-    run = results.read_run(made_up(tmp_path, [10.0, np.nan, 30.0]))
-    np.testing.assert_allclose(protocol.finals(run), [10.0, 2.0, 30.0])
-
-
 def test_random_policies_reach_what_random_policies_reach():
     returns = random_policy.play(PLAN.config("adam", "CartPole-v1"))
     assert returns.shape == (200,)
@@ -165,6 +149,8 @@ def test_the_command_trains_and_reports(monkeypatch, capsys, tmp_path):
     found = sorted(str(path.parent.relative_to(tmp_path)) for path in tmp_path.rglob(results.SUMMARY))
     where = "Probe-ObservationReward"
     assert found == [
-        f"{stage}/{where}/{x}" for stage in ("final", "tuning") for x in ("adam/rate-0.0025", "sgd/rate-0.1")
+        f"{stage}/{where}/{x}"
+        for stage in ("final", "tuning-2", "tuning")
+        for x in ("adam/rate-0.0025", "sgd/rate-0.1")
     ]
     assert json.loads((tmp_path / "benchmark.json").read_text())["steps"] == 4096

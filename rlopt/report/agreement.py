@@ -1,0 +1,101 @@
+"""What makes the runs of a report less comparable than they look."""
+
+from collections.abc import Sequence
+
+from rlopt.report.cells import Cell
+from rlopt.report.evidence import Evidence
+from rlopt.report.formats import count
+from rlopt.report.pooling import Setting, grouped, plain
+
+# Of an agent, whichever optimizer trains it; the preset's name changes nothing beside them.
+_GROUPS = ("hyper", "atari")
+
+
+def problems(evidence: Evidence) -> list[str]:
+    """Sentences: unequal settings first, then seeds, lengths, versions, devices."""
+    found: list[str] = []
+    for environment, cells in grouped(evidence.reported, lambda cell: cell.environment).items():
+        found += _settings(environment, cells)
+    for environment, cells in grouped(evidence.reported, lambda cell: cell.environment).items():
+        found += _seeds(environment, cells)
+    return found + _seeds_lost(evidence) + _versions(evidence.reported) + _devices(evidence.reported)
+
+
+def differences(ones: Sequence[Cell], others: Sequence[Cell]) -> list[str]:
+    """The agent's settings in which two optimizers' cells differ on an environment that both have."""
+    theirs = {cell.environment: cell for cell in others}
+    pairs = [(cell, theirs[cell.environment]) for cell in ones if cell.environment in theirs]
+    names = dict.fromkeys(name for pair in pairs for cell in pair for name in cell.settings if name[0] in _GROUPS)
+    return [name[1] for name in names if any(_value(one, name) != _value(other, name) for one, other in pairs)]
+
+
+def _value(cell: Cell, name: Setting) -> str:
+    return plain(cell.settings.get(name))
+
+
+def _settings(environment: str, cells: Sequence[Cell]) -> list[str]:
+    """A sentence per setting of the agent that is not the same for all."""
+    sentences = []
+    for name in dict.fromkeys(name for cell in cells for name in cell.settings if name[0] in _GROUPS):
+        values: dict[str, list[Cell]] = {}
+        for cell in cells:
+            values.setdefault(_value(cell, name), []).append(cell)
+        if len(values) > 1:
+            said = "; ".join(
+                f"{value} for {', '.join(dict.fromkeys(cell.optimizer for cell in mine))}"
+                for value, mine in values.items()
+            )
+            sentences.append(
+                f"On {environment}, {name[1]} is not the same for all optimizers ({said}): between these there is no "
+                "verdict, since the difference may be the setting's."
+            )
+    return sentences
+
+
+def _seeds(environment: str, cells: Sequence[Cell]) -> list[str]:
+    found = []
+    by_seeds = grouped(cells, lambda cell: cell.seeds)
+    if len(by_seeds) > 1:
+        each = "; ".join(
+            f"{', '.join(dict.fromkeys(cell.optimizer for cell in mine))}: {len(seeds)} from {seeds[0]}"
+            for seeds, mine in by_seeds.items()
+        )
+        found.append(
+            f"On {environment}, optimizers have unequal seeds ({each}); paired differences use those in common."
+        )
+    steps = {int(cell.steps[-1]) for cell in cells if not cell.failed}
+    if len(steps) > 1:
+        found.append(f"On {environment}, runs differ in length ({', '.join(f'{n:,}' for n in sorted(steps))} steps).")
+    return found
+
+
+def _seeds_lost(evidence: Evidence) -> list[str]:
+    """Optimizers whose scores over several environments are of fewer seeds than an environment has."""
+    found = []
+    for optimizer in evidence.optimizers:
+        cells = [evidence.chosen(environment, optimizer, "tuned") for environment in evidence.environments]
+        seeds = [set(cell.seeds) for cell in cells if cell is not None]
+        common = set.intersection(*seeds) if seeds else set()
+        if common and any(mine != common for mine in seeds):
+            found.append(
+                f"Scores of {optimizer} over all environments are of the {count(len(common), 'seed')} common to them."
+            )
+    return found
+
+
+def _versions(cells: Sequence[Cell]) -> list[str]:
+    found = []
+    packages = [document.get("packages", {}) for cell in cells for document in cell.documents]
+    for name in sorted({name for mine in packages for name in mine}):
+        versions = sorted({str(mine.get(name, "unknown")) for mine in packages})
+        if len(versions) > 1:
+            found.append(f"Runs were made with several versions of {name}: {', '.join(versions)}.")
+    return found
+
+
+def _devices(cells: Sequence[Cell]) -> list[str]:
+    # "2 x cpu": the number changes no result, the kind changes rounding. Older runs do not say.
+    devices = {
+        found.get("devices", "").split(" x ")[-1] for cell in cells if not cell.failed for found in cell.summaries
+    } - {""}
+    return [f"Runs were made on several kinds of device: {', '.join(sorted(devices))}."] if len(devices) > 1 else []
