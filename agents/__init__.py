@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from agents.ppo_agent import PPOHyperparams, PPOMetrics, PPOPolicy, PPOState, ppo
     from agents.pqn_agent import PQNHyperparams, PQNState, pqn
     from agents.registry import make, train
+    from agents.rppo_agent import RPPOHyperparams, RPPOState, rppo
+    from agents.rppo_config import RPPOConfig
 
 _WHERE = {
     "agents.base": ("Agent", "NetworkLike", "OptimizerFactory"),
@@ -27,6 +29,8 @@ _WHERE = {
     "agents.ppo_agent": ("PPOHyperparams", "PPOMetrics", "PPOPolicy", "PPOState", "ppo"),
     "agents.pqn_agent": ("PQNHyperparams", "PQNState", "pqn"),
     "agents.registry": ("make", "train"),
+    "agents.rppo_agent": ("RPPOHyperparams", "RPPOState", "rppo"),
+    "agents.rppo_config": ("RPPOConfig",),
 }
 __all__ = [
     "Agent",
@@ -45,11 +49,15 @@ __all__ = [
     "PQNHyperparams",
     "PQNState",
     "QMetrics",
+    "RPPOConfig",
+    "RPPOHyperparams",
+    "RPPOState",
     "dqn",
     "evaluate",
     "make",
     "ppo",
     "pqn",
+    "rppo",
     "train",
 ]
 

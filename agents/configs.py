@@ -2,10 +2,12 @@
 
 from agents.config import PPOConfig
 from agents.dqn_config import DQNConfig, PQNConfig
+from agents.rppo_config import RPPOConfig
 
-Config = PPOConfig | DQNConfig | PQNConfig
-CONFIGS: dict[str, type[PPOConfig] | type[DQNConfig] | type[PQNConfig]] = {
+Config = PPOConfig | DQNConfig | PQNConfig | RPPOConfig
+CONFIGS: dict[str, type[Config]] = {
     "ppo": PPOConfig,
     "dqn": DQNConfig,
     "pqn": PQNConfig,
+    "rppo": RPPOConfig,
 }
