@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from agents.registry import make, train
     from agents.rppo_agent import RPPOHyperparams, RPPOState, rppo
     from agents.rppo_config import RPPOConfig
+    from agents.sac_agent import SACHyperparams, SACMetrics, SACState, sac
+    from agents.sac_config import SACConfig
 
 _WHERE = {
     "agents.base": ("Agent", "NetworkLike", "OptimizerFactory"),
@@ -31,6 +33,8 @@ _WHERE = {
     "agents.registry": ("make", "train"),
     "agents.rppo_agent": ("RPPOHyperparams", "RPPOState", "rppo"),
     "agents.rppo_config": ("RPPOConfig",),
+    "agents.sac_agent": ("SACHyperparams", "SACMetrics", "SACState", "sac"),
+    "agents.sac_config": ("SACConfig",),
 }
 __all__ = [
     "Agent",
@@ -52,12 +56,17 @@ __all__ = [
     "RPPOConfig",
     "RPPOHyperparams",
     "RPPOState",
+    "SACConfig",
+    "SACHyperparams",
+    "SACMetrics",
+    "SACState",
     "dqn",
     "evaluate",
     "make",
     "ppo",
     "pqn",
     "rppo",
+    "sac",
     "train",
 ]
 

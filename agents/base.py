@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from agents.hyperparameters import Hyperparams
-from envs import Discrete, VectorEnv
+from envs import Box, Discrete, VectorEnv
 
 # (learning_rate, num_updates) -> optimizer. learning_rate is a traced scalar, that of the current iteration;
 # num_updates is the number of updates over the whole training, for rules with a schedule of their own.
@@ -78,6 +78,13 @@ def check_discrete(env: VectorEnv, agent: str) -> Discrete:
     if not isinstance(space, Discrete):
         raise ValueError(f"{agent} needs discrete actions; {env.spec.id} has {space}; use ppo")
     return space
+
+
+def check_continuous(env: VectorEnv, agent: str) -> None:
+    """Refuses an environment whose actions are not continuous."""
+    space = env.spec.action_space
+    if not isinstance(space, Box):
+        raise ValueError(f"{agent} needs continuous actions; {env.spec.id} has {space}; use ppo, dqn or pqn")
 
 
 def start(

@@ -99,7 +99,7 @@ def functions(own: Any, num_outputs: int) -> tuple[str, Any, Any]:
     """What messages call a user's network, and its init and apply; ValueError for what is no network."""
     what = repr(own) if isinstance(own, str) else "the network"
     if isinstance(own, str):
-        own = _imported(own, num_outputs)
+        own = imported(own, num_outputs)
     if isinstance(own, nn.Module):
         return what, own.init, own.apply
     if isinstance(own, tuple) and len(own) == 2 and all(map(callable, own)):
@@ -107,7 +107,7 @@ def functions(own: Any, num_outputs: int) -> tuple[str, Any, Any]:
     raise ValueError(f"{what} must be a flax linen module or a pair of functions (init, apply), got {own!r}")
 
 
-def _imported(path: str, num_outputs: int) -> Any:
+def imported(path: str, num_outputs: int) -> Any:
     """What `module:name` makes when it is called with the number of outputs."""
     module, _, name = path.partition(":")
     try:

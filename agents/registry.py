@@ -11,10 +11,11 @@ from agents.dqn_agent import dqn
 from agents.ppo_agent import ppo
 from agents.pqn_agent import pqn
 from agents.rppo_agent import rppo
+from agents.sac_agent import sac
 from envs import VectorEnv
 
 # (env, config, optimizer, network) -> Agent.
-AGENTS: dict[str, Callable[..., Agent]] = {"ppo": ppo, "dqn": dqn, "pqn": pqn, "rppo": rppo}
+AGENTS: dict[str, Callable[..., Agent]] = {"ppo": ppo, "dqn": dqn, "pqn": pqn, "rppo": rppo, "sac": sac}
 
 
 def make(env: VectorEnv, config: Config, optimizer: OptimizerFactory, network: NetworkLike | None = None) -> Agent:

@@ -65,7 +65,7 @@ class _Several(Generic[Hyper]):
     """What the commands that train one population per optimizer have in common."""
 
     agent: tyro.conf.Positional[str] = "ppo"
-    """Agent to train: ppo, dqn, pqn."""
+    """Agent to train: ppo, dqn, pqn, rppo, sac."""
     env: str = "CartPole-v1"
     """Environment id; `rlopt envs` lists them. The defaults below are for this environment."""
     optimizers: tuple[str, ...] = ("celo2", "adam")

@@ -29,7 +29,7 @@ class TrainConfig(Generic[Hyper]):
     """
 
     agent: tyro.conf.Positional[str] = "ppo"
-    """Agent to train: ppo, dqn, pqn."""
+    """Agent to train: ppo, dqn, pqn, rppo, sac."""
     env: str = "CartPole-v1"
     """Environment id; `rlopt envs` lists them. The defaults below are for this environment."""
     optimizer: str = "celo2"

@@ -211,7 +211,11 @@ class Own(nn.Module):
     @nn.compact
     def __call__(self, memory, obs):
         memory = 0.5 * memory + nn.Dense(memory.shape[-1], name="input")(obs)
-        return memory, nn.Dense(self.num_outputs, name="policy_head")(memory), nn.Dense(1, name="value_head")(memory)[:, 0]
+        return (
+            memory,
+            nn.Dense(self.num_outputs, name="policy_head")(memory),
+            nn.Dense(1, name="value_head")(memory)[:, 0],
+        )
 
 
 def test_a_module_of_ones_own_is_trained():
@@ -225,7 +229,9 @@ def test_a_module_of_ones_own_is_trained():
     memory, chosen = how.act(agent.policy(state), how.start(8), state.obs, jax.random.key(0))
     np.testing.assert_array_equal(chosen, agent.act(agent.policy(state), state.obs, jax.random.key(0)))
     assert np.any(memory != 0)
-    with pytest.raises(ValueError, match=r"must return \(memory \[B, 16\], actor outputs \[B, 2\], values \[B\]\); for"):
+    with pytest.raises(
+        ValueError, match=r"must return \(memory \[B, 16\], actor outputs \[B, 2\], values \[B\]\); for"
+    ):
         agents.rppo(remember(8), config, adam, Own(3))
     with pytest.raises(ValueError, match=r"does not take \(memory \[B, 16\], observations \[B, 2\]\)"):
         agents.rppo(remember(8), config, adam, nn.Dense(2))
