@@ -27,8 +27,7 @@ from agents.sac_model import SACModel
 from envs import VectorEnv
 
 SACHyperparams = type_of("SACHyperparams", SACConfig)
-# What has an optimizer of its own, in the order of updates.
-PARTS = ("critic", "actor", "temperature")
+PARTS = SACConfig.parts
 
 
 class SACState(NamedTuple):

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from agents import checks
 from agents.hyperparameters import traced
@@ -13,6 +13,9 @@ NETWORKS = ("mlp",)
 @dataclass(frozen=True)
 class SACConfig:
     """SAC with the settings that are usual for continuous control (256-256 ReLU networks)."""
+
+    # What has an optimizer of its own, in the order of updates.
+    parts: ClassVar[tuple[str, ...]] = ("critic", "actor", "temperature")
 
     total_steps: int = 500_000
     """Environment steps per seed, over all environments; rounded down to whole iterations."""

@@ -52,9 +52,10 @@ def main() -> None:
             history = loop.train(config, progress=False)
             found = statistics.bootstrap(history.final)
             steps, above = int(history.steps[-1]), int((history.final > 0.9).sum())
+            speed = steps * args.seeds / history.train_seconds
             print(
                 f"| {agent} | {length} | {steps:,} | {args.seeds} | {found.estimate:.4g} "
-                f"| {found.low:.4g} to {found.high:.4g} | {above} | {steps * args.seeds / history.train_seconds:,.0f} |",
+                f"| {found.low:.4g} to {found.high:.4g} | {above} | {speed:,.0f} |",
                 flush=True,
             )
 
