@@ -9,8 +9,9 @@ import jax.numpy as jnp
 from agents import dormancy, models, networks
 from agents.base import NetworkLike
 
-# Within which logarithms of standard deviations are kept.
-LOG_STD = (-20.0, 2.0)
+# Between which logarithms of standard deviations are kept, by a tanh: a clip would pass no gradient where the policy has
+# run into it, and the temperature would grow for ever.
+LOG_STD = (-5.0, 2.0)
 TWINS = ("first", "second")
 
 
@@ -37,8 +38,8 @@ def make(config: Any, shape: Sequence[int], num_actions: int, own: tuple[Network
       config: has `network` (a name, or `module:name` of a user's own), `hidden`, `activation`.
       shape: of one observation.
       own: takes the place of what the configuration names: actor and critic, each a flax linen module or functions
-        (init, apply). The actor is called with obs [B, *shape] and returns [B, 2 A], means and logarithms of standard
-        deviations; the critic with (obs, action [B, A]) and returns values [B]. There are two critics of one kind.
+        (init, apply). The actor is called with obs [B, *shape] and returns [B, 2 A], means and, before the tanh,
+        logarithms of standard deviations; the critic with (obs, action [B, A]) and returns values [B]. There are two critics of one kind.
 
     Raises:
       ValueError: for an unknown name, or networks that do not fit the observation or the actions.
@@ -74,8 +75,9 @@ def _model(actor: Any, critic: Any, num_actions: int, actor_dormancy: Any, criti
         return {"actor": init_actor(actor_key, obs), "critic": twins}
 
     def outputs(params: Any, obs: jax.Array) -> jax.Array:
-        mean, log_std = jnp.split(apply_actor(params, obs), [num_actions], axis=-1)
-        return jnp.concatenate([mean, jnp.clip(log_std, *LOG_STD)], axis=-1)
+        mean, spread = jnp.split(apply_actor(params, obs), [num_actions], axis=-1)
+        low, high = LOG_STD
+        return jnp.concatenate([mean, low + (high - low) * (jnp.tanh(spread) + 1) / 2], axis=-1)
 
     def values(params: Any, obs: jax.Array, action: jax.Array) -> jax.Array:
         return jnp.stack([apply_critic(params[name], obs, action) for name in TWINS])
