@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from agents import dormancy, models, networks
 from agents.base import NetworkLike
 
-# Between which logarithms of standard deviations are kept, by a tanh: a clip would pass no gradient where the policy has
-# run into it, and the temperature would grow for ever.
+# Between which logarithms of standard deviations are kept, by a tanh: a clip would pass no gradient where the policy
+# has run into it, and the temperature would grow for ever.
 LOG_STD = (-5.0, 2.0)
 TWINS = ("first", "second")
 
@@ -39,7 +39,8 @@ def make(config: Any, shape: Sequence[int], num_actions: int, own: tuple[Network
       shape: of one observation.
       own: takes the place of what the configuration names: actor and critic, each a flax linen module or functions
         (init, apply). The actor is called with obs [B, *shape] and returns [B, 2 A], means and, before the tanh,
-        logarithms of standard deviations; the critic with (obs, action [B, A]) and returns values [B]. There are two critics of one kind.
+        logarithms of standard deviations; the critic with (obs, action [B, A]) and returns values [B]. There are two
+        critics of one kind.
 
     Raises:
       ValueError: for an unknown name, or networks that do not fit the observation or the actions.
