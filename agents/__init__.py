@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from agents.ppo_agent import PPOHyperparams, PPOMetrics, PPOPolicy, PPOState, ppo
     from agents.pqn_agent import PQNHyperparams, PQNState, pqn
     from agents.registry import make, train
+    from agents.rppo_agent import RPPOHyperparams, RPPOState, rppo
+    from agents.rppo_config import RPPOConfig
+    from agents.sac_agent import SACHyperparams, SACMetrics, SACState, sac
+    from agents.sac_config import SACConfig
 
 _WHERE = {
     "agents.base": ("Agent", "NetworkLike", "OptimizerFactory"),
@@ -27,6 +31,10 @@ _WHERE = {
     "agents.ppo_agent": ("PPOHyperparams", "PPOMetrics", "PPOPolicy", "PPOState", "ppo"),
     "agents.pqn_agent": ("PQNHyperparams", "PQNState", "pqn"),
     "agents.registry": ("make", "train"),
+    "agents.rppo_agent": ("RPPOHyperparams", "RPPOState", "rppo"),
+    "agents.rppo_config": ("RPPOConfig",),
+    "agents.sac_agent": ("SACHyperparams", "SACMetrics", "SACState", "sac"),
+    "agents.sac_config": ("SACConfig",),
 }
 __all__ = [
     "Agent",
@@ -45,11 +53,20 @@ __all__ = [
     "PQNHyperparams",
     "PQNState",
     "QMetrics",
+    "RPPOConfig",
+    "RPPOHyperparams",
+    "RPPOState",
+    "SACConfig",
+    "SACHyperparams",
+    "SACMetrics",
+    "SACState",
     "dqn",
     "evaluate",
     "make",
     "ppo",
     "pqn",
+    "rppo",
+    "sac",
     "train",
 ]
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from agents.hyperparameters import Hyperparams
-from envs import Discrete, VectorEnv
+from envs import Box, Discrete, VectorEnv
 
 # (learning_rate, num_updates) -> optimizer. learning_rate is a traced scalar, that of the current iteration;
 # num_updates is the number of updates over the whole training, for rules with a schedule of their own.
@@ -17,6 +17,17 @@ OptimizerFactory = Callable[[Any, int], optax.GradientTransformation]
 # A user's own network: a flax linen module, or functions (init, apply) with init(key, obs) -> params and
 # apply(params, obs [B, *shape]) -> action values [B, A], or for ppo (actor outputs [B, A], values [B]).
 NetworkLike = nn.Module | tuple[Callable[..., Any], Callable[..., Any]]
+
+
+class Recurrence(NamedTuple):
+    """How an agent acts that remembers earlier steps.
+
+    start(num_envs) -> memory: tree, leaves [N, ...] of zeros: nothing is remembered yet.
+    act(policy, memory, obs, key, greedy=True) -> (memory, action). Between episodes, see `rollout.forget`.
+    """
+
+    start: Callable[[int], Any]
+    act: Callable[..., tuple[Any, jax.Array]]
 
 
 class Agent(NamedTuple):
@@ -27,10 +38,12 @@ class Agent(NamedTuple):
     init(key, hyperparams) -> state. The scalars are traced, so that `jax.vmap` over keys and hyperparams makes a
       population.
     step(state) -> (state, metrics): one iteration of rollout and learning.
-    act(policy, obs, key, greedy=True) -> action: obs [N, *shape] -> [N, ...], in the environment's units.
+    act(policy, obs, key, greedy=True) -> action: obs [N, *shape] -> [N, ...], in the environment's units; of an agent
+      that remembers, as at the first step of an episode.
     policy(state) -> what `act` needs: the network's parameters and whatever else acting depends on.
     unsaved: names of the state's fields that no file can hold, since an emulator's memory belongs to them; a run that
       is continued takes them from a new state, and so starts new episodes.
+    recurrence: how to act with a memory; None for agents that act on the observation alone.
     """
 
     init: Callable[[jax.Array, Any], Any]
@@ -39,6 +52,18 @@ class Agent(NamedTuple):
     policy: Callable[[Any], Any]
     hyperparams: Callable[..., Hyperparams]
     unsaved: tuple[str, ...] = ()
+    recurrence: Recurrence | None = None
+
+
+def recurrence(agent: Agent) -> Recurrence:
+    """How to act through an episode, of any agent; the memory of one that has none is None."""
+    if agent.recurrence is not None:
+        return agent.recurrence
+
+    def act(policy: Any, memory: Any, obs: jax.Array, key: jax.Array, greedy: bool = True) -> tuple[Any, jax.Array]:
+        return memory, agent.act(policy, obs, key, greedy)
+
+    return Recurrence(lambda num_envs: None, act)
 
 
 def check_environment(env: VectorEnv, config: Any) -> None:
@@ -53,6 +78,13 @@ def check_discrete(env: VectorEnv, agent: str) -> Discrete:
     if not isinstance(space, Discrete):
         raise ValueError(f"{agent} needs discrete actions; {env.spec.id} has {space}; use ppo")
     return space
+
+
+def check_continuous(env: VectorEnv, agent: str) -> None:
+    """Refuses an environment whose actions are not continuous."""
+    space = env.spec.action_space
+    if not isinstance(space, Box):
+        raise ValueError(f"{agent} needs continuous actions; {env.spec.id} has {space}; use ppo, dqn or pqn")
 
 
 def start(

@@ -46,8 +46,8 @@ class RolloutSizes:
 
 
 @dataclass(frozen=True)
-class PPOConfig(RolloutSizes):
-    """PPO with the settings that are usual for classic control (separate 64-64 tanh networks)."""
+class PPOSettings(RolloutSizes):
+    """What PPO with and without a memory have in common."""
 
     total_steps: int = 500_000
     """Environment steps per seed, over all environments; rounded down to whole iterations."""
@@ -125,3 +125,8 @@ class PPOConfig(RolloutSizes):
         checks.one_of(self, squash=("clip", "tanh"), optimizer_loss=("total", "value"))
         checks.network(self, NETWORKS)
         checks.widths(self)
+
+
+@dataclass(frozen=True)
+class PPOConfig(PPOSettings):
+    """PPO with the settings that are usual for classic control (separate 64-64 tanh networks)."""

@@ -2,10 +2,14 @@
 
 from agents.config import PPOConfig
 from agents.dqn_config import DQNConfig, PQNConfig
+from agents.rppo_config import RPPOConfig
+from agents.sac_config import SACConfig
 
-Config = PPOConfig | DQNConfig | PQNConfig
-CONFIGS: dict[str, type[PPOConfig] | type[DQNConfig] | type[PQNConfig]] = {
+Config = PPOConfig | DQNConfig | PQNConfig | RPPOConfig | SACConfig
+CONFIGS: dict[str, type[Config]] = {
     "ppo": PPOConfig,
     "dqn": DQNConfig,
     "pqn": PQNConfig,
+    "rppo": RPPOConfig,
+    "sac": SACConfig,
 }

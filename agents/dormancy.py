@@ -8,19 +8,20 @@ import jax.numpy as jnp
 
 from agents.convolution import Convolution
 
-_HEADS = ("head", "policy_head", "value_head")
+# Heads, and gates, whose units are not one layer's.
+_UNSCORED = ("head", "policy_head", "value_head", "memory")
 
 
-def score(network: nn.Module, params: Any, obs: jax.Array) -> Any:
+def score(network: nn.Module, params: Any, obs: Any) -> Any:
     """How busy the units are that a tensor feeds: the mean absolute activation of each over that of its layer.
 
     Args:
       network: one of `agents.networks`; its `activation` follows every layer but the heads. params: its parameters.
-      obs: [B, *shape].
+      obs: [B, *shape], or what the network takes in its place.
 
     Returns:
       A tree like params: float32 [units], along the last axis of kernels and biases; 1 for a unit that is as busy as
-      its layer's mean, 0 for a dead one; of tensors that feed no activation (heads, log_std) scalar 1.
+      its layer's mean, 0 for a dead one; of tensors that feed no activation (heads, log_std) or gates scalar 1.
 
     Reference: Sokar et al., arXiv 2302.12902, definition 3.1.
     """
@@ -33,7 +34,7 @@ def score(network: nn.Module, params: Any, obs: jax.Array) -> Any:
 
     def of_tensor(path: tuple[Any, ...], _: Any) -> jax.Array:
         layer = [entry.key for entry in path[1:-1]]
-        if not layer or layer[-1] in _HEADS:
+        if not layer or layer[-1] in _UNSCORED:
             return jnp.ones([])
         found = captured["intermediates"]
         for name in layer[:-1]:
@@ -48,7 +49,7 @@ def score(network: nn.Module, params: Any, obs: jax.Array) -> Any:
     return jax.tree.map_with_path(of_tensor, params)
 
 
-def of_unknown(params: Any, obs: jax.Array) -> NoReturn:
+def of_unknown(params: Any, obs: Any) -> NoReturn:
     """In place of `score` for a user's own network, whose activations nobody can find."""
     del params, obs
     raise ValueError("dormancy is known of the built-in networks only, not of your own")

@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from agents.base import Agent
+from agents.base import Agent, recurrence
+from agents.rollout import episode_over, forget
 from envs import VectorEnv
 
 
@@ -25,7 +26,7 @@ def evaluate(
     `jax.vmap` over policies and keys it evaluates a population.
 
     Args:
-      agent: whose `act` to follow.
+      agent: whose `act` to follow, with its memory if it has one.
       env: as many environments as episodes are wanted.
       policy: as `agent.policy` gives it.
       key: fixes first states and everything random; the same key gives the same episodes.
@@ -40,21 +41,25 @@ def evaluate(
         raise ValueError(f"max_steps must be at least 1, got {max_steps}")
     reset_key, steps_key = jax.random.split(key)
     state, obs = env.reset(reset_key)
+    how = recurrence(agent)
     nothing = Episodes(jnp.full(env.spec.num_envs, jnp.nan), jnp.zeros(env.spec.num_envs, jnp.int32))
 
-    def unfinished(carry: tuple[jax.Array, Any, jax.Array, Episodes]) -> jax.Array:
-        t, _, _, found = carry
+    def unfinished(carry: tuple[jax.Array, Any, jax.Array, Any, Episodes]) -> jax.Array:
+        t, *_, found = carry
         return (t < max_steps) & jnp.any(found.lengths == 0)
 
-    def step(carry: tuple[jax.Array, Any, jax.Array, Episodes]) -> tuple[jax.Array, Any, jax.Array, Episodes]:
-        t, state, obs, found = carry
+    def step(carry: tuple[jax.Array, Any, jax.Array, Any, Episodes]) -> tuple[jax.Array, Any, jax.Array, Any, Episodes]:
+        t, state, obs, memory, found = carry
         act_key, env_key = jax.random.split(jax.random.fold_in(steps_key, t))
-        state, timestep = env.step(env_key, state, agent.act(policy, obs, act_key, greedy))
+        memory, action = how.act(policy, memory, obs, act_key, greedy)
+        state, timestep = env.step(env_key, state, action)
+        memory = forget(memory, episode_over(env.spec, timestep))
         first = (timestep.episode_length > 0) & (found.lengths == 0)
         found = Episodes(
             jnp.where(first, timestep.episode_return, found.returns),
             jnp.where(first, timestep.episode_length, found.lengths),
         )
-        return t + 1, state, timestep.obs, found
+        return t + 1, state, timestep.obs, memory, found
 
-    return jax.lax.while_loop(unfinished, step, (jnp.int32(0), state, obs, nothing))[3]
+    start = (jnp.int32(0), state, obs, how.start(env.spec.num_envs), nothing)
+    return jax.lax.while_loop(unfinished, step, start)[-1]

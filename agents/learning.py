@@ -9,6 +9,7 @@ import optax
 
 from agents import metrics, permutation, telling
 from agents.models import Model
+from agents.recurrent import RecurrentModel
 
 
 class Update(NamedTuple):
@@ -68,7 +69,7 @@ def gradient_step(
 
 
 def update_epochs(
-    model: Model,
+    model: Model | RecurrentModel,
     config: Any,
     tx: optax.GradientTransformationExtraArgs,
     loss_fn: Callable[[Any, Any], tuple[jax.Array, Any]],
@@ -78,7 +79,9 @@ def update_epochs(
     reported: Callable[[jax.Array, Any], jax.Array] = lambda loss, aux: loss,
     stop: Callable[[Any], jax.Array] | None = None,
 ) -> tuple[Any, Any, History]:
-    """Learns from a rollout: every epoch a permutation of its transitions, cut into minibatches without replacement.
+    """Learns from a rollout: every epoch a permutation of its rows, cut into minibatches without replacement.
+
+    Rows are transitions, or of an agent that remembers, sequences of them.
 
     Args:
       model: the network, for what optimizers are told.
@@ -86,7 +89,7 @@ def update_epochs(
       tx: the optimizer.
       loss_fn: (params, minibatch, leaves [B, ...]) -> (loss, aux).
       state: the agent's at the start of the iteration: params, opt_state, iteration, key.
-      batch: leaves [T, N, ...]; its field `obs` is what the network sees.
+      batch: leaves [T, N, ...], T N rows; its field `obs` is what the network sees.
       shuffle_key: for the permutations.
       reported: (loss, aux) -> the loss that the optimizer is told.
       stop: aux -> bool; the update that finds it true is not made, nor is any other of this iteration. None: never.
@@ -118,8 +121,8 @@ def update_epochs(
             after = jax.tree.map(lambda old, new: jnp.where(stopped, old, new), [params, opt_state], after)
         return (*after, stopped), History(done, counts, ~stopped)
 
-    order = permutation.epochs(shuffle_key, config.epochs, config.env_steps_per_iteration)
-    inputs = (jnp.arange(num), order.reshape(num, config.minibatch_size))
+    order = permutation.epochs(shuffle_key, config.epochs, jax.tree.leaves(flat)[0].shape[0])
+    inputs = (jnp.arange(num), order.reshape(num, -1))
     carry = (state.params, state.opt_state, jnp.zeros([], bool))
     (params, opt_state, _), history = jax.lax.scan(update, carry, inputs)
     return params, opt_state, history

@@ -72,17 +72,7 @@ def action_values(
 
 def _own(own: Any, shape: Sequence[int], num_outputs: int, actor_critic: bool) -> Model:
     """A user's network, tried on one observation without computing anything."""
-    what = repr(own) if isinstance(own, str) else "the network"
-    if isinstance(own, str):
-        own = _imported(own, num_outputs)
-    init: Any
-    apply: Any
-    if isinstance(own, nn.Module):
-        init, apply = own.init, own.apply
-    elif isinstance(own, tuple) and len(own) == 2 and all(map(callable, own)):
-        init, apply = own
-    else:
-        raise ValueError(f"{what} must be a flax linen module or a pair of functions (init, apply), got {own!r}")
+    what, init, apply = functions(own, num_outputs)
     obs = jax.ShapeDtypeStruct((3, *shape), "float32")
     try:
         params = jax.eval_shape(init, jax.random.key(0), obs)
@@ -105,7 +95,19 @@ def _own(own: Any, shape: Sequence[int], num_outputs: int, actor_critic: bool) -
     )
 
 
-def _imported(path: str, num_outputs: int) -> Any:
+def functions(own: Any, num_outputs: int) -> tuple[str, Any, Any]:
+    """What messages call a user's network, and its init and apply; ValueError for what is no network."""
+    what = repr(own) if isinstance(own, str) else "the network"
+    if isinstance(own, str):
+        own = imported(own, num_outputs)
+    if isinstance(own, nn.Module):
+        return what, own.init, own.apply
+    if isinstance(own, tuple) and len(own) == 2 and all(map(callable, own)):
+        return what, *own
+    raise ValueError(f"{what} must be a flax linen module or a pair of functions (init, apply), got {own!r}")
+
+
+def imported(path: str, num_outputs: int) -> Any:
     """What `module:name` makes when it is called with the number of outputs."""
     module, _, name = path.partition(":")
     try:

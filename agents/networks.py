@@ -141,12 +141,20 @@ class SharedActorCritic(nn.Module):
 
     def __call__(self, obs: jax.Array) -> tuple[jax.Array, jax.Array]:
         """[B, *shape] -> actor outputs [B, A or 2 A], values [B]."""
+        return self.heads(self.features(obs))
+
+    def features(self, obs: jax.Array) -> jax.Array:
+        """[B, *shape] -> what comes out of the last layer before the heads, [B, features]."""
         x = jnp.asarray(obs, jnp.float32) * self.scale
         for convolution in self.stack:
             x = self.activation(convolution(x))
         x = _flatten(x)
         for layer in self.layers:
             x = self.activation(layer(x))
+        return x
+
+    def heads(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """[B, features] -> actor outputs [B, A or 2 A], values [B]."""
         return _append(self.policy_head(x), self.deviations), self.value_head(x)[:, 0]
 
     def policy(self, obs: jax.Array) -> jax.Array:
@@ -204,11 +212,21 @@ def actor_critic(
     Raises:
       ValueError: for an unknown network or activation, or an observation that does not fit the network.
     """
+    parts = shared_parts(network, observation_shape, num_outputs, hidden, activation, log_std)
+    return SeparateActorCritic(*parts[:4]) if network == "mlp" else SharedActorCritic(*parts)
+
+
+def shared_parts(
+    network: str,
+    observation_shape: Sequence[int],
+    num_outputs: int,
+    hidden: Sequence[int],
+    activation: str,
+    log_std: bool,
+) -> tuple[Any, ...]:
+    """The arguments of `SharedActorCritic` for the layers that a name stands for; errors as of `actor_critic`."""
     _check(network, config.NETWORKS, activation, observation_shape)
-    common = (num_outputs, tuple(hidden), ACTIVATIONS[activation], log_std)
-    if network == "mlp":
-        return SeparateActorCritic(*common)
-    return SharedActorCritic(*common, *_FRONT.get(network, ((), 1.0)))
+    return num_outputs, tuple(hidden), ACTIVATIONS[activation], log_std, *_FRONT.get(network, ((), 1.0))
 
 
 def q_network(

@@ -17,12 +17,13 @@ from agents.base import (
     start,
     unsaved_fields,
 )
-from agents.config import PPOConfig
+from agents.config import PPOConfig, PPOSettings
 from agents.hyperparameters import Hyperparams, maker, type_of
 from agents.models import Model
+from agents.recurrent import RecurrentModel
 from agents.returns import generalized_advantages
 from agents.rollout import Rollout, next_values, over_steps, rollout
-from envs import VectorEnv
+from envs import TimeStep, VectorEnv
 
 PPOHyperparams = type_of("PPOHyperparams", PPOConfig)
 
@@ -79,7 +80,7 @@ class PPOMetrics(NamedTuple):
 class Batch(NamedTuple):
     """Transitions, leaves [T, N, ...] or [B, ...]; obs as the network sees it, noise as drawn for the action."""
 
-    obs: jax.Array
+    obs: Any
     action: jax.Array
     log_prob: jax.Array
     noise: jax.Array
@@ -211,32 +212,49 @@ def targets(
       state: before the rollout; all is in the units that were acted in. obs: what is seen after it.
     """
     steps, (log_prob, values) = found.steps, found.extras
-    reward, rewards = steps.reward, state.rewards
-    if rewards is not None:
-        reward, rewards = normalization.scale_rewards(rewards, reward, steps.done, steps.valid, state.hyperparams.gamma)
 
     def value(obs: jax.Array) -> jax.Array:
         return model.value(state.params, normalization.apply(state.observations, obs))
 
     if values is None:
         values = over_steps(value, steps.obs)
+    advantages, rewards = estimate(config, state, steps, values, next_values(env, value, steps, obs, values))
+    seen = normalization.apply(state.observations, steps.obs)
+    return Batch(seen, found.action, log_prob, noise, values, advantages, steps.valid), rewards
+
+
+def estimate(
+    config: PPOSettings, state: Any, steps: TimeStep, values: jax.Array, following: jax.Array
+) -> tuple[jax.Array, normalization.RewardScale | None]:
+    """Advantages [T, N], and the scale of rewards after the rollout.
+
+    Args:
+      state: before the rollout. steps: of it. values, following: V of the states acted on and of those led to, [T, N].
+    """
+    reward, rewards = steps.reward, state.rewards
+    if rewards is not None:
+        reward, rewards = normalization.scale_rewards(rewards, reward, steps.done, steps.valid, state.hyperparams.gamma)
     advantages = generalized_advantages(
         reward,
         values,
-        next_values(env, value, steps, obs, values),
+        following,
         steps.terminated if config.bootstrap_on_truncation else steps.done,
         steps.truncated,
         state.hyperparams.gamma,
         state.hyperparams.gae_lambda,
     )
-    seen = normalization.apply(state.observations, steps.obs)
-    return Batch(seen, found.action, log_prob, noise, values, advantages, steps.valid), rewards
+    return advantages, rewards
 
 
 def loss(
-    model: Model, head: ActionHead, config: PPOConfig, hyperparams: Hyperparams, params: Any, batch: Batch
+    model: Model | RecurrentModel,
+    head: ActionHead,
+    config: PPOSettings,
+    hyperparams: Hyperparams,
+    params: Any,
+    batch: Batch,
 ) -> tuple[jax.Array, Parts]:
-    """PPO's loss on a minibatch, leaves [B, ...]: policy - entropy_coef entropy + value_coef value.
+    """PPO's loss on a minibatch, leaves [B, ...] or [B, L, ...]: policy - entropy_coef entropy + value_coef value.
 
     Reference: arXiv 1707.06347, equation 9.
     """

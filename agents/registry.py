@@ -10,14 +10,16 @@ from agents.configs import CONFIGS, Config
 from agents.dqn_agent import dqn
 from agents.ppo_agent import ppo
 from agents.pqn_agent import pqn
+from agents.rppo_agent import rppo
+from agents.sac_agent import sac
 from envs import VectorEnv
 
 # (env, config, optimizer, network) -> Agent.
-AGENTS: dict[str, Callable[..., Agent]] = {"ppo": ppo, "dqn": dqn, "pqn": pqn}
+AGENTS: dict[str, Callable[..., Agent]] = {"ppo": ppo, "dqn": dqn, "pqn": pqn, "rppo": rppo, "sac": sac}
 
 
 def make(env: VectorEnv, config: Config, optimizer: OptimizerFactory, network: NetworkLike | None = None) -> Agent:
-    """The agent that a configuration is of; arguments and errors as of `ppo`, `dqn`, `pqn`.
+    """The agent that a configuration is of; arguments and errors as of `ppo` and the others.
 
     Raises:
       ValueError: for a configuration of no known agent.
@@ -33,7 +35,7 @@ def train(agent: Agent, key: jax.Array, hyperparams: Any, iterations: int) -> tu
     """A whole training as one loop.
 
     Args:
-      agent: of `ppo`, `dqn`, `pqn`.
+      agent: of `make`, or `ppo` and the others.
       key: PRNG key. hyperparams: as `agent.hyperparams` gives them. Under `jax.vmap` over both it trains a population.
       iterations: how many, at least 1; all are the configuration's num_iterations.
 

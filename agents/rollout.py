@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from envs import TimeStep, VectorEnv
+from envs import EnvSpec, TimeStep, VectorEnv
 
 
 class Rollout(NamedTuple):
@@ -44,19 +44,60 @@ def rollout(
     Returns:
       The environment's state, what the agent sees next [N, *shape], and the rollout.
     """
+
+    def forgetful(memory: None, obs: jax.Array, noise_t: Any) -> tuple[None, jax.Array, Any]:
+        return (memory, *act(obs, noise_t))
+
+    return recurrent_rollout(env, forgetful, None, env_state, obs, noise, keys, to_env)[1:]
+
+
+def recurrent_rollout(
+    env: VectorEnv,
+    act: Callable[[Any, jax.Array, Any], tuple[Any, jax.Array, Any]],
+    memory: Any,
+    env_state: Any,
+    obs: jax.Array,
+    noise: Any,
+    keys: tuple[jax.Array, jax.Array],
+    to_env: Callable[[jax.Array], jax.Array] = lambda action: action,
+) -> tuple[Any, Any, jax.Array, Rollout]:
+    """`rollout` with a memory, which is carried from step to step and emptied between episodes.
+
+    Args:
+      act: (memory, obs [N, *shape], noise of one step) -> (memory, action [N, ...], extras).
+      memory: tree, leaves [N, ...]. The others: as of `rollout`.
+
+    Returns:
+      The memory after the last step, and what `rollout` returns.
+    """
     resets_key, steps_key = keys
     length = jax.tree.leaves(noise)[0].shape[0]
 
-    def act_and_step(carry: tuple[Any, jax.Array], inputs: tuple[jax.Array, Any]) -> Any:
-        (env_state, obs), (step_key, noise_t) = carry, inputs
-        action, extras = act(obs, noise_t)
+    def act_and_step(carry: tuple[Any, jax.Array, Any], inputs: tuple[jax.Array, Any]) -> Any:
+        (env_state, obs, memory), (step_key, noise_t) = carry, inputs
+        memory, action, extras = act(memory, obs, noise_t)
         env_state, timestep = env.step(step_key, env_state, to_env(action))
+        memory = forget(memory, episode_over(env.spec, timestep))
         # The next observation is in the carry; keeping it in the rollout too would only cost memory.
-        return (env_state, timestep.obs), Rollout(timestep._replace(obs=obs), action, extras)
+        return (env_state, timestep.obs, memory), Rollout(timestep._replace(obs=obs), action, extras)
 
-    start = (env.prepare(resets_key, env_state, length), obs)
-    (env_state, obs), found = jax.lax.scan(act_and_step, start, (jax.random.split(steps_key, length), noise))
-    return env.release(env_state), obs, found
+    start = (env.prepare(resets_key, env_state, length), obs, memory)
+    (env_state, obs, memory), found = jax.lax.scan(act_and_step, start, (jax.random.split(steps_key, length), noise))
+    return memory, env.release(env_state), obs, found
+
+
+def episode_over(spec: EnvSpec, steps: TimeStep) -> jax.Array:
+    """Bool, of the shape of `steps.valid`: what is seen next belongs to another episode.
+
+    Where the next episode starts in a step of its own, that is so after this step: before it, the end is seen, whose
+    value counts at a time limit.
+    """
+    return ~steps.valid if spec.next_step_reset else steps.done | ~steps.valid
+
+
+def forget(memory: Any, where: jax.Array) -> Any:
+    """The memory with zeros where an episode is over; leaves [N, ...], where: bool [N]."""
+    return jax.tree.map(lambda x: jnp.where(where.reshape(-1, *(1,) * (x.ndim - 1)), 0, x).astype(x.dtype), memory)
 
 
 def next_values(

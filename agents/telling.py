@@ -7,8 +7,8 @@ import jax
 
 # Keys of the optimizer's own are folded from the agent's, so that a rule that draws nothing changes no other number.
 _STREAM = 0x6F7074
-# Parts of an actor-critic network that its policy does not read.
-_CRITIC = {"critic", "value_head"}
+# Parts of an actor-critic that its policy does not read.
+_CRITIC = {"critic", "value_head", "temperature"}
 
 
 def key_of(agent_key: jax.Array, update: jax.Array) -> jax.Array:
@@ -19,7 +19,8 @@ def key_of(agent_key: jax.Array, update: jax.Array) -> jax.Array:
 def is_actor(params: Any) -> Any:
     """A tree like params of True and False: whether the tensor has a part in how the agent acts.
 
-    Told by names: what lies under `critic` or `value_head` has none. In a network that names neither, everything has.
+    Told by names: what lies under `critic`, `value_head` or `temperature` has none. In a network that names none of
+    them, everything has.
     """
 
     def has_part(path: tuple[Any, ...], _: Any) -> bool:

@@ -65,7 +65,7 @@ class _Several(Generic[Hyper]):
     """What the commands that train one population per optimizer have in common."""
 
     agent: tyro.conf.Positional[str] = "ppo"
-    """Agent to train: ppo, dqn, pqn."""
+    """Agent to train: ppo, dqn, pqn, rppo, sac."""
     env: str = "CartPole-v1"
     """Environment id; `rlopt envs` lists them. The defaults below are for this environment."""
     optimizers: tuple[str, ...] = ("celo2", "adam")
@@ -79,6 +79,8 @@ class _Several(Generic[Hyper]):
     """Run folder; default: a new one under runs/. The same command with the same folder does what is missing."""
     options: dict[str, float | str] = field(default_factory=dict)
     """What optimizers are told besides, such as `--options weight_decay 0.1`: those that have an option of the name."""
+    optimizer_of: dict[str, str] = field(default_factory=dict)
+    """Other optimizers for parts of the agent, in every population: `--optimizer-of temperature adam` of sac."""
     theta: dict[str, Path] = field(default_factory=dict)
     """Weight files for learned optimizers, in place of the packaged ones: `--theta celo2 mine.theta`."""
     launcher: Literal["none", "local", "slurm"] = "none"
@@ -104,6 +106,7 @@ class _Several(Generic[Hyper]):
             preset=self.preset,
             atari=self.atari,
             hyper=self.hyper,
+            optimizer_of=self.optimizer_of,
             **factory.own_settings(arm, self.options, self.theta),
             **changes,
         )

@@ -4,7 +4,7 @@ import io
 import shutil
 import subprocess
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 import envs
+from agents.base import recurrence
 from celo2.files import write_atomic
 from rlopt.play import evaluation
 from rlopt.runs import results
@@ -35,6 +36,13 @@ class Film(NamedTuple):
     total: float
     steps: int
     over: bool
+
+
+class Player(NamedTuple):
+    """memory: before the first step. act: (memory, obs, key) -> (memory, action)."""
+
+    memory: Any
+    act: Callable[[Any, Any, jax.Array], tuple[Any, jax.Array]]
 
 
 def watch(
@@ -73,26 +81,29 @@ def watch(
         raise ValueError(f"the run has the seeds {members[0]} to {members[-1]}, got {member}")
     agent, policies = evaluation.load_policies(folder, config)
     policy = jax.tree.map(lambda x: x[member - config.seed], policies)
-    act = jax.jit(lambda obs, key: agent.act(policy, obs, key, greedy))
+    how = recurrence(agent)
+    player = Player(how.start(1), jax.jit(lambda memory, obs, key: how.act(policy, memory, obs, key, greedy)))
     play = _atari if envs.is_atari(config.env) else _grid
-    pictures, rewards, ends = zip(*play(config, act, seed, max_steps), strict=True)
+    pictures, rewards, ends = zip(*play(config, player, seed, max_steps), strict=True)
     rate = CONSOLE_RATE / config.atari.frame_skip if envs.is_atari(config.env) else GRID_RATE
     files = _write(pictures, rate, folder / FILMS / f"seed_{member}")
     return Film(files, sum(rewards), len(pictures), ends[-1])
 
 
-def _atari(config: TrainConfig, act: Any, seed: int, max_steps: int) -> Iterator[tuple[np.ndarray, float, bool]]:
+def _atari(config: TrainConfig, player: Player, seed: int, max_steps: int) -> Iterator[tuple[np.ndarray, float, bool]]:
     from envs import atari
 
     screen = atari.Screen(config.env, config.atari, seed)
+    memory = player.memory
     for key in jax.random.split(jax.random.key(seed), max_steps):
-        reward, over = screen.step(int(act(screen.obs, key)[0]))
+        memory, action = player.act(memory, screen.obs, key)
+        reward, over = screen.step(int(action[0]))
         yield screen.picture, reward, over
         if over:
             return
 
 
-def _grid(config: TrainConfig, act: Any, seed: int, max_steps: int) -> Iterator[tuple[np.ndarray, float, bool]]:
+def _grid(config: TrainConfig, player: Player, seed: int, max_steps: int) -> Iterator[tuple[np.ndarray, float, bool]]:
     env = loop.make_env(config, 1)
     shape = env.spec.observation_shape
     if len(shape) != 3:
@@ -100,10 +111,11 @@ def _grid(config: TrainConfig, act: Any, seed: int, max_steps: int) -> Iterator[
     colours = _colours(shape[-1])
     reset_key, key = jax.random.split(jax.random.key(seed))
     state, obs = env.reset(reset_key)
-    step = jax.jit(env.step)
+    step, memory = jax.jit(env.step), player.memory
     for step_key in jax.random.split(key, max_steps):
         env_key, act_key = jax.random.split(step_key)
-        state, timestep = step(env_key, state, act(obs, act_key))
+        memory, action = player.act(memory, obs, act_key)
+        state, timestep = step(env_key, state, action)
         obs = timestep.obs
         over = bool(timestep.done[0])
         yield _paint(np.asarray(timestep.final_obs[0]), colours), float(timestep.reward[0]), over

@@ -29,7 +29,7 @@ class TrainConfig(Generic[Hyper]):
     """
 
     agent: tyro.conf.Positional[str] = "ppo"
-    """Agent to train: ppo, dqn, pqn."""
+    """Agent to train: ppo, dqn, pqn, rppo, sac."""
     env: str = "CartPole-v1"
     """Environment id; `rlopt envs` lists them. The defaults below are for this environment."""
     optimizer: str = "celo2"
@@ -44,6 +44,9 @@ class TrainConfig(Generic[Hyper]):
     options: dict[str, float | str] = field(default_factory=dict)
     """What the optimizer is told besides, such as `--options weight_decay 0.1`; `rlopt optimizers` lists the names.
     Default of `share` (Celo, Celo-Adam): the agent's."""
+    optimizer_of: dict[str, str] = field(default_factory=dict)
+    """Other optimizers for parts of the agent, such as `--optimizer-of critic celo2`; sac has critic, actor and
+    temperature. Written as in a comparison (`adam:b2=0.99`), each at its own default learning rate."""
     seeds: int = 8
     """Number of independent runs, trained together in one program."""
     seed: int = 0
@@ -81,7 +84,8 @@ class TrainConfig(Generic[Hyper]):
     @property
     def code(self) -> tuple[str, ...]:
         """What it names that is code to be imported: `module:name` of an environment, an optimizer, a network."""
-        return tuple(name for name in (self.env, self.optimizer, self.hyper.network) if ":" in name)
+        of_parts = (arms.parse(text).optimizer for text in self.optimizer_of.values())
+        return tuple(name for name in (self.env, self.optimizer, *of_parts, self.hyper.network) if ":" in name)
 
     @property
     def resolved_learning_rate(self) -> float | None:
@@ -149,5 +153,11 @@ class TrainConfig(Generic[Hyper]):
             )
         if not is_atari(self.env) and self.atari != AtariConfig():
             raise ValueError(f"{self.env} is not an Atari game; the settings of atari are for those, got {self.atari}")
+        parts = getattr(self.hyper, "parts", ())
+        for part, text in self.optimizer_of.items():
+            if part not in parts:
+                known = f"there are {', '.join(parts)}" if parts else "one optimizer trains all of it"
+                raise ValueError(f"optimizer_of: {self.agent} has no part {part!r}; {known}")
+            arms.parse(text)
         self.atari.check()
         self.hyper.check()

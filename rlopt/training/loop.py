@@ -1,6 +1,7 @@
 """Trains one population: all seeds and learning rates in one compiled program, in chunks, split over the devices."""
 
 import dataclasses
+import functools
 import shlex
 import sys
 import time
@@ -17,7 +18,7 @@ from jax.sharding import Mesh
 import agents
 import envs
 from celo2.names import check_known
-from rlopt.optimizers import factory
+from rlopt.optimizers import arms, factory
 from rlopt.storage.run_lock import Gone
 from rlopt.storage.stopping import BrokeOff, Unfinished, stop_requested
 from rlopt.storage.streams import Steady
@@ -72,8 +73,29 @@ def build(config: TrainConfig) -> agents.Agent:
     factory.look_up(config.optimizer)
     envs.check_id(config.env)
     config.check()
-    optimizer = factory.make(config.optimizer, config.theta, config.options, config.hyper.updates_per_target)
-    return agents.make(make_env(config, config.hyper.num_envs), config.hyper, optimizer)
+    return agents.make(make_env(config, config.hyper.num_envs), config.hyper, _optimizer(config))
+
+
+def _optimizer(config: TrainConfig) -> Any:
+    """The agent's optimizer; where parts of it have others, one for each part."""
+    updates = config.hyper.updates_per_target
+    common = factory.make(config.optimizer, config.theta, config.options, updates)
+    if not config.optimizer_of:
+        return common
+    made = dict.fromkeys(config.hyper.parts, common)
+    for part, text in config.optimizer_of.items():
+        arm = arms.parse(text)
+        own = TrainConfig(config.agent, config.env, arm.optimizer, preset=config.preset, options=dict(arm.options))
+        inner = factory.make(arm.optimizer, None, own.options, updates)
+        # Handed is the rate of the optimizer of all other parts, annealed or swept: this one's own, likewise.
+        no_rate = own.resolved_learning_rate is None and not factory.look_up(arm.optimizer).scheduled
+        ratio = 1.0 if no_rate else own.handed_rate / config.handed_rate
+        made[part] = functools.partial(_scaled, inner, ratio)
+    return made
+
+
+def _scaled(inner: agents.OptimizerFactory, ratio: float, learning_rate: Any, num_updates: int) -> Any:
+    return inner(learning_rate * ratio, num_updates)
 
 
 def make_env(config: TrainConfig, num_envs: int, **changes: Any) -> envs.VectorEnv:

@@ -10,10 +10,10 @@ from rlopt.optimizers import catalog
 
 AGENTS = tuple(CONFIGS)
 # What the optimizers' own rates, which are those of PPO on classic control, are multiplied by.
-_RATES = {"ppo": 1.0, "dqn": 0.1, "pqn": 0.2}
+_RATES = {"ppo": 1.0, "dqn": 0.1, "pqn": 0.2, "rppo": 0.4, "sac": 0.12}
 # What the steps of optimizers that find their size by themselves are multiplied by: their schedules were learned on
 # images. Chosen on CartPole and SpaceInvaders, with other seeds than those that are reported.
-_SHARES = {"ppo": 1 / 3, "dqn": 1.0, "pqn": 1 / 3}
+_SHARES = {"ppo": 1 / 3, "dqn": 1.0, "pqn": 1 / 3, "rppo": 1 / 3, "sac": 1.0}
 # DQN's rates are a tenth of PPO's for every optimizer; Celo's steps had to be shorter still. Celo-Adam's are too
 # short where they are annealed besides; DQN's are not annealed.
 _OWN_SHARES = MappingProxyType({("dqn", "celo"): 1 / 100, ("ppo", "celo_adam"): 3.0, ("pqn", "celo_adam"): 3.0})
@@ -88,6 +88,10 @@ PRESETS: dict[tuple[str, str], Preset] = {
     ("pqn", "CartPole-v1"): Preset(),
     ("pqn", "Acrobot-v1"): Preset(),
     ("pqn", "Catch-bsuite"): Preset(),
+    # Steps of an episode are few, or count for one another over all of it: rollouts are learned from whole.
+    ("rppo", "MemoryChain-bsuite"): Preset({"total_steps": 200_000}),
+    ("rppo", "MetaMaze-misc"): Preset({"total_steps": 2_000_000, "num_envs": 32, "normalize_observations": True}),
+    ("sac", "Pendulum-v1"): Preset({"total_steps": 20_000, "batch_size": 128, "hidden": (64, 64)}, rate=10 / 3),
     **{(agent, game): preset for agent, preset in _MINATAR.items() for game in _GAMES},
     ("ppo", "Asterix-MinAtar"): _MINATAR["ppo"]._replace(rate=1.2),
 }

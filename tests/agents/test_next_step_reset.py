@@ -34,8 +34,13 @@ def three_steps_and_a_reset(next_step_reset):
 
 @pytest.mark.parametrize(
     "config",
-    [agents.PPOConfig(**SIZES), agents.PPOConfig(**SIZES, network="shared_mlp"), agents.PQNConfig(**SIZES)],
-    ids=["ppo", "ppo, shared", "pqn"],
+    [
+        agents.PPOConfig(**SIZES),
+        agents.PPOConfig(**SIZES, network="shared_mlp"),
+        agents.PQNConfig(**SIZES),
+        agents.RPPOConfig(**SIZES),
+    ],
+    ids=["ppo", "ppo, shared", "pqn", "rppo"],
 )
 def test_what_is_seen_next_stands_in_for_what_a_step_led_to(config):
     def train(told):

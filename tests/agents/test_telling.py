@@ -23,10 +23,12 @@ DQN = agents.DQNConfig(
     batch_size=4,
     hidden=(8,),
 )
+RPPO = agents.RPPOConfig(4 * 8 * 3, 4, rollout_length=8, epochs=2, minibatches=2, hidden=(8,), memory_size=4)
 AGENTS = {
     "ppo": (agents.ppo, PPO),
     "pqn": (agents.pqn, PQN),
     "dqn": (agents.dqn, DQN),
+    "rppo": (agents.rppo, RPPO),
 }
 
 
@@ -62,7 +64,7 @@ def told(name, iterations, asked=()):
     return config, int(count), {k: np.asarray(x)[: int(count)] for k, x in kept.items()}
 
 
-@pytest.mark.parametrize("name", ["ppo", "pqn"])
+@pytest.mark.parametrize("name", ["ppo", "pqn", "rppo"])
 def test_progress_epoch_and_keys_of_agents_that_learn_from_rollouts(name):
     config, count, kept = told(name, config_iterations(name), asked=("dormancy",))
     assert count == config.num_updates == 12

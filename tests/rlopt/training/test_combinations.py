@@ -32,12 +32,17 @@ LEARNED = [name for name, info in OPTIMIZERS.items() if info.learned]
     ("agent", "optimizer"),
     [
         *(("ppo", name) for name in OPTIMIZERS),
-        *((agent, name) for agent in ("dqn", "pqn") for name in (*LEARNED, "adam", "adam_rel", "muon_routed")),
+        *(
+            (agent, name)
+            for agent in ("dqn", "pqn", "rppo", "sac")
+            for name in (*LEARNED, "adam", "adam_rel", "muon_routed")
+        ),
     ],
 )
 def test_every_optimizer_fits_every_agent(agent, optimizer):
-    hyper = dataclasses.replace(presets.config(agent, "CartPole-v1"), hidden=(8, 8), anneal=True)
-    config = TrainConfig(agent=agent, optimizer=optimizer, hyper=hyper)
+    env_id = "Pendulum-v1" if agent == "sac" else "CartPole-v1"
+    hyper = dataclasses.replace(presets.config(agent, env_id), hidden=(8, 8), anneal=True)
+    config = TrainConfig(agent=agent, env=env_id, optimizer=optimizer, hyper=hyper)
     check_one_iteration(loop.build(config))
 
 
@@ -48,12 +53,13 @@ def test_every_optimizer_fits_every_agent(agent, optimizer):
         (agents.PPOConfig(num_envs=2), "nature"),
         (agents.DQNConfig(num_envs=2), "nature"),
         (agents.PQNConfig(num_envs=2), "nature"),
+        (agents.RPPOConfig(num_envs=4), "nature"),
     ],
 )
 def test_every_network_fits_its_agents(config, network):
-    env = inner = envs.make("CartPole-v1", 2)
+    env = inner = envs.make("CartPole-v1", config.num_envs)
     if network == "nature":
-        pictures = jnp.zeros((2, 84, 84, 4), jnp.uint8)
+        pictures = jnp.zeros((config.num_envs, 84, 84, 4), jnp.uint8)
         spec = dataclasses.replace(inner.spec, observation_shape=(84, 84, 4), observation_dtype=jnp.dtype("uint8"))
 
         def step(key, state, action):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh
 
-from agents import DQNConfig, PPOConfig, PQNConfig
+from agents import DQNConfig, PPOConfig, PQNConfig, RPPOConfig, SACConfig
 from envs import AtariConfig, atari
 from rlopt import cli
 from rlopt.runs import experiment, results
@@ -32,9 +32,18 @@ DQN = DQNConfig(
     n_step=3,
 )
 PQN = PQNConfig(total_steps=64 * 20, num_envs=4, rollout_length=16, epochs=1, minibatches=1, hidden=(8,))
+RPPO = RPPOConfig(64 * 20, 4, rollout_length=16, epochs=1, minibatches=1, hidden=(8,), memory_size=4)
+SAC = SACConfig(200, 4, learning_starts=16, replay_capacity=128, batch_size=8, hidden=(8,))
 CONFIGS = {
-    agent: TrainConfig(agent=agent, optimizer="adam", learning_rate=1e-3, seeds=2, hyper=hyper)
-    for agent, hyper in {"ppo": PPO, "dqn": DQN, "pqn": PQN}.items()
+    agent: TrainConfig(
+        agent=agent,
+        env="Pendulum-v1" if agent == "sac" else "CartPole-v1",
+        optimizer="adam",
+        learning_rate=1e-3,
+        seeds=2,
+        hyper=hyper,
+    )
+    for agent, hyper in {"ppo": PPO, "dqn": DQN, "pqn": PQN, "rppo": RPPO, "sac": SAC}.items()
 }
 PONG = TrainConfig(
     env="Pong-v5",
