@@ -10,11 +10,9 @@ import pytest
 
 import celo2
 from metatrain import rules
-from rlopt import cli
 from rlopt.metatest import optimizers, scores, suite, tasks, text, training
 from rlopt.metatest.config import DEFAULT_TASKS, HAND_DESIGNED, LEARNED, REFERENCE, SuiteConfig
 from rlopt.optimizers import arms, catalog, factory
-from rlopt.training import runtime
 
 SMALL = SuiteConfig(optimizers=("celo2", "sgd"), tasks=("teacher",), steps=20, seeds=2)
 
@@ -244,14 +242,13 @@ def test_impossible_settings_are_refused(tmp_path, changes, message):
     assert not (tmp_path / "run").exists()
 
 
-def test_the_command_takes_own_weights_and_leaves_tables_and_plot(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(runtime, "configure", lambda **settings: None)
+def test_the_command_takes_own_weights_and_leaves_tables_and_plot(tmp_path, command):
     theta = tmp_path / "mine.theta"
     celo2.save_checkpoint(theta, rules.get("celo").init_theta(jax.random.key(0)))
-    words = ["metatest", "--optimizers", "mine=celo", "--theta", "mine", str(theta), "--tasks", "teacher"]
-    words += ["--steps", "20", "--seeds", "2", "--out", str(tmp_path / "run")]
-    assert cli.main(words) == 0
-    shown = capsys.readouterr().out
+    words = ["metatest", "--optimizers", "mine=celo", "--theta", "mine", theta, "--tasks", "teacher"]
+    words += ["--steps", "20", "--seeds", "2", "--out", tmp_path / "run"]
+    status, shown, _ = command(*words)
+    assert status == 0
     assert "Mean loss over training" in shown
     assert f"| {REFERENCE} | tuned |" in (tmp_path / "run" / "tables.md").read_text()
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
