@@ -62,7 +62,8 @@ def test_stacked_layers_learn_what_separate_ones_do(maker):
     assert jnp.linalg.norm(shared["w"] - together["w"]) > 0.01 * jnp.linalg.norm(together["w"] - stack)
 
 
-@pytest.mark.parametrize("maker", MAKERS)
+# Statistics are the same for all, the size is what may go wrong besides; the other two are tried on stacked layers.
+@pytest.mark.parametrize("maker", ["sized", "celo"])
 def test_any_order_of_axes_is_the_matrix_that_it_stands_for(maker):
     """Attention [in, heads, dim] and [heads, dim, out], a kernel [out, in], heads as a batch [in, heads, dim]."""
     matrix = draw(0, w=(6, 12))["w"]

@@ -90,10 +90,22 @@ FORMS = {
 }
 
 
-@shapes
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("orthogonalize", [False, True], ids=["plain", "orthogonalised"])
-def test_celo2_is_what_the_paper_says(shapes, form, orthogonalize):
+# Every form, plain and orthogonalised, on one of the trees, and every tree in every form; the others are slow.
+CASES = [
+    pytest.param(
+        *(tree, form, orthogonalize),
+        id=f"{'orthogonalised' if orthogonalize else 'plain'}-{form}-tree {tree + 1}",
+        marks=[pytest.mark.slow] if (tree + number + orthogonalize) % 2 else [],
+    )
+    for tree in range(len(SHAPES))
+    for number, form in enumerate(FORMS)
+    for orthogonalize in (False, True)
+]
+
+
+@pytest.mark.parametrize(("tree", "form", "orthogonalize"), CASES)
+def test_celo2_is_what_the_paper_says(tree, form, orthogonalize):
+    shapes = SHAPES[tree]
     settings = {"orthogonalize": orthogonalize, **FORMS[form]}
     rule = "celo2" if orthogonalize else "celo2_base"
     # The iteration enlarges small singular values, and with them what float32 has lost of them.
