@@ -10,6 +10,7 @@ import pytest
 
 import envs
 from agents import PPOConfig
+from metatrain import outer
 from rlopt import cli
 from rlopt.runs import results
 from rlopt.training import loop, placement
@@ -96,6 +97,14 @@ def shared_programs(monkeypatch):
     def kept():
         return {id(made) for name, made in _PROGRAMS.items() if name[0] == "agent"}
 
+    def of_meta_training(config, devices=None):
+        if devices is not None or any((config.init_theta, config.init_schedule, config.data_dir)):
+            return None
+        if config.outer_schedule != "cosine":
+            config = dataclasses.replace(config, iterations=1)  # the others know nothing of the end
+        return "meta-training", repr(dataclasses.replace(config, refresh_every=1))
+
+    monkeypatch.setattr(outer, "build", once(outer.build, of_meta_training))
     initial_state = once(placement.initial_state, of_state)
     monkeypatch.setattr(loop, "build", once(loop.build, of_agent))
     monkeypatch.setattr(placement, "compile_chunk", once(placement.compile_chunk, of_chunk))

@@ -10,7 +10,7 @@ import pytest
 
 import celo2
 from celo2 import form
-from metatrain.config import MetaTrainConfig
+from helpers import small_meta_training
 from rlopt import typed
 from rlopt.metatraining import checkpoint, trainer
 from rlopt.optimizers import factory
@@ -19,18 +19,11 @@ from rlopt.storage import sealed
 from rlopt.training import presets
 from rlopt.training.config import TrainConfig
 
+pytestmark = pytest.mark.usefixtures("shared_programs")
+
 TINY = dataclasses.replace(presets.config("ppo", "CartPole-v1"), total_steps=1024, hidden=(8,))
-META = MetaTrainConfig(
-    rule="celo2_base",
-    iterations=2,
-    families=("digits@bandit",),
-    tasks_per_family=1,
-    hidden=8,
-    batch_size=8,
-    truncation=3,
-    min_unroll=3,
-    max_unroll=6,
-    momentum_decays=(0.8, 0.95, 0.99),
+META = small_meta_training(
+    rule="celo2_base", iterations=2, families=("digits@bandit",), momentum_decays=(0.8, 0.95, 0.99)
 )
 
 

@@ -17,27 +17,24 @@ import numpy as np
 import pytest
 
 import celo2
+from helpers import small_meta_training
 from metatrain import datasets, outer, rules, validation
-from metatrain.config import MetaTrainConfig
 from rlopt.metatraining import card, checkpoint, metrics, trainer
 
-# Celo-Adam compiles in half the time. Its theta has weights without any use, whose gradient is rounding alone and which
-# the outer Adam enlarges: where results are compared up to rounding, and where sizes count, it is Celo2-base.
-SMALL = MetaTrainConfig(
-    rule="celo_adam",
+# The theta of Celo-Adam has weights without any use, whose gradient is rounding alone and which the outer Adam enlarges:
+# where results are compared up to rounding, and where sizes count, it is Celo2-base.
+SMALL = small_meta_training(
     iterations=6,
     families=("digits", "mnist"),
     tasks_per_family=4,
-    hidden=8,
-    batch_size=8,
-    truncation=5,
-    min_unroll=5,
-    max_unroll=20,
     outer_learning_rate=1e-2,
     outer_schedule="constant",
     outer_clip=None,
     average_decay=0.0,
 )
+
+
+pytestmark = pytest.mark.usefixtures("shared_programs")
 
 
 def thetas_equal(a, b):
@@ -103,6 +100,8 @@ def wait_for(happened, process, seconds=300):
         time.sleep(0.005)
 
 
+# `tests/reliability` has kills at any moment within this process; these are of real ones.
+@pytest.mark.slow
 def test_kill_and_resume_gives_the_same_theta_bit_for_bit(tmp_path):
     config = dataclasses.replace(SMALL, iterations=80)
     whole, broken = tmp_path / "whole", tmp_path / "broken"
@@ -121,6 +120,7 @@ def test_kill_and_resume_gives_the_same_theta_bit_for_bit(tmp_path):
     assert losses(broken) == losses(whole)
 
 
+@pytest.mark.slow
 def test_a_run_killed_before_its_first_checkpoint_starts_again(tmp_path):
     process = child(SMALL, tmp_path)
     wait_for(lambda: (tmp_path / "metrics.jsonl").exists(), process)
@@ -134,12 +134,16 @@ def test_a_run_killed_before_its_first_checkpoint_starts_again(tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_stops_after_the_interval_with_a_checkpoint(tmp_path, number):
     config = dataclasses.replace(SMALL, iterations=100_000)
-    process = child(config, tmp_path)
-    wait_for_checkpoint(tmp_path, process)
-    process.send_signal(number)
-    assert process.wait(timeout=60) == 0
-    last = metrics.read(tmp_path)[-1]["iteration"]
-    assert (tmp_path / "checkpoints" / f"checkpoint_{last:08d}.msgpack").exists()
+
+    def ask_to_stop(row):
+        if row["iteration"] == 4:
+            os.kill(os.getpid(), number)
+
+    settings = {"checkpoint_every": 100, "log_every": 2, "validate_every": 0, "progress": False}
+    result = trainer.train(config, tmp_path, report=ask_to_stop, **settings)
+    assert (result.iteration, result.stopped) == (4, True)
+    assert metrics.read(tmp_path)[-1]["iteration"] == 4
+    assert (tmp_path / "checkpoints" / "checkpoint_00000004.msgpack").exists()
 
 
 def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(own_copy):

@@ -9,12 +9,11 @@ import sys
 import time
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
-from jax.sharding import Mesh
 
 from agents import PPOConfig
+from helpers import one_device
 from rlopt import cli
 from rlopt.benchmark import random_policy, runner
 from rlopt.benchmark.plan import Plan
@@ -59,10 +58,6 @@ def run_queue(queue):
         environment = os.environ | {"SLURM_JOB_ID": script.name}
         subprocess.run(["bash", script], env=environment, check=True)
         script.unlink()
-
-
-def one_device(members):
-    return Mesh(np.asarray(jax.devices()[:1]), (placement.AXIS,))
 
 
 def pretend(place, config):

@@ -8,10 +8,10 @@ import signal
 import jax
 import numpy as np
 import pytest
-from jax.sharding import Mesh
 
 from agents import DQNConfig, PPOConfig, PQNConfig
 from envs import AtariConfig, atari
+from helpers import one_device
 from rlopt.runs import experiment, results
 from rlopt.storage import sealed
 from rlopt.storage.stopping import BrokeOff, Unfinished
@@ -147,7 +147,7 @@ def test_going_on_with_another_number_of_devices_is_said(tmp_path, monkeypatch, 
     path = folder / checkpoint.NAMES[0]
     header, payload = sealed.read(path, checkpoint.FORMAT)
     assert header.pop("devices") == 2
-    monkeypatch.setattr(placement, "mesh_for", lambda members: Mesh(np.asarray(jax.devices()[:1]), (placement.AXIS,)))
+    monkeypatch.setattr(placement, "mesh_for", one_device)
     with (
         pytest.warns(RuntimeWarning, match=r"written on 2 device\(s\), and the run goes on with 1"),
         pytest.raises(SystemExit),
