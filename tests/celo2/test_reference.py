@@ -132,9 +132,17 @@ def check_celo2(theta, params, grads, updates, settings, tolerances):
             assert_close(updates[name][t], expected, tolerance, f"{name}, step {t}")
 
 
-@shapes
-@pytest.mark.parametrize("form", FORMS)
-def test_celo_is_what_the_paper_says(shapes, form):
+@pytest.mark.parametrize(
+    ("tree", "form"),
+    [
+        pytest.param(tree, form, id=f"{form}-tree {tree + 1}", marks=[pytest.mark.slow] if (tree + number) % 2 else [])
+        for tree in range(len(SHAPES))
+        for number, form in enumerate(FORMS)
+    ],
+)
+def test_celo_is_what_the_paper_says(tree, form):
+    shapes = SHAPES[tree]
+
     def make(theta):
         return celo2.scale_by_celo(NUM_STEPS, theta, **FORMS[form])
 
