@@ -14,8 +14,9 @@ import pytest
 
 import celo2
 from agents import PPOConfig
+from rlopt import cli
 from rlopt.play import evaluation
-from rlopt.runs import console, experiment, results
+from rlopt.runs import experiment, results
 from rlopt.training import loop, presets
 from rlopt.training.config import TrainConfig
 
@@ -153,33 +154,22 @@ def test_a_class_in_the_current_folder_is_an_environment(tmp_path):
     assert results.read_run(tmp_path / "run").summary["env_id"] == "own_env:Mine"
 
 
-def test_each_optimizer_of_a_comparison_gets_the_options_weights_and_rates_that_are_its_own(
-    tmp_path, monkeypatch, command
-):
+def test_each_optimizer_of_a_comparison_gets_the_options_weights_and_rates_that_are_its_own(tmp_path, monkeypatch):
     (tmp_path / "own_rule.py").write_text("import optax\ndef rule(rate, b1=0.5):\n    return optax.adam(rate, b1=b1)\n")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(console, "show", lambda *arguments: None)
-    trained = []
-
-    def keep(configs, *arguments, **options):
-        trained.extend(configs)
-        return [results.Run(tmp_path, None, None, None, None, {})], tmp_path
-
-    monkeypatch.setattr(experiment, "compare", lambda *a, **k: keep(*a, **k)[0])
-    monkeypatch.setattr(experiment, "sweep", keep)
     settings = ["--optimizers", "adamw", "sgd", "celo2", "celo", "own_rule:rule", "--theta", "celo2", "mine.theta"]
     settings += ["--options", "weight_decay", "0.3", "b1", "0.8", "momentum", "0.7"]
     words = [*settings, "--learning-rates", "0.1", "none", "0.2", "none", "0.3"]
-    assert command("compare", "ppo", *words).status == 0
+    compared = cli._parse(["compare", "ppo", *words]).configs()
     adam_like = {"weight_decay": 0.3, "b1": 0.8}
     wanted = [adam_like, {"momentum": 0.7}, adam_like, {"share": 1 / 3}, {"b1": 0.8}]
-    assert [config.options for config in trained] == wanted
-    assert [config.theta for config in trained] == [None, None, Path("mine.theta"), None, None]
-    assert [config.learning_rate for config in trained] == [0.1, None, 0.2, None, 0.3]
+    assert [config.options for config in compared] == wanted
+    assert [config.theta for config in compared] == [None, None, Path("mine.theta"), None, None]
+    assert [config.learning_rate for config in compared] == [0.1, None, 0.2, None, 0.3]
     words = [*settings[:-1], "0.6", "--optimizers", "sgd", "celo2", "adamw"]
-    assert command("sweep", "ppo", *words).status == 0
-    assert [config.options for config in trained[5:]] == [{"momentum": 0.6}, adam_like, adam_like]
-    assert trained[6].theta == Path("mine.theta")
+    swept = cli._parse(["sweep", "ppo", *words]).configs()
+    assert [config.options for config in swept] == [{"momentum": 0.6}, adam_like, adam_like]
+    assert swept[1].theta == Path("mine.theta")
 
 
 def test_a_finished_run_can_be_evaluated_and_others_are_refused(tmp_path, monkeypatch, command):
