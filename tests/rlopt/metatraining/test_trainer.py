@@ -28,7 +28,7 @@ SMALL = small_meta_training(
     outer_learning_rate=1e-2,
     outer_schedule="constant",
     outer_clip=None,
-    average_decay=0.0,
+    average_decay=0.5,
 )
 
 
@@ -372,13 +372,10 @@ def test_schedules_of_the_outer_learning_rate(schedule, after):
     np.testing.assert_allclose(updates["w"], -after * SMALL.outer_learning_rate, rtol=1e-4)
 
 
-def test_the_running_mean_is_what_is_written(tmp_path):
-    result = run(dataclasses.replace(SMALL, average_decay=0.5), tmp_path, validate_every=0)
-    state = checkpoint.load_latest(
-        tmp_path / "checkpoints",
-        jax.eval_shape(outer.build(SMALL).init),
-        dataclasses.replace(SMALL, average_decay=0.5),
-    ).state
+def test_the_running_mean_is_what_is_written(finished):
+    result, folder = finished
+    template = jax.eval_shape(outer.build(SMALL).init)
+    state = checkpoint.load_latest(folder / "checkpoints", template, SMALL).state
     thetas_equal(result.theta, state.theta_average)
     assert any(np.any(a != b) for a, b in zip(*map(jax.tree.leaves, (state.theta, result.theta)), strict=True))
 
