@@ -12,21 +12,23 @@ import types
 import pytest
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
-from agents import PPOConfig
 from rlopt.runs import experiment, results
 from rlopt.storage.stopping import Unfinished
 from rlopt.tracking.session import PopulationTracking, Session, Tracking
 from rlopt.tracking.session import follow as follow_one
 from rlopt.tracking.subjects import Subject
 from rlopt.tracking.trackers import RUNS, TensorBoard
+from rlopt.training import presets
 from rlopt.training.config import TrainConfig
 
 pytestmark = [pytest.mark.filterwarnings("ignore::DeprecationWarning"), pytest.mark.usefixtures("shared_programs")]
 
-PPO = PPOConfig(total_steps=64 * 10, num_envs=4, rollout_length=16, epochs=1, minibatches=1, hidden=(8,))
+SIZES = {"total_steps": 640, "num_envs": 4, "rollout_length": 16, "epochs": 1, "minibatches": 1}
+PPO = dataclasses.replace(presets.config("ppo", "CartPole-v1"), **SIZES, hidden=(8,))
 CONFIG = TrainConfig(optimizer="adam", learning_rate=1e-3, seeds=2, seed=5, hyper=PPO)
-FLAGS = ["--optimizer", "adam", "--seeds", "2", "--total-steps", "1024", "--num-envs", "4", "--rollout-length", "32"]
-FLAGS += ["--minibatches", "2", "--hidden", "8"]
+# The same run from the command line.
+FLAGS = [word for name, value in SIZES.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+FLAGS += ["--hidden", "8", "--seeds", "2", "--seed", "5"]
 LONG = 60.0
 
 
@@ -442,12 +444,13 @@ def test_rows_that_are_made_again_replace_those_before_them(tmp_path):
 def test_flags_of_train_resume_and_compare(tmp_path, command, fake_wandb):
     flags = ["--wandb", "offline", "--tensorboard", "--tracker-wait", str(LONG)]
     out = tmp_path / "a"
-    assert command("train", "ppo", *FLAGS, "--out", out, *flags, "--wandb-runs", "seed").status == 0
-    assert [one.name for one in fake_wandb.runs()] == ["a-seed-0", "a-seed-1"]
+    one = ["--optimizer", "adam", "--learning-rate", "1e-3", "--out", out]
+    assert command("train", "ppo", *FLAGS, *one, *flags, "--wandb-runs", "seed").status == 0
+    assert [one.name for one in fake_wandb.runs()] == ["a-seed-5", "a-seed-6"]
     assert list(scalars(out)) == [row["step"] for row in rows_of(out)]
     assert "wandb" not in json.loads((out / results.CONFIG).read_text())
-    several = ["--optimizers", "adam", "sgd", *FLAGS[2:], "--out", tmp_path / "b"]
-    assert command("compare", "ppo", *several, *flags, "--wandb-project", "mine").status == 0
+    several = ["--optimizers", "adam", "sgd", "--learning-rates", "1e-3", "1e-3", "--out", tmp_path / "b"]
+    assert command("compare", "ppo", *FLAGS, *several, *flags, "--wandb-project", "mine").status == 0
     assert [(one.name, one.group, one.project) for one in fake_wandb.runs()[2:]] == [
         ("b-adam", "b", "mine"),
         ("b-sgd", "b", "mine"),
