@@ -26,11 +26,9 @@ SMALL = PPOConfig(total_steps=2048, num_envs=4, rollout_length=32, minibatches=2
 TINY = ["--total-steps", "2048", "--num-envs", "4", "--rollout-length", "32", "--minibatches", "2", "--hidden", "8"]
 
 
-def rlopt(*arguments, cwd=None):
+def rlopt(*arguments, cwd, program=(sys.executable, "-m", "rlopt")):
     environment = {k: v for k, v in os.environ.items() if k != "NPROC"} | {"XLA_FLAGS": os.environ["CHILD_XLA_FLAGS"]}
-    return subprocess.run(
-        [sys.executable, "-m", "rlopt", *arguments], cwd=cwd, env=environment, capture_output=True, text=True
-    )
+    return subprocess.run([*program, *arguments], cwd=cwd, env=environment, capture_output=True, text=True)
 
 
 @pytest.mark.parametrize("command", [[], ["train"], ["compare"], ["sweep"], ["metatrain"]])
@@ -126,6 +124,8 @@ def celo2_card_hash():
     return json.loads((resources.files("celo2.weights") / "celo2.json").read_text())["sha256"]
 
 
+# Others are faster: `tests/agents` has members side by side, `tests/rlopt/runs` each on its device.
+@pytest.mark.slow
 def test_seeds_are_independent_of_their_company():
     config = TrainConfig(optimizer="adam", learning_rate=1e-3, hyper=SMALL)
     few, many = (loop.train(dataclasses.replace(config, seeds=n), progress=False).returns for n in (2, 10))
@@ -148,8 +148,8 @@ def test_a_class_in_the_current_folder_is_an_environment(tmp_path):
         "from gymnax.environments.classic_control.cartpole import CartPole\nclass Mine(CartPole):\n    pass\n"
     )
     script = Path(sys.executable).with_name("rlopt")
-    flags = ["--env", "own_env:Mine", "--optimizer", "adam", "--seeds", "1", "--total-steps", "512", "--out", "run"]
-    done = subprocess.run([script, "train", "ppo", *flags], cwd=tmp_path, capture_output=True, text=True)
+    flags = ["--env", "own_env:Mine", "--optimizer", "adam", "--seeds", "3", *TINY, "--out", "run"]
+    done = rlopt("train", "ppo", *flags, cwd=tmp_path, program=[script])
     assert done.returncode == 0, done.stderr
     assert results.read_run(tmp_path / "run").summary["env_id"] == "own_env:Mine"
 

@@ -28,6 +28,7 @@ META = small_meta_training(
 
 
 def test_what_is_meta_trained_odd_and_sized_trains_agents_so(tmp_path):
+    (tmp_path / "meta").mkdir()
     theta = celo2.init_theta("celo2", jax.random.key(0))
     path = card.write_theta(tmp_path / "meta", theta, META, 2, 1.0, [(2, 1.0)])  # as the trainer does it
     written = json.loads(path.with_suffix(".json").read_text())

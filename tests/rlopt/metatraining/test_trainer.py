@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 import celo2
+from celo2 import form
 from helpers import small_meta_training
 from metatrain import datasets, outer, rules, validation
 from rlopt.metatraining import card, checkpoint, metrics, trainer
@@ -58,6 +59,7 @@ def test_a_run_learns_and_leaves_theta_card_and_metrics(finished):
     thetas_equal(celo2.load_checkpoint(result.theta_path), result.theta)
     written = json.loads((tmp_path / "celo_adam.json").read_text())
     assert written["iterations"] == 6
+    assert written["form"] == form.to_card(SMALL.form)
     assert written["inner_steps"] == 6 * SMALL.inner_steps_per_iteration
     assert written["command"].startswith("rlopt metatrain celo_adam --iterations 6 ")
     rows = metrics.read(tmp_path)
@@ -244,6 +246,7 @@ def test_a_folder_of_something_else_is_refused_and_left_alone(tmp_path):
     assert (tmp_path / "metrics.jsonl").read_text() == '{"step": 1}\n'
 
 
+@pytest.mark.slow
 def test_a_truncation_of_one_step_gives_finite_gradients():
     program = outer.build(dataclasses.replace(SMALL, truncation=1, min_unroll=1, max_unroll=2))
     state = program.init()
@@ -302,8 +305,8 @@ def test_a_setting_that_is_new_since_a_checkpoint_counts_as_its_default(own_copy
 def test_frozen_parts_of_theta_stay_and_come_from_the_file(tmp_path, rule, kept):
     start = rules.get("celo").init_theta(jax.random.key(7))
     celo2.save_checkpoint(tmp_path / "start.theta", start)
-    form = {"odd": False, "size": "unit"}  # that of weights without a card
-    config = dataclasses.replace(SMALL, rule=rule, iterations=2, init_theta=tmp_path / "start.theta", **form)
+    published = {"odd": False, "size": "unit"}  # the form of weights without a card
+    config = dataclasses.replace(SMALL, rule=rule, iterations=2, init_theta=tmp_path / "start.theta", **published)
     result = run(config, tmp_path / rule, validate_every=0)
     theta = result.theta
     origin = json.loads(result.theta_path.with_suffix(".json").read_text())["init_theta"]
