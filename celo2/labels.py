@@ -174,8 +174,8 @@ def _by_place(untold: Mapping[str, tuple[int, ...]], tensors: Mapping[str, tuple
         ("head", heads or last, unread, "outputs"),
     ):
         if not known:
-            place = _Place(kind, f"no other matrix fits its {side}, told by size alone", guessed=True)
-            found |= dict.fromkeys(ends - found.keys(), place)
+            guess = _Place(kind, f"no other matrix fits its {side}, told by size alone", guessed=True)
+            found |= dict.fromkeys(ends - found.keys(), guess)
     return found
 
 

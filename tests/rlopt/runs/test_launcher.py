@@ -27,6 +27,8 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 HYPER = PPOConfig(total_steps=64 * 4, num_envs=4, rollout_length=16, epochs=1, minibatches=1, hidden=(8,))
 ADAM = TrainConfig(optimizer="adam", rates=(1e-3, 1e-1), seeds=2, seed=5, hyper=HYPER)
+# The same program under another name, so that it is compiled once.
+AGAIN = dataclasses.replace(ADAM, arm="again", rates=(1e-2, 3e-2))
 SGD = dataclasses.replace(ADAM, optimizer="sgd", rates=(1e-2,))
 # sbatch keeps the script for `run_queue`; squeue shows what that has not run yet.
 SBATCH = 'n=$(($(ls "$QUEUE" | wc -l) + 71))\ncp "$1" "$QUEUE/$n"\necho "Submitted batch job $n"\n'
@@ -85,7 +87,8 @@ def under_slurm(sleep, options=()):
 
 
 def test_local_jobs_train_what_one_process_does_bit_for_bit_and_once(tmp_path, monkeypatch, capsys):
-    runs, plot = experiment.sweep([ADAM, SGD], tmp_path / "jobs", launch=launcher.make("local", {"cpus_per_task": "1"}))
+    launch = launcher.make("local", {"cpus_per_task": "1"})
+    runs, plot = experiment.sweep([ADAM, AGAIN], tmp_path / "jobs", launch=launch)
     assert plot.is_file()
     shown = capsys.readouterr().out
     assert shown.count(" -m rlopt resume ") == 2
@@ -93,14 +96,14 @@ def test_local_jobs_train_what_one_process_does_bit_for_bit_and_once(tmp_path, m
     assert not list(tmp_path.rglob(launcher.RECORD))
     with monkeypatch.context() as patch:
         patch.setattr(placement, "mesh_for", one_device)
-        expected, _ = experiment.sweep([ADAM, SGD], tmp_path / "here", progress=False)
-    assert [run.summary["learning_rate"] for run in runs] == [1e-3, 1e-1, 1e-2]
+        expected, _ = experiment.sweep([ADAM, AGAIN], tmp_path / "here", progress=False)
+    assert [run.summary["learning_rate"] for run in runs] == [1e-3, 1e-1, 1e-2, 3e-2]
     for ours, theirs in zip(runs, expected, strict=True):
         for name in ("steps", "returns", "final", "stopped"):
             np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name))
         for name in (results.PARAMS, results.METRICS):
             assert (ours.folder / name).read_bytes() == (theirs.folder / name).read_bytes()
-    again, _ = experiment.sweep([ADAM, SGD], tmp_path / "jobs", launch=NoJobs("local", {}))
+    again, _ = experiment.sweep([ADAM, AGAIN], tmp_path / "jobs", launch=NoJobs("local", {}))
     assert [run.folder for run in again] == [run.folder for run in runs]
 
 
