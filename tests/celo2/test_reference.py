@@ -117,6 +117,7 @@ def test_celo2_is_what_the_paper_says(tree, form, orthogonalize):
 @pytest.mark.parametrize(("shapes", "dtype"), list(zip(SHAPES, (jnp.bfloat16, jnp.float16), strict=True)))
 def test_celo2_in_other_dtypes_is_the_reference_rounded(shapes, dtype):
     settings = {"orthogonalize": False, "odd": True, "size": "adam"}
+    shapes = {name: shape for name, shape in shapes.items() if name in ("bias", "stack", "conv")}
     tolerances = dict.fromkeys(shapes, float(jnp.finfo(dtype).eps) + 1e-3)
     found = all_of(lambda theta: celo2.scale_by_celo2(theta, **settings), "celo2_base", shapes, dtype)
     for theta, params, grads, _, updates in found:

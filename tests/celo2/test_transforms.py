@@ -92,7 +92,7 @@ def test_vmap_over_learning_rates_and_seeds_equals_single_runs(make):
             assert_close(jax.tree.map(lambda x, at=(seed, i): x[at], together), single(rate, seeds[seed]), 1e-4)
 
 
-@maker
+@whole
 def test_second_call_does_not_recompile(make, caplog):
     tx = optax.with_extra_args_support(make(0.01))
     params = small_tree()
@@ -116,7 +116,7 @@ def test_updates_have_the_parameters_dtype_and_statistics_stay_float32(make, dty
 
 @whole
 def test_bfloat16_parameters_get_nearly_the_same_update(make):
-    low = tree(jnp.bfloat16)
+    low = jax.tree.map(lambda p: p.astype(jnp.bfloat16), small_tree())
     exact = one_step(make(0.01), jax.tree.map(lambda p: p.astype(jnp.float32), low))
     assert_close(jax.tree.map(lambda u: u.astype(jnp.float32), one_step(make(0.01), low)), exact, 0.02)
 
@@ -223,12 +223,15 @@ def test_one_bad_batch_does_not_stay_in_the_statistics(make):
         assert all(bool(jnp.all(jnp.isfinite(x))) for x in jax.tree.leaves(result))
 
 
+WRAPPED = ("celo2", "celo", "celo_adam")
+
+
 @functools.cache
 def unwrapped(make):
     return one_step(make(0.01), small_tree())
 
 
-@whole
+@pytest.mark.parametrize("make", [MAKERS[name] for name in WRAPPED], ids=WRAPPED)
 @pytest.mark.parametrize("wrapper", ["inject_hyperparams", "multi_steps", "apply_if_finite", "masked", "partition"])
 def test_optax_wrappers_do_not_change_the_update(make, wrapper):
     params = small_tree()

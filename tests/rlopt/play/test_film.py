@@ -34,7 +34,7 @@ def pictures(path):
         return shown, film.info["duration"]
 
 
-def test_a_grid_world_is_filmed_to_the_end_of_its_episode(tmp_path, command):
+def test_a_grid_world_is_filmed_to_the_end_of_its_episode(tmp_path, command, made_up):
     folder = trained(tmp_path / "run", "Breakout-MinAtar")
     status, printed, _ = command("watch", folder, "--member", "4", "--sampled")
     assert status == 0
@@ -51,7 +51,7 @@ def test_a_grid_world_is_filmed_to_the_end_of_its_episode(tmp_path, command):
     refused = command("watch", folder, "--member", "5")
     assert refused.status == 2
     assert "seeds 3 to 4, got 5" in refused.err
-    refused = command("watch", trained(tmp_path / "other", "CartPole-v1"))
+    refused = command("watch", made_up(tmp_path / "other", [1.0, 2.0]))
     assert refused.status == 2
     assert "CartPole-v1 shows (4,), which is no picture" in refused.err
 
