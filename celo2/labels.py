@@ -29,8 +29,6 @@ _OUTPUT = re.compile(r"(.*/)?([^/]*_)?output(_?\d+)?/[^/]*", re.IGNORECASE)
 # Biases, norm scales and the like, whatever their rank: those of attention are [heads, dim], of stacks [layers, dim].
 _NO_MATRIX = re.compile(r"(.*/)?([^/]*_)?(bias(es)?|scale|offset|gamma|beta|log_std)", re.IGNORECASE)
 
-_BY_SIZE = "told by size alone"
-
 LabelFn = Callable[[Any], Any]
 
 
@@ -42,13 +40,17 @@ def path_name(path: tuple[Any, ...]) -> str:
 
 
 class Decision(NamedTuple):
-    """Where a tensor goes, and why. name: slash-joined path. kind: of layer, one of `KINDS`; "": none."""
+    """Where a tensor goes, and why.
+
+    name: slash-joined path. kind: of layer, one of `KINDS`; "": none. guessed: its shape alone told the kind.
+    """
 
     name: str
     shape: tuple[int, ...]
     label: str
     reason: str
     kind: str = ""
+    guessed: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,14 +93,14 @@ class Routing:
         goes to the rule.
         """
         decisions = self.decide(params)
-        if guessed := [d for d in decisions if d.reason.endswith(_BY_SIZE)]:
+        if guessed := [d for d in decisions if d.guessed]:
             kinds = ", ".join(f"{d.name} ({d.kind})" for d in guessed)
             warnings.warn(
                 f"input and output layers were told by their size alone: {kinds}; name them (such as `policy_head`) or "
                 "give label_fn= if that is wrong",
                 stacklevel=2,
             )
-        matrices = [d for d in decisions if len(d.shape) >= max(self.min_rank, 2) and not _NO_MATRIX.fullmatch(d.name)]
+        matrices = [d for d in decisions if len(d.shape) >= self.min_rank and _is_matrix(d.name, d.shape)]
         heads = any(d.kind == "head" for d in decisions)
         if "head" in self.kinds and len(matrices) > 2 and not heads and self.pattern is None:
             warnings.warn(
@@ -113,35 +115,41 @@ class Routing:
     def decide(self, params: Any) -> list[Decision]:
         """Where every tensor goes, and why, in the order of the tree; params may be shapes."""
         tensors = [(path_name(path), tuple(jnp.shape(leaf))) for path, leaf in jax.tree.leaves_with_path(params)]
-        told = [self._by_name(name, len(shape)) for name, shape in tensors]
+        told = [self._by_name(name, shape) for name, shape in tensors]
         untold = {n: shape for (n, shape), decided in zip(tensors, told, strict=True) if not decided}
-        guesses = _guesses(untold, dict(tensors))
+        places = _by_place(untold, dict(tensors))
         found = []
         for (name, shape), decided in zip(tensors, told, strict=True):
-            kind, reason = guesses.get(name, ("", ""))
-            if decided is None and kind in self.kinds:
-                decided = ADAM, reason, kind
-            found.append(Decision(name, shape, *(decided or (RULE, f"rank {len(shape)}, no exception applies", ""))))
+            place = places.get(name)
+            if decided is None and place is not None and place.kind in self.kinds:
+                decided = Decision(name, shape, ADAM, place.reason, place.kind, place.guessed)
+            found.append(decided or Decision(name, shape, RULE, f"rank {len(shape)}, no exception applies"))
         return found
 
-    def _by_name(self, name: str, rank: int) -> tuple[str, str, str] | None:
-        """Label, reason and kind, if rank or name tell."""
-        if rank < self.min_rank:
-            return ADAM, f"rank {rank} < {self.min_rank}", ""
+    def _by_name(self, name: str, shape: tuple[int, ...]) -> Decision | None:
+        """What rank or name decide."""
+        if len(shape) < self.min_rank:
+            return Decision(name, shape, ADAM, f"rank {len(shape)} < {self.min_rank}")
         if self.min_rank > 1 and _NO_MATRIX.fullmatch(name):
-            return ADAM, "named as a bias or scale", ""
+            return Decision(name, shape, ADAM, "named as a bias or scale")
         for kind in self.kinds:
             if _is_kind(kind, name):
-                return ADAM, f"named as {kind}", kind
+                return Decision(name, shape, ADAM, f"named as {kind}", kind)
         if self.pattern is not None and _matches(self.pattern, name):
-            return ADAM, f"matches {self.pattern!r}", ""
+            return Decision(name, shape, ADAM, f"matches {self.pattern!r}")
         return None
 
 
-def _guesses(
-    untold: Mapping[str, tuple[int, ...]], tensors: Mapping[str, tuple[int, ...]]
-) -> dict[str, tuple[str, str]]:
-    """Kind and reason of the input and output layers that no name tells, where no layer of the kind has a name.
+class _Place(NamedTuple):
+    """What a layer is by its place in the network."""
+
+    kind: str
+    reason: str
+    guessed: bool = False
+
+
+def _by_place(untold: Mapping[str, tuple[int, ...]], tensors: Mapping[str, tuple[int, ...]]) -> dict[str, _Place]:
+    """The input and output layers that no name tells, where no layer of the kind has a name.
 
     They are the ends of towers; where no tower tells one either, what fits no other matrix.
     A tower of one matrix is an output layer where it lies beside another tower, and an input layer where output layers
@@ -156,16 +164,23 @@ def _guesses(
             fed = heads and any(towers.fits(untold, other, tower[0]) for other in untold if other not in tower)
             if not inputs and not fed and (len(tower) > 1 or heads):
                 first.add(tower[0])
-    found = dict.fromkeys(first, ("input", "first matrix of its tower, no name tells"))
-    found |= dict.fromkeys(last, ("head", "last matrix of its tower, no name tells"))
+    found = dict.fromkeys(first, _Place("input", "first matrix of its tower, no name tells"))
+    found |= dict.fromkeys(last, _Place("head", "last matrix of its tower, no name tells"))
     if (inputs or first) and (heads or last):
         return found
-    unfed, unread = towers.by_size({n: x for n, x in tensors.items() if len(x) > 1 and not _NO_MATRIX.fullmatch(n)})
-    if not inputs and not first:
-        found |= dict.fromkeys(unfed - found.keys(), ("input", f"no other matrix fits its inputs, {_BY_SIZE}"))
-    if not heads and not last:
-        found |= dict.fromkeys(unread - found.keys(), ("head", f"no other matrix fits its outputs, {_BY_SIZE}"))
+    unfed, unread = towers.by_size({name: shape for name, shape in tensors.items() if _is_matrix(name, shape)})
+    for kind, known, ends, side in (
+        ("input", inputs or first, unfed, "inputs"),
+        ("head", heads or last, unread, "outputs"),
+    ):
+        if not known:
+            guess = _Place(kind, f"no other matrix fits its {side}, told by size alone", guessed=True)
+            found |= dict.fromkeys(ends - found.keys(), guess)
     return found
+
+
+def _is_matrix(name: str, shape: tuple[int, ...]) -> bool:
+    return len(shape) > 1 and not _NO_MATRIX.fullmatch(name)
 
 
 def _is_kind(kind: str, name: str) -> bool:
@@ -219,9 +234,9 @@ def routing_table(params: Any, label_fn: LabelFn = matrix_labels) -> str:
             for (path, leaf), label in zip(jax.tree.leaves_with_path(params), labels, strict=True)
         ]
     rows, sizes = [("tensor", "shape", "goes to", "because")], dict[str, int]()
-    for name, shape, label, reason, _ in decisions:
-        rows.append((name, "x".join(map(str, shape)) or "scalar", label, reason))
-        sizes[label] = sizes.get(label, 0) + math.prod(shape)
+    for made in decisions:
+        rows.append((made.name, "x".join(map(str, made.shape)) or "scalar", made.label, made.reason))
+        sizes[made.label] = sizes.get(made.label, 0) + math.prod(made.shape)
     widths = [max(len(row[i]) for row in rows) for i in range(3)]
     lines = ["  ".join([*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[3]]) for row in rows]
     total = ", ".join(f"{label}: {size:,} parameters" for label, size in sorted(sizes.items()))

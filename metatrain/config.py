@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import tyro
-
 if TYPE_CHECKING:
     from celo2.form import Form
 
@@ -23,9 +21,8 @@ AT_LEAST_ONE = (
 class MetaTrainConfig:
     """8 families x 4 tasks x 2 signs x 50 steps = 3,200 inner steps per outer iteration, as many as published."""
 
-    rule: tyro.conf.Positional[str] = "celo2"
-    """Rule to train: celo2 (with Newton-Schulz), celo2_base, celo_phase1 (Celo's update rule), celo (its schedule,
-    on top of the update rule of --init-theta), celo_adam (the same schedule over Adam)."""
+    rule: str = "celo2"
+    """Rule to train, one of `metatrain.rules.RULES`."""
     iterations: int = 100_000
     """Outer iterations, in total: a resumed run continues up to this number."""
     init_theta: Path | None = None

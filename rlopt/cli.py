@@ -2,6 +2,7 @@
 
 import itertools
 import sys
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import tyro
@@ -128,14 +129,18 @@ def _num_devices(command: Any) -> int | None:
     return max((runtime.devices_for(members) for members in populations if members > 0), default=None)
 
 
-def main(args: list[str] | None = None) -> int:
-    """Runs one command; returns the exit status: 2 refused input, 130 stopped on request, 1 broke off by a fault."""
+def main(args: list[str] | None = None, configure: Callable[..., None] | None = None) -> int:
+    """Runs one command; returns the exit status: 2 refused input, 130 stopped on request, 1 broke off by a fault.
+
+    configure: what sets up JAX before it is imported; default: `runtime.configure`.
+    """
+    configure = configure or runtime.configure
     try:
         command = _parse(sys.argv[1:] if args is None else args)
         if getattr(command, "launcher", "none") == "none":  # else jobs train, with the environment as it is
             exactly = isinstance(command, Resume) and command.devices is not None
             concurrent = isinstance(command, MetaTrain)
-            runtime.configure(num_devices=_num_devices(command), concurrent=concurrent, exactly=exactly)
+            configure(num_devices=_num_devices(command), concurrent=concurrent, exactly=exactly)
         command.run()
     except (ValueError, OSError) as error:
         print(f"rlopt: {escape.terminal(str(error))}", file=sys.stderr)

@@ -1,5 +1,6 @@
 """Eight host devices for every test, set before jax is imported; golden numbers where they are at hand."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -22,6 +23,8 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 # For child processes that set up JAX by themselves.
 os.environ["CHILD_XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "")
 runtime.configure(num_devices=8)
+# Tracing makes millions of objects that last: as often as by default, a fifth of the time would go to looking for cycles.
+gc.set_threshold(500_000, 20, 20)
 
 
 class Golden:

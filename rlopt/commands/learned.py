@@ -13,10 +13,19 @@ from rlopt.tracking.session import Tracking
 
 
 @dataclass(frozen=True)
+class MetaTrainArguments(MetaTrainConfig):
+    """The settings as a command line takes them: the rule without a flag."""
+
+    rule: tyro.conf.Positional[str] = MetaTrainConfig.rule
+    """Rule to train: celo2 (with Newton-Schulz), celo2_base, celo_phase1 (Celo's update rule), celo (its schedule,
+    on top of the update rule of --init-theta), celo_adam (the same schedule over Adam)."""
+
+
+@dataclass(frozen=True)
 class MetaTrain:
     """Meta-train a learned optimizer with PES on 8x8 image tasks; the same command continues a stopped run."""
 
-    config: Annotated[MetaTrainConfig, tyro.conf.arg(name="")] = field(default_factory=MetaTrainConfig)
+    config: Annotated[MetaTrainArguments, tyro.conf.arg(name="")] = field(default_factory=MetaTrainArguments)
     out: Path | None = None
     """Run folder; default: runs/metatrain-RULE."""
     checkpoint_every: int = 500

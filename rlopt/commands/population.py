@@ -124,20 +124,25 @@ class Compare(_Several[Hyper]):
         """Runs side by side."""
         return (self.seeds,)
 
-    def run(self) -> None:
-        """Trains each population, writes the run folders, prints the table."""
+    def configs(self) -> list[TrainConfig]:
+        """One population per optimizer; ValueError for unknown names and settings that no optimizer takes."""
         if self.learning_rates and len(self.learning_rates) != len(self.optimizers):
             raise ValueError(
                 f"{len(self.learning_rates)} learning rates were given for {len(self.optimizers)} optimizers; "
                 "give one for each, or none"
             )
         from rlopt.optimizers import factory
-        from rlopt.runs import console, experiment, launcher, results
 
         compared = arms.parse_all(self.optimizers).values()
         factory.check_settings(compared, self.options, self.theta)
         rates = [None if rate == "none" else rate for rate in self.learning_rates] or [None] * len(self.optimizers)
-        configs = [self.config(arm, learning_rate=rate) for arm, rate in zip(compared, rates, strict=True)]
+        return [self.config(arm, learning_rate=rate) for arm, rate in zip(compared, rates, strict=True)]
+
+    def run(self) -> None:
+        """Trains each population, writes the run folders, prints the table."""
+        from rlopt.runs import console, experiment, launcher, results
+
+        configs = self.configs()
         launch = launcher.make(self.launcher, self.launcher_options, self.tracking.flags)
         with self.tracking.open() as tracker:
             runs = experiment.compare(configs, self.out, tracker=tracker, launch=launch)
@@ -166,16 +171,21 @@ class Sweep(_Several[Hyper]):
         """The learning rates of an optimizer; () for one that takes none."""
         return candidate_rates(self.agent, self.env, optimizer, self.preset, self.learning_rates, self.factors)
 
-    def run(self) -> None:
-        """Trains what is missing, writes the run folders, prints the table."""
+    def configs(self) -> list[TrainConfig]:
+        """One population per optimizer; ValueError for unknown names and settings that no optimizer takes."""
         from celo2.names import check_known
         from rlopt.optimizers import factory
-        from rlopt.runs import console, experiment, launcher
 
         check_known("agent", self.agent, presets.AGENTS)
         swept = arms.parse_all(self.optimizers).values()
         factory.check_settings(swept, self.options, self.theta)
-        configs = [self.config(arm, rates=self.rates(arm.optimizer)) for arm in swept]
+        return [self.config(arm, rates=self.rates(arm.optimizer)) for arm in swept]
+
+    def run(self) -> None:
+        """Trains what is missing, writes the run folders, prints the table."""
+        from rlopt.runs import console, experiment, launcher
+
+        configs = self.configs()
         launch = launcher.make(self.launcher, self.launcher_options, self.tracking.flags)
         with self.tracking.open() as tracker:
             console.show(*experiment.sweep(configs, self.out, tracker=tracker, launch=launch))

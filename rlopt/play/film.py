@@ -79,6 +79,8 @@ def watch(
         member = members[int(np.argmax(final))]
     if member not in members:
         raise ValueError(f"the run has the seeds {members[0]} to {members[-1]}, got {member}")
+    if not envs.is_atari(config.env):
+        _check_grid(config)
     agent, policies = evaluation.load_policies(folder, config)
     policy = jax.tree.map(lambda x: x[member - config.seed], policies)
     how = recurrence(agent)
@@ -103,12 +105,15 @@ def _atari(config: TrainConfig, player: Player, seed: int, max_steps: int) -> It
             return
 
 
-def _grid(config: TrainConfig, player: Player, seed: int, max_steps: int) -> Iterator[tuple[np.ndarray, float, bool]]:
-    env = loop.make_env(config, 1)
-    shape = env.spec.observation_shape
+def _check_grid(config: TrainConfig) -> None:
+    shape = loop.make_env(config, 1).spec.observation_shape
     if len(shape) != 3:
         raise ValueError(f"{config.env} shows {shape}, which is no picture; Atari and MinAtar games can be watched")
-    colours = _colours(shape[-1])
+
+
+def _grid(config: TrainConfig, player: Player, seed: int, max_steps: int) -> Iterator[tuple[np.ndarray, float, bool]]:
+    env = loop.make_env(config, 1)
+    colours = _colours(env.spec.observation_shape[-1])
     reset_key, key = jax.random.split(jax.random.key(seed))
     state, obs = env.reset(reset_key)
     step, memory = jax.jit(env.step), player.memory

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,11 +82,15 @@ def make(kind: str, options: Mapping[str, str], flags: Sequence[str] = ()) -> "L
 
 @dataclass(frozen=True)
 class Launcher:
-    """Trains populations as jobs, and waits for them. kind: "local" or "slurm"; options (parsed), flags: as `make`."""
+    """Trains populations as jobs, and waits for them.
+
+    kind: "local" or "slurm"; options (parsed), flags: as `make`. sleep: waits so many seconds between two looks.
+    """
 
     kind: str
     options: Mapping[str, Any]
     flags: tuple[str, ...] = ()
+    sleep: Callable[[float], None] = time.sleep
 
     def __call__(self, root: Path, populations: Mapping[Path, TrainConfig]) -> None:
         """Trains what is missing of some populations, each in its folder; root: the folder of all, for the logs.
@@ -146,7 +150,7 @@ class Launcher:
                     if not finished:
                         failed.append(f"job {job.number}, {job.label} in {folder}, failed:\n{_log_end(job.log)}")
                 if running:
-                    time.sleep(POLL_SECONDS[self.kind])
+                    self.sleep(POLL_SECONDS[self.kind])
         except KeyboardInterrupt as error:
             left = ", ".join(job.number for job in running.values()) or "none"
             raise Unfinished(
@@ -205,7 +209,7 @@ class Launcher:
                 for folder, job in jobs.items()
                 if (job.handle.done() if job.handle is not None else not _runs_here(job))
             }
-        queue = _queued()
+        queue = _queued(self.sleep)
         for job in jobs.values():
             job.missed = 0 if job.number in queue else job.missed + 1
         # A file system may show results later than the queue shows the end: without them a job is looked for twice.
@@ -247,7 +251,7 @@ def _all_there(folder: Path) -> bool:
     return folders.is_finished(folder, results.read_config(folder))
 
 
-def _queued() -> set[str]:
+def _queued(sleep: Callable[[float], None]) -> set[str]:
     """Numbers of this user's jobs that wait or run."""
     try:
         user = getpass.getuser()
@@ -258,7 +262,7 @@ def _queued() -> set[str]:
         done = subprocess.run(arguments, capture_output=True, text=True)
         if done.returncode == 0:
             return set(done.stdout.split())
-        time.sleep(POLL_SECONDS["slurm"])
+        sleep(POLL_SECONDS["slurm"])
     raise OSError(f"squeue does not say which jobs are on their way: {done.stderr.strip()}")
 
 

@@ -4,9 +4,36 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+import agents
 import envs
 
 GARBAGE = 1e3
+
+
+@pytest.fixture(scope="session")
+def learned_from_probes():
+    """Trains an agent on several probe environments in one program: {id: params}.
+
+    make(env) is an agent; the rest is as for `agents.train`.
+    """
+
+    def train(env_ids, num_envs, make, rate, iterations):
+        probes = [envs.make(env_id, num_envs) for env_id in env_ids]
+
+        def learned(number):
+            def reset(key):
+                return jax.lax.switch(number, [probe.reset for probe in probes], key)
+
+            def step(key, state, action):
+                return jax.lax.switch(number, [probe.step for probe in probes], key, state, action)
+
+            agent = make(envs.VectorEnv(probes[0].spec, reset, step))
+            return agents.train(agent, jax.random.key(0), agent.hyperparams(rate), iterations)[0].params
+
+        found = jax.jit(jax.vmap(learned))(jnp.arange(len(probes)))
+        return {env_id: jax.tree.map(lambda x, i=i: x[i], found) for i, env_id in enumerate(env_ids)}
+
+    return train
 
 
 @pytest.fixture

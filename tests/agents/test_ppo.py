@@ -30,18 +30,24 @@ def train(env_id, config=CONFIG, optimizer=adam, rate=0.01, seed=0):
     return agent, state
 
 
-@pytest.mark.parametrize("env_id", probes.ids())
-def test_probe_values_and_actions_are_learned(env_id):
-    agent, state = train(env_id)
+def test_probe_values_and_actions_are_learned(learned_from_probes):
+    def make(env):
+        return agents.ppo(env, CONFIG, adam)
+
+    found = learned_from_probes(probes.ids(), CONFIG.num_envs, make, 0.01, CONFIG.num_iterations)
     network = networks.actor_critic("mlp", (1,), 2, CONFIG.hidden, CONFIG.activation)
-    for observation, value in probes.VALUES[env_id].items():
-        got = network.apply(state.params, jnp.full((1, 1), observation), method="value")[0]
-        np.testing.assert_allclose(got, value(CONFIG.gamma), rtol=0.01, err_msg=f"value of {observation}")
-    if env_id == "Probe-ActionReward":
-        assert int(agent.act(agent.policy(state), jnp.zeros((1, 1)), jax.random.key(0))[0]) == 1
-    if env_id == "Probe-ObservationActionReward":
-        actions = agent.act(agent.policy(state), jnp.asarray([[1.0], [-1.0]]), jax.random.key(0))
-        np.testing.assert_array_equal(actions, [1, 0])
+    outputs = jax.jit(network.apply)
+    for env_id, values in probes.VALUES.items():
+        for observation, value in values.items():
+            _, got = outputs(found[env_id], jnp.full((1, 1), observation))
+            np.testing.assert_allclose(got, [value(CONFIG.gamma)], rtol=0.01, err_msg=f"{env_id}, at {observation}")
+    for env_id, observation, best in (
+        ("Probe-ActionReward", 0.0, 1),
+        ("Probe-ObservationActionReward", 1.0, 1),
+        ("Probe-ObservationActionReward", -1.0, 0),
+    ):
+        logits, _ = outputs(found[env_id], jnp.full((1, 1), observation))
+        assert int(jnp.argmax(logits)) == best, (env_id, observation)
 
 
 def test_taking_a_time_limit_for_an_end_gives_the_lower_value():
@@ -84,9 +90,10 @@ def test_population_members_equal_single_runs():
         state = agent.init(key, agent.hyperparams(rate))
         return jax.lax.scan(lambda s, _: agent.step(s), state, None, length=4)[0].params
 
-    together = jax.vmap(run)(keys, rates)
+    together = jax.jit(jax.vmap(run))(keys, rates)
+    alone = jax.jit(run)
     for i in range(2):
-        single = run(keys[i], rates[i])
+        single = alone(keys[i], rates[i])
         jax.tree.map(lambda a, b, i=i: np.testing.assert_allclose(a[i], b, atol=1e-4, rtol=1e-3), together, single)
 
 
@@ -166,11 +173,13 @@ def test_continuous_actions_find_the_target(squash):
 def test_a_policy_that_has_moved_too_far_is_not_updated_further():
     env = envs.make("Probe-ActionReward", CONFIG.num_envs)
     thetas, measured = {}, {}
-    for target in (None, 1e3, 1e-12):
-        config = dataclasses.replace(CONFIG, target_kl=target)
-        agent = agents.ppo(env, config, adam)
-        state = agent.init(jax.random.key(0), agent.hyperparams(0.1))
-        thetas[target], measured[target] = jax.jit(agent.step)(state)
+    for first, targets in ((None, (None,)), (1.0, (1e3, 1e-12))):
+        agent = agents.ppo(env, dataclasses.replace(CONFIG, target_kl=first), adam)
+        step = jax.jit(agent.step)
+        for target in targets:
+            told = {} if target is None else {"target_kl": target}
+            state = jax.jit(agent.init)(jax.random.key(0), agent.hyperparams(0.1, **told))
+            thetas[target], measured[target] = step(state)
     same = jax.tree.map(lambda a, b: np.allclose(a, b, atol=1e-6), thetas[None].params, thetas[1e3].params)
     assert all(jax.tree.leaves(same))
     count = [x for x in jax.tree.leaves(thetas[1e-12].opt_state) if x.dtype == jnp.int32]
@@ -222,7 +231,7 @@ def test_the_optimizer_is_told_the_chosen_loss(loss):
     config = dataclasses.replace(CONFIG, optimizer_loss=loss, epochs=1, minibatches=1)
     env = envs.make("Probe-ConstantReward", CONFIG.num_envs)
     agent = agents.ppo(env, config, recording)
-    state, measured = agent.step(agent.init(jax.random.key(0), agent.hyperparams(0.1)))
+    state, measured = jax.jit(lambda key: agent.step(agent.init(key, agent.hyperparams(0.1))))(jax.random.key(0))
     told = [x for x in jax.tree.leaves(state.opt_state) if jnp.shape(x) == () and x.dtype == jnp.float32]
     expected = measured.loss if loss == "total" else measured.value_loss
     np.testing.assert_allclose(told, [expected], rtol=1e-6)

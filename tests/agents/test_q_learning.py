@@ -1,6 +1,7 @@
 """DQN and PQN on probe environments, and what they refuse."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -29,6 +30,7 @@ DQN = agents.DQNConfig(
 PQN = agents.PQNConfig(
     total_steps=20_000, num_envs=8, rollout_length=16, epochs=4, minibatches=4, gamma=0.9, hidden=(16,)
 )
+QUICK_PROBE = ("Probe-ActionReward",)
 SLOW_PROBES = ("Probe-TimeLimit", "Probe-FinalObservation")
 CASES = {
     "dqn": (agents.dqn, DQN),
@@ -60,21 +62,31 @@ def train(case, env_id, optimizer=adam, rate=1e-2, **changes):
     return agent, state, metrics, lambda obs: np.asarray(network.apply(state.params, jnp.full((1, 1), obs)))[0]
 
 
-# Variants of DQN are tried on what they could get wrong: which action, and what lies beyond an end.
-PROBED = [(case, env_id) for case in ("dqn", "pqn") for env_id in probes.ids()]
-PROBED += [(case, env_id) for case in set(CASES) - {"dqn", "pqn"} for env_id in ("Probe-ActionReward", *SLOW_PROBES)]
-
-
-@pytest.mark.parametrize(("case", "env_id"), sorted(PROBED))
-def test_probe_values_and_actions_are_learned(case, env_id):
+@pytest.mark.parametrize("case", CASES)
+def test_probe_values_and_actions_are_learned(case, learned_from_probes):
+    # Variants of DQN are tried on what they could get wrong: which action, and what lies beyond an end.
+    quick = [name for name in probes.ids() if name not in SLOW_PROBES] if case in ("dqn", "pqn") else QUICK_PROBE
+    make, config = CASES[case]
+    found = {}
     # A value of 10 at a discount of 0.9 takes many bootstraps.
-    _, _, _, values = train(case, env_id, **({"total_steps": 60_000} if env_id in SLOW_PROBES else {}))
-    for observation, value in probes.VALUES[env_id].items():
-        np.testing.assert_allclose(values(observation).max(), value(0.9), rtol=0.05, atol=0.02)
-    if env_id == "Probe-ActionReward":
-        np.testing.assert_allclose(values(0.0), [-1, 1], atol=0.05)
-    if env_id == "Probe-ObservationActionReward":
-        assert [int(np.argmax(values(x))) for x in (1.0, -1.0)] == [1, 0]
+    for env_ids, steps in ((quick, config.total_steps), (SLOW_PROBES, 60_000)):
+        config = dataclasses.replace(config, total_steps=steps)
+        agent = functools.partial(make, config=config, optimizer=adam)
+        found |= learned_from_probes(env_ids, config.num_envs, agent, 1e-2, config.num_iterations)
+    network = networks.q_network(config.network, (1,), 2, config.hidden, config.activation, layer_norm=case == "pqn")
+    apply = jax.jit(network.apply)
+
+    def values(env_id, observation):
+        return apply(found[env_id], jnp.full((1, 1), observation))[0]
+
+    for env_id in found:
+        for observation, value in probes.VALUES[env_id].items():
+            got = values(env_id, observation).max()
+            np.testing.assert_allclose(got, value(0.9), rtol=0.05, atol=0.02, err_msg=f"{env_id}, at {observation}")
+    np.testing.assert_allclose(values("Probe-ActionReward", 0.0), [-1, 1], atol=0.05)
+    if case in ("dqn", "pqn"):
+        best = [int(np.argmax(values("Probe-ObservationActionReward", x))) for x in (1.0, -1.0)]
+        assert best == [1, 0]
 
 
 @pytest.mark.parametrize("case", ["dqn", "dqn, prioritised, 3 steps", "pqn"])

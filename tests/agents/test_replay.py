@@ -8,6 +8,9 @@ import pytest
 from agents import frame_replay, replay
 from agents.returns import n_step_targets
 
+sample = jax.jit(replay.sample, static_argnums=2)
+add = jax.jit(replay.add)
+
 
 def rows(*values):
     return {"x": jnp.asarray(values, jnp.float32)}
@@ -17,7 +20,7 @@ def reprioritize(memory, errors, exponent):
     """With errors of the rows 0, 1, 2 ..."""
     index = jnp.arange(len(errors))
     drawn = replay.Sample(None, index, jnp.ones(len(errors)), always(len(errors)))
-    return memory._replace(tree=replay.reprioritize(memory.tree, drawn, jnp.asarray(errors), exponent))
+    return memory._replace(tree=jax.jit(replay.reprioritize)(memory.tree, drawn, jnp.asarray(errors), exponent))
 
 
 def always(n):
@@ -27,7 +30,6 @@ def always(n):
 @pytest.mark.parametrize("prioritized", [False, True])
 def test_the_oldest_rows_make_room_and_invalid_ones_are_never_stored(prioritized):
     memory = replay.init({"x": jnp.float32(0)}, 4, prioritized)
-    add = jax.jit(replay.add)
     memory = add(memory, rows(1, 2, 3), jnp.asarray([True, False, True]))
     assert (int(memory.size), int(memory.position)) == (2, 2)
     memory = add(memory, rows(4, 5, 6), jnp.asarray([False, False, False]))
@@ -35,37 +37,37 @@ def test_the_oldest_rows_make_room_and_invalid_ones_are_never_stored(prioritized
     memory = add(memory, rows(7, 8, 9), always(3))
     assert (int(memory.size), int(memory.position)) == (4, 1)
     np.testing.assert_array_equal(memory.data["x"], [9, 3, 7, 8])
-    seen = replay.sample(memory, jax.random.key(0), 400).rows["x"]
+    seen = sample(memory, jax.random.key(0), 400).rows["x"]
     assert set(np.unique(seen)) == {3.0, 7.0, 8.0, 9.0}
 
 
 def test_uniform_samples_come_from_what_is_filled_and_equally_often():
-    memory = replay.add(replay.init({"x": jnp.float32(0)}, 10, False), rows(1, 2, 3, 4), always(4))
-    drawn = replay.sample(memory, jax.random.key(0), 8000)
+    memory = add(replay.init({"x": jnp.float32(0)}, 10, False), rows(1, 2, 3, 4), always(4))
+    drawn = sample(memory, jax.random.key(0), 8000)
     np.testing.assert_allclose(np.bincount(np.asarray(drawn.rows["x"]).astype(int))[1:] / 8000, 0.25, atol=0.02)
     np.testing.assert_allclose(drawn.probability, 0.25)
 
 
 def test_priorities_by_hand():
-    memory = replay.add(replay.init({"x": jnp.float32(0)}, 4, True), rows(0, 1, 2), always(3))
+    memory = add(replay.init({"x": jnp.float32(0)}, 4, True), rows(0, 1, 2), always(3))
     # |error| 1, 4, 9 to the power of a half: 1, 2, 3.
     memory = reprioritize(memory, [1.0, -4.0, 9.0], 0.5)
-    drawn = replay.sample(memory, jax.random.key(1), 12_000)
+    drawn = sample(memory, jax.random.key(1), 12_000)
     np.testing.assert_allclose(np.bincount(drawn.index, minlength=3) / 12_000, [1 / 6, 2 / 6, 3 / 6], atol=0.02)
     np.testing.assert_allclose(drawn.probability, np.asarray([1, 2, 3])[drawn.index] / 6, rtol=1e-4)
     # A new row gets the highest priority so far, which is 3: 1, 2, 3, 3.
-    memory = replay.add(memory, rows(3), always(1))
-    drawn = replay.sample(memory, jax.random.key(2), 12_000)
+    memory = add(memory, rows(3), always(1))
+    drawn = sample(memory, jax.random.key(2), 12_000)
     np.testing.assert_allclose(np.bincount(drawn.index, minlength=4) / 12_000, np.asarray([1, 2, 3, 3]) / 9, atol=0.02)
 
 
 def test_an_invalid_row_leaves_the_priority_of_its_slot():
-    memory = replay.add(replay.init({"x": jnp.float32(0)}, 3, True), rows(0, 1, 2), always(3))
+    memory = add(replay.init({"x": jnp.float32(0)}, 3, True), rows(0, 1, 2), always(3))
     memory = reprioritize(memory, [1.0, 2.0, 3.0], 1.0)
     before = np.asarray(memory.tree.nodes)
-    np.testing.assert_allclose(replay.add(memory, rows(9, 9), jnp.zeros(2, bool)).tree.nodes, before, rtol=1e-6)
-    after = replay.add(memory, rows(9, 8), jnp.asarray([False, True]))
-    np.testing.assert_allclose(replay.sample(after, jax.random.key(0), 300).probability.max(), 3 / 8, rtol=1e-4)
+    np.testing.assert_allclose(add(memory, rows(9, 9), jnp.zeros(2, bool)).tree.nodes, before, rtol=1e-6)
+    after = add(memory, rows(9, 8), jnp.asarray([False, True]))
+    np.testing.assert_allclose(sample(after, jax.random.key(0), 300).probability.max(), 3 / 8, rtol=1e-4)
     np.testing.assert_array_equal(after.data["x"], [8, 1, 2])
 
 
@@ -75,6 +77,7 @@ def test_importance_weights_by_hand():
     np.testing.assert_allclose(got, [0.5, 0.5**0.5, 1.0], rtol=1e-6)
 
 
+sample_frames = jax.jit(frame_replay.sample, static_argnums=(2, 3))
 SHAPE = (2, 3, 4)  # height, width, frames
 GAMMA = 0.5
 
@@ -119,7 +122,7 @@ def test_single_frames_are_put_together_to_what_was_seen(count, n_step):
     length, num_envs, kept = 60, 3, 12
     memory, (obs, action, total, factor, offset, valid) = played(count, n_step)
     assert memory.usable.shape == (kept, num_envs)
-    drawn = jax.jit(frame_replay.sample, static_argnums=(2, 3))(memory, jax.random.key(1), 4000, SHAPE)
+    drawn = sample_frames(memory, jax.random.key(1), 4000, SHAPE)
     rows = jax.tree.map(np.asarray, drawn.rows)
     slot, env = np.divmod(np.asarray(drawn.index), num_envs)
     time = length - kept + (slot - length % kept) % kept
@@ -139,14 +142,14 @@ def test_single_frames_are_put_together_to_what_was_seen(count, n_step):
 
 def test_priorities_of_frames_keep_to_what_may_be_learned_from():
     memory, _ = played(4, 3, prioritized=True)
-    drawn = frame_replay.sample(memory, jax.random.key(1), 500, SHAPE)
+    drawn = sample_frames(memory, jax.random.key(1), 500, SHAPE)
     assert np.all(drawn.usable)
     np.testing.assert_allclose(drawn.probability, 1 / np.sum(memory.usable), rtol=1e-5)
     assert len(np.unique(drawn.index)) == np.sum(memory.usable)
     # One row alone with an error, ten times that of the others.
     errors = jnp.where(drawn.index == drawn.index[0], 10.0, 1.0)
-    memory = memory._replace(tree=replay.reprioritize(memory.tree, drawn, errors, 1.0))
-    again = frame_replay.sample(memory, jax.random.key(2), 3000, SHAPE)
+    memory = memory._replace(tree=jax.jit(replay.reprioritize)(memory.tree, drawn, errors, 1.0))
+    again = sample_frames(memory, jax.random.key(2), 3000, SHAPE)
     share = 10 / (np.sum(memory.usable) + 9)
     np.testing.assert_allclose(np.mean(again.index == drawn.index[0]), share, atol=0.02)
 

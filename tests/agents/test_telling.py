@@ -56,7 +56,7 @@ def told(name, iterations, asked=()):
     make, config = AGENTS[name]
     env = envs.make("CartPole-v1", num_envs=4)
     agent = make(env, config, lambda rate, num_updates: recorder(num_updates, asked))
-    state = agent.init(jax.random.key(0), agent.hyperparams(1e-3))
+    state = jax.jit(agent.init)(jax.random.key(0), agent.hyperparams(1e-3))
     step = jax.jit(agent.step)
     for _ in range(iterations):
         state, _ = step(state)
@@ -134,8 +134,8 @@ def test_dormancy_of_convolutions_and_norms(network, shape):
         networks.actor_critic(network, shape, 3, (8,), "relu"),
         networks.q_network(network, shape, 3, (8,), "relu", layer_norm=True),
     ):
-        params = net.init(jax.random.key(0), obs)
-        found = dormancy.score(net, params, obs)
+        params = jax.jit(net.init)(jax.random.key(0), obs)
+        found = jax.jit(lambda params, net=net: dormancy.score(net, params, obs))(params)
         for (path, score), x in zip(jax.tree.leaves_with_path(found), jax.tree.leaves(params), strict=True):
             if score.ndim:
                 assert score.shape == x.shape[-1:], path

@@ -1,5 +1,7 @@
 """Convolution kernels of the Nature network, read per tap and as one matrix."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,10 +24,14 @@ def step(params, grads, **options):
     return jax.jit(lambda g, p: tx.update(g, tx.init(p), p)[0])(grads, params)
 
 
+@functools.cache
+def steps_of_nature(numbers):
+    return step(nature(0), nature(1), weight_dimension_numbers=numbers)
+
+
 @pytest.mark.parametrize(("numbers", "axes"), [(None, (-2, -1)), (celo2.fan_in_fan_out, (0, 1, 2, 3))])
 def test_steps_have_unit_rms_per_matrix(numbers, axes):
-    steps = step(nature(0), nature(1), weight_dimension_numbers=numbers)
-    for name, value in steps.items():
+    for name, value in steps_of_nature(numbers).items():
         rms = jnp.sqrt(jnp.mean(value**2, axis=axes if value.ndim > 2 else (0, 1)))
         np.testing.assert_allclose(rms, 1.0, atol=1e-4, err_msg=name)
 
@@ -34,13 +40,12 @@ def test_fan_in_by_fan_out_is_what_the_flattened_kernel_gets():
     params, grads = nature(0), nature(1)
     flat = [jax.tree.map(lambda x: x.reshape(-1, x.shape[-1]), tree) for tree in (params, grads)]
     expected = step(*flat)
-    for name, value in step(params, grads, weight_dimension_numbers=celo2.fan_in_fan_out).items():
+    for name, value in steps_of_nature(celo2.fan_in_fan_out).items():
         np.testing.assert_allclose(value.reshape(expected[name].shape), expected[name], atol=1e-5, err_msg=name)
 
 
 def test_the_two_readings_differ_for_kernels_only():
-    params, grads = nature(0), nature(1)
-    published, matrices = step(params, grads), step(params, grads, weight_dimension_numbers=celo2.fan_in_fan_out)
+    published, matrices = steps_of_nature(None), steps_of_nature(celo2.fan_in_fan_out)
     np.testing.assert_array_equal(published["dense"], matrices["dense"])
     assert not np.allclose(published["conv_2"], matrices["conv_2"], atol=0.1)
 

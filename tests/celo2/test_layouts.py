@@ -44,7 +44,7 @@ def several_steps(tx, steps=2):
     return jax.jit(run)
 
 
-@pytest.mark.parametrize("maker", MAKERS)
+@pytest.mark.parametrize("maker", ["sized", "snr", "celo"])
 def test_stacked_layers_learn_what_separate_ones_do(maker):
     """Layers [layers, in, out] as a scan over them has them.
 
@@ -62,7 +62,8 @@ def test_stacked_layers_learn_what_separate_ones_do(maker):
     assert jnp.linalg.norm(shared["w"] - together["w"]) > 0.01 * jnp.linalg.norm(together["w"] - stack)
 
 
-@pytest.mark.parametrize("maker", MAKERS)
+# Statistics are the same for all, the size is what may go wrong besides.
+@pytest.mark.parametrize("maker", ["sized", "celo"])
 def test_any_order_of_axes_is_the_matrix_that_it_stands_for(maker):
     """Attention [in, heads, dim] and [heads, dim, out], a kernel [out, in], heads as a batch [in, heads, dim]."""
     matrix = draw(0, w=(6, 12))["w"]

@@ -11,24 +11,19 @@ import numpy as np
 import pytest
 
 import celo2
+from helpers import small_meta_training
 from metatrain import outer
-from metatrain.config import MetaTrainConfig
 from rlopt.metatraining import metrics
 
 
 def test_eight_devices_give_the_result_of_one():
     results = []
-    config = MetaTrainConfig(
+    config = small_meta_training(
         rule="celo2_base",
         odd=False,
         size="unit",
-        families=("digits", "mnist/deep"),
+        families=("digits", "mnist/tanh"),
         tasks_per_family=8,
-        hidden=8,
-        batch_size=8,
-        truncation=5,
-        min_unroll=5,
-        max_unroll=20,
         outer_learning_rate=1e-2,
     )
     for devices in (jax.devices()[:1], jax.devices()):

@@ -1,5 +1,7 @@
 """Inner training: data, tasks, re-parametrisation, rules, truncated unrolls."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -133,9 +135,16 @@ def test_inner_optimizers_follow_the_published_wrappers(golden, name, orthogonal
             np.testing.assert_allclose(params[k], expected[k][t + 1], atol=1e-6, rtol=1e-4, err_msg=f"{k} at {t}")
 
 
-def unroll(**changes):
+def unroll(rule="celo2_base", **changes):
     settings = {"min_length": 100, "max_length": 200, "augmentation_level": "none", "scale_range": (1.0, 1.0)}
-    return TruncatedUnroll(TASK, rules.get("celo2_base"), **(settings | changes))
+    return TruncatedUnroll(TASK, rules.get(rule), **(settings | changes))
+
+
+@functools.cache
+def stepping(rule):
+    """An unroll with that rule, and its step, compiled once for all tests."""
+    problem = unroll(rule)
+    return problem, jax.jit(problem.step)
 
 
 def test_lengths_are_log_uniform():
@@ -146,11 +155,10 @@ def test_lengths_are_log_uniform():
 
 
 def test_an_unroll_ends_at_its_length_and_starts_anew_on_the_next_step():
-    problem = unroll()
+    problem, step = stepping("celo2_base")
     theta = problem.rule.init_theta(jax.random.key(0))
     state = problem.init(jax.random.key(1), theta)._replace(inner_step=jnp.int32(97), length=jnp.int32(100))
     restart = problem.draw_restart(jax.random.key(2))
-    step = jax.jit(problem.step)
     records = []
     for _ in range(5):
         state, record = step(theta, state, restart, batch())
@@ -164,27 +172,26 @@ def test_an_unroll_ends_at_its_length_and_starts_anew_on_the_next_step():
 
 
 def test_recorded_losses_are_capped_and_nan_counts_as_the_cap():
-    problem = unroll()
+    problem, step = stepping("celo2_base")
     theta = problem.rule.init_theta(jax.random.key(0))
     state = problem.init(jax.random.key(1), theta)._replace(inner_step=jnp.int32(0))
     restart = problem.draw_restart(jax.random.key(2))
     for factor in (1e6, jnp.nan):
         broken = state._replace(params=jax.tree.map(lambda p, f=factor: p * f, state.params))
-        _, record = problem.step(theta, broken, restart, batch())
+        _, record = step(theta, broken, restart, batch())
         np.testing.assert_allclose(record.loss, 1.5 * np.log(10), rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", rules.RULES)
 def test_every_rule_trains_under_traced_lengths_and_splits_its_theta(name):
-    rule = rules.get(name)
-    theta = rule.init_theta(jax.random.key(0))
-    trained, frozen = rule.split(theta)
+    problem, step = stepping(name)
+    theta = problem.rule.init_theta(jax.random.key(0))
+    trained, frozen = problem.rule.split(theta)
     assert trained
     assert {**frozen, **trained}.keys() == theta.keys()
-    problem = unroll()._replace(rule=rule)
     state = problem.init(jax.random.key(1), theta)._replace(inner_step=jnp.int32(0))
     restart = problem.draw_restart(jax.random.key(2))
-    after, record = jax.jit(problem.step)(theta, state, restart, batch())
+    after, record = step(theta, state, restart, batch())
     assert np.isfinite(record.loss)
     assert any(np.any(a != b) for a, b in zip(*map(jax.tree.leaves, (after.params, state.params)), strict=True))
 

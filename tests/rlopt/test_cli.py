@@ -1,5 +1,6 @@
 """The command line as a person meets it."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -12,19 +13,22 @@ import numpy as np
 import pytest
 
 import celo2
+from agents import PPOConfig
 from rlopt import cli
 from rlopt.play import evaluation
-from rlopt.runs import console, experiment, results
-from rlopt.training import presets, runtime
+from rlopt.runs import experiment, results
+from rlopt.training import loop, presets
+from rlopt.training.config import TrainConfig
 
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+SMALL = PPOConfig(total_steps=2048, num_envs=4, rollout_length=32, minibatches=2, hidden=(8,))
 TINY = ["--total-steps", "2048", "--num-envs", "4", "--rollout-length", "32", "--minibatches", "2", "--hidden", "8"]
 
 
-def rlopt(*arguments, cwd=None):
+def rlopt(*arguments, cwd, program=(sys.executable, "-m", "rlopt")):
     environment = {k: v for k, v in os.environ.items() if k != "NPROC"} | {"XLA_FLAGS": os.environ["CHILD_XLA_FLAGS"]}
-    return subprocess.run(
-        [sys.executable, "-m", "rlopt", *arguments], cwd=cwd, env=environment, capture_output=True, text=True
-    )
+    return subprocess.run([*program, *arguments], cwd=cwd, env=environment, capture_output=True, text=True)
 
 
 @pytest.mark.parametrize("command", [[], ["train"], ["compare"], ["sweep"], ["metatrain"]])
@@ -70,26 +74,24 @@ def test_help_needs_no_jax(command):
         (["metatrain", "celo2", "--std", "0"], "std must be positive and finite, got 0.0"),
     ],
 )
-def test_bad_input_is_refused_in_one_line_and_leaves_nothing(tmp_path, monkeypatch, capsys, arguments, message):
+def test_bad_input_is_refused_in_one_line_and_leaves_nothing(tmp_path, monkeypatch, command, arguments, message):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(runtime, "configure", lambda **settings: None)  # this process has imported jax already
-    assert cli.main(arguments) == 2
-    output = capsys.readouterr()
-    assert message in output.err
-    assert output.err.startswith("rlopt: ")
-    assert output.err.count("\n") == 1
+    status, _, said = command(*arguments)
+    assert status == 2
+    assert message in said
+    assert said.startswith("rlopt: ")
+    assert said.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_corrupt_theta_file_is_refused_with_the_reason(tmp_path):
+def test_a_corrupt_theta_file_is_refused_with_the_reason(tmp_path, command):
     (tmp_path / "bad.theta").write_bytes(b"\x81\xa1x")
-    done = rlopt("train", "ppo", "--theta", "bad.theta", cwd=tmp_path)
-    assert done.returncode == 2
-    assert "bad.theta: not a flax-msgpack theta file, or cut short" in done.stderr
-    assert "Traceback" not in done.stderr
+    status, _, said = command("train", "ppo", "--theta", tmp_path / "bad.theta")
+    assert status == 2
+    assert "bad.theta: not a flax-msgpack theta file, or cut short" in said
 
 
-def test_compare_leaves_complete_run_folders_a_table_and_a_plot(tmp_path):
+def test_compare_leaves_complete_run_folders_a_table_and_a_plot(tmp_path, command):
     done = rlopt("compare", "ppo", "--optimizers", "celo2", "adam", "--seeds", "3", "--out", "run", *TINY, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "celo2" in done.stdout
@@ -112,9 +114,9 @@ def test_compare_leaves_complete_run_folders_a_table_and_a_plot(tmp_path):
         assert config["hyper"]["total_steps"] == 2048
         assert "jax" in config["packages"]
         assert config["theta_sha256"] == (celo2_card_hash() if name == "celo2" else None)
-    again = rlopt("compare", "ppo", "--optimizers", "rmsprop", "adam", "--out", "run", *TINY, cwd=tmp_path)
-    assert again.returncode == 2
-    assert "the finished run in run/adam belongs to other settings (seeds: 3 there, 8 here)" in again.stderr
+    again = command("compare", "ppo", "--optimizers", "rmsprop", "adam", "--out", tmp_path / "run", *TINY)
+    assert again.status == 2
+    assert "run/adam belongs to other settings (seeds: 3 there, 8 here)" in again.err
     assert not (tmp_path / "run" / "rmsprop").exists()
 
 
@@ -122,24 +124,22 @@ def celo2_card_hash():
     return json.loads((resources.files("celo2.weights") / "celo2.json").read_text())["sha256"]
 
 
-def test_seeds_are_independent_of_their_company(tmp_path):
-    for seeds in ("2", "4"):
-        done = rlopt("train", "ppo", "--optimizer", "adam", "--seeds", seeds, "--out", seeds, *TINY, cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
-    few, many = (results.read_run(tmp_path / seeds).returns for seeds in ("2", "4"))
+# Others are faster: `tests/agents` has members side by side, `tests/rlopt/runs` each on its device.
+@pytest.mark.slow
+def test_seeds_are_independent_of_their_company():
+    config = TrainConfig(optimizer="adam", learning_rate=1e-3, hyper=SMALL)
+    few, many = (loop.train(dataclasses.replace(config, seeds=n), progress=False).returns for n in (2, 10))
     np.testing.assert_allclose(few[:, :3], many[:2, :3], rtol=1e-4)
 
 
-def test_metatrain_writes_theta_and_continues(tmp_path):
-    arguments = ["metatrain", "celo_adam", "--iterations", "2", "--tasks-per-family", "1", "--truncation", "4"]
-    arguments += ["--families", "digits", "fashion", "--validate-every", "0"]
-    done = rlopt(*arguments, "--out", "meta", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+@pytest.mark.usefixtures("shared_programs")
+def test_metatrain_writes_theta_and_continues(tmp_path, command):
+    words = ["metatrain", "celo_adam", "--tasks-per-family", "1", "--truncation", "4", "--families", "digits"]
+    words += ["--validate-every", "0", "--out", tmp_path / "meta", "--iterations"]
+    assert command(*words, "2").status == 0
     assert (tmp_path / "meta" / "celo_adam.theta").exists()
     assert (tmp_path / "meta" / "plots" / "meta_loss.png").exists()
-    arguments[3] = "3"
-    done = rlopt(*arguments, "--out", "meta", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    assert command(*words, "3").status == 0
     assert json.loads((tmp_path / "meta" / "celo_adam.json").read_text())["iterations"] == 3
 
 
@@ -148,8 +148,8 @@ def test_a_class_in_the_current_folder_is_an_environment(tmp_path):
         "from gymnax.environments.classic_control.cartpole import CartPole\nclass Mine(CartPole):\n    pass\n"
     )
     script = Path(sys.executable).with_name("rlopt")
-    flags = ["--env", "own_env:Mine", "--optimizer", "adam", "--seeds", "1", "--total-steps", "512", "--out", "run"]
-    done = subprocess.run([script, "train", "ppo", *flags], cwd=tmp_path, capture_output=True, text=True)
+    flags = ["--env", "own_env:Mine", "--optimizer", "adam", "--seeds", "3", *TINY, "--out", "run"]
+    done = rlopt("train", "ppo", *flags, cwd=tmp_path, program=[script])
     assert done.returncode == 0, done.stderr
     assert results.read_run(tmp_path / "run").summary["env_id"] == "own_env:Mine"
 
@@ -157,41 +157,32 @@ def test_a_class_in_the_current_folder_is_an_environment(tmp_path):
 def test_each_optimizer_of_a_comparison_gets_the_options_weights_and_rates_that_are_its_own(tmp_path, monkeypatch):
     (tmp_path / "own_rule.py").write_text("import optax\ndef rule(rate, b1=0.5):\n    return optax.adam(rate, b1=b1)\n")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(runtime, "configure", lambda **settings: None)
-    monkeypatch.setattr(console, "show", lambda *arguments: None)
-    trained = []
-
-    def keep(configs, *arguments, **options):
-        trained.extend(configs)
-        return [results.Run(tmp_path, None, None, None, None, {})], tmp_path
-
-    monkeypatch.setattr(experiment, "compare", lambda *a, **k: keep(*a, **k)[0])
-    monkeypatch.setattr(experiment, "sweep", keep)
     settings = ["--optimizers", "adamw", "sgd", "celo2", "celo", "own_rule:rule", "--theta", "celo2", "mine.theta"]
     settings += ["--options", "weight_decay", "0.3", "b1", "0.8", "momentum", "0.7"]
-    assert cli.main(["compare", "ppo", *settings, "--learning-rates", "0.1", "none", "0.2", "none", "0.3"]) == 0
+    words = [*settings, "--learning-rates", "0.1", "none", "0.2", "none", "0.3"]
+    compared = cli._parse(["compare", "ppo", *words]).configs()
     adam_like = {"weight_decay": 0.3, "b1": 0.8}
     wanted = [adam_like, {"momentum": 0.7}, adam_like, {"share": 1 / 3}, {"b1": 0.8}]
-    assert [config.options for config in trained] == wanted
-    assert [config.theta for config in trained] == [None, None, Path("mine.theta"), None, None]
-    assert [config.learning_rate for config in trained] == [0.1, None, 0.2, None, 0.3]
-    assert cli.main(["sweep", "ppo", *settings[:-1], "0.6", "--optimizers", "sgd", "celo2", "adamw"]) == 0
-    assert [config.options for config in trained[5:]] == [{"momentum": 0.6}, adam_like, adam_like]
-    assert trained[6].theta == Path("mine.theta")
+    assert [config.options for config in compared] == wanted
+    assert [config.theta for config in compared] == [None, None, Path("mine.theta"), None, None]
+    assert [config.learning_rate for config in compared] == [0.1, None, 0.2, None, 0.3]
+    words = [*settings[:-1], "0.6", "--optimizers", "sgd", "celo2", "adamw"]
+    swept = cli._parse(["sweep", "ppo", *words]).configs()
+    assert [config.options for config in swept] == [{"momentum": 0.6}, adam_like, adam_like]
+    assert swept[1].theta == Path("mine.theta")
 
 
-def test_a_finished_run_can_be_evaluated_and_others_are_refused(tmp_path, monkeypatch, capsys):
-    done = rlopt("train", "ppo", "--optimizer", "adam", "--seeds", "2", *TINY, "--out", "run", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+def test_a_finished_run_can_be_evaluated_and_others_are_refused(tmp_path, monkeypatch, command):
+    config = TrainConfig(optimizer="adam", learning_rate=1e-3, seeds=2, hyper=SMALL)
+    experiment.run(config, tmp_path / "run", progress=False)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(runtime, "configure", lambda **settings: None)
     greedy, again = (evaluation.evaluate(Path("run"), episodes=5) for _ in range(2))
     np.testing.assert_array_equal(greedy, again)
     assert greedy.shape == (2, 5)
     assert np.all((greedy >= 8) & (greedy <= 500))
     assert not np.array_equal(greedy, evaluation.evaluate(Path("run"), episodes=5, greedy=False))
-    assert cli.main(["evaluate", "run", "--episodes", "5"]) == 0
-    shown = capsys.readouterr().out
+    status, shown, _ = command("evaluate", "run", "--episodes", "5")
+    assert status == 0
     assert f"{greedy[0].mean():.1f}" in shown
     config = tmp_path / "run" / results.CONFIG
     config.write_text(json.dumps(json.loads(config.read_text()) | {"optimizer": "celo2", "theta": "gone.theta"}))
@@ -203,29 +194,31 @@ def test_a_finished_run_can_be_evaluated_and_others_are_refused(tmp_path, monkey
         (["evaluate", "run", "--episodes", "0"], "episodes must be at least 1, got 0"),
         (["evaluate", "run"], "params.msgpack cannot be read"),
     ):
-        assert cli.main(arguments) == 2
-        assert message in capsys.readouterr().err
+        status, _, said = command(*arguments)
+        assert status == 2
+        assert message in said
 
 
-def test_listings():
-    assert "celo2_base" in rlopt("optimizers").stdout
-    known = rlopt("envs").stdout.splitlines()
+def test_listings(command):
+    assert "celo2_base" in command("optimizers").out
+    known = command("envs").out.splitlines()
     assert "Breakout-MinAtar" in known
-    assert "ppo   Breakout-MinAtar             10,000,000 steps   adam 0.005" in rlopt("presets").stdout.splitlines()
-    assert "ppo   any Atari game, fast          1,300,000 steps   adam 0.0008" in rlopt("presets").stdout.splitlines()
+    presets_shown = command("presets").out.splitlines()
+    assert "ppo   Breakout-MinAtar             10,000,000 steps   adam 0.005" in presets_shown
+    assert "ppo   any Atari game, fast          1,300,000 steps   adam 0.0008" in presets_shown
     assert {env_id for _, env_id in presets.PRESETS} <= set(known)
 
 
 @pytest.mark.parametrize("agent", ["dqn", "pqn"])
-def test_value_learners_train_with_a_rule_that_schedules_itself(tmp_path, agent):
+def test_value_learners_train_with_a_rule_that_schedules_itself(tmp_path, agent, command):
     celo2.save_checkpoint(tmp_path / "mine.theta", celo2.init_theta("celo_adam", jax.random.key(0)))
     sizes = {
         "dqn": ["--total-steps", "2000", "--learning-starts", "200", "--hidden", "8"],
         "pqn": ["--total-steps", "4096", "--hidden", "8"],
     }[agent]
-    flags = ["--optimizer", "celo_adam", "--theta", "mine.theta", "--seeds", "2", "--out", "run", *sizes]
-    done = rlopt("train", agent, *flags, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    flags = ["--optimizer", "celo_adam", "--theta", tmp_path / "mine.theta", "--seeds", "2", *sizes]
+    done = command("train", agent, *flags, "--out", tmp_path / "run")
+    assert done.status == 0, done.err
     run = results.read_run(tmp_path / "run")
     assert run.summary["learning_rate"] is None
     assert run.summary["agent"] == agent

@@ -33,6 +33,12 @@ def test_imports_point_one_way(package):
             assert name.split(".")[0] not in others, f"{path} imports {name}"
 
 
+def test_what_computes_knows_no_command_line():
+    for package in set(MAY_IMPORT) - {"rlopt"}:
+        for path in (ROOT / package).rglob("*.py"):
+            assert "tyro" not in {name.split(".")[0] for name in imports(path)}, path
+
+
 ROOMS = {
     "storage": set(),
     "optimizers": set(),

@@ -10,46 +10,42 @@ import pytest
 
 import celo2
 from celo2 import form
-from metatrain.config import MetaTrainConfig
+from helpers import small_meta_training
 from rlopt import typed
-from rlopt.metatraining import checkpoint, trainer
+from rlopt.metatraining import card, checkpoint, trainer
 from rlopt.optimizers import factory
 from rlopt.runs import experiment, results
 from rlopt.storage import sealed
 from rlopt.training import presets
 from rlopt.training.config import TrainConfig
 
+pytestmark = pytest.mark.usefixtures("shared_programs")
+
 TINY = dataclasses.replace(presets.config("ppo", "CartPole-v1"), total_steps=1024, hidden=(8,))
-META = MetaTrainConfig(
-    rule="celo2_base",
-    iterations=2,
-    families=("digits@bandit",),
-    tasks_per_family=1,
-    hidden=8,
-    batch_size=8,
-    truncation=3,
-    min_unroll=3,
-    max_unroll=6,
-    momentum_decays=(0.8, 0.95, 0.99),
+META = small_meta_training(
+    rule="celo2_base", iterations=2, families=("digits@bandit",), momentum_decays=(0.8, 0.95, 0.99)
 )
 
 
 def test_what_is_meta_trained_odd_and_sized_trains_agents_so(tmp_path):
-    made = trainer.train(META, tmp_path / "meta", checkpoint_every=2, validate_every=0, log_every=2, progress=False)
-    card = json.loads(made.theta_path.with_suffix(".json").read_text())
+    (tmp_path / "meta").mkdir()
+    theta = celo2.init_theta("celo2", jax.random.key(0))
+    path = card.write_theta(tmp_path / "meta", theta, META, 2, 1.0, [(2, 1.0)])  # as the trainer does it
+    written = json.loads(path.with_suffix(".json").read_text())
     wanted = {"odd": True, "size": "adam", "momentum_decays": [0.8, 0.95, 0.99], "newton_schulz_steps": 5}
     wanted |= {"newton_schulz_ratio": None}
-    assert card["form"] == wanted
-    assert celo2.load_weights(made.theta_path).form == META.form
-    config = TrainConfig(optimizer="celo2_base", theta=made.theta_path, seeds=1, hyper=TINY)
+    assert written["form"] == wanted
+    assert celo2.load_weights(path).form == META.form
+    config = TrainConfig(optimizer="celo2_base", theta=path, seeds=1, hyper=TINY)
     experiment.run(config, tmp_path / "run", progress=False)
     recorded = json.loads((tmp_path / "run" / results.CONFIG).read_text())
     assert recorded["theta_form"] == wanted
     params = {"hidden": {"kernel": jax.random.normal(jax.random.key(0), (8, 8))}}
-    tx = factory.make("celo2_base", made.theta_path)(0.1, 10)
-    plus, _ = tx.update(params, tx.init(params), params)
+    tx = factory.make("celo2_base", path)(0.1, 10)
+    update = jax.jit(tx.update)
+    plus, _ = update(params, tx.init(params), params)
     other = jax.tree.map(lambda x: -x, params)
-    minus, _ = tx.update(other, tx.init(other), other)
+    minus, _ = update(other, tx.init(other), other)
     np.testing.assert_array_equal(plus["hidden"]["kernel"], -minus["hidden"]["kernel"])
 
 
@@ -100,7 +96,7 @@ def test_impossible_forms_are_refused_before_meta_training(changes, message):
 
 def test_a_checkpoint_from_before_tasks_carried_anything_goes_on(tmp_path):
     """Without the small one beside it, which is made every `refresh_every` iterations."""
-    meta = dataclasses.replace(META, families=("digits",))
+    meta = small_meta_training(iterations=2)
     settings = {"checkpoint_every": 1, "validate_every": 0, "log_every": 1, "progress": False}
     whole = trainer.train(meta, tmp_path / "whole", **settings)
     trainer.train(dataclasses.replace(meta, iterations=1), tmp_path / "old", **settings)

@@ -4,19 +4,12 @@ import re
 
 import pytest
 
-from rlopt import cli
 from rlopt.benchmark import protocol
 from rlopt.benchmark.plan import Plan
 from rlopt.optimizers import arms
 from rlopt.runs import results
-from rlopt.training import runtime
 
 TINY = ["--total-steps", "2048", "--num-envs", "4", "--rollout-length", "32", "--minibatches", "2", "--hidden", "8"]
-
-
-@pytest.fixture(autouse=True)
-def set_up_already(monkeypatch):
-    monkeypatch.setattr(runtime, "configure", lambda **settings: None)
 
 
 @pytest.mark.parametrize(
@@ -58,27 +51,29 @@ def test_names_are_given_once():
         arms.parse_all([])
 
 
-def test_the_same_optimizer_is_compared_under_two_names(tmp_path, capsys):
-    command = ["compare", "ppo", "--optimizers", "adam", "steady=adam:b2=0.99", *TINY, "--seeds", "2"]
-    assert cli.main([*command, "--options", "b1", "0.8", "--out", str(tmp_path / "run")]) == 0
+def test_the_same_optimizer_is_compared_under_two_names(tmp_path, command):
+    words = ["compare", "ppo", "--optimizers", "adam", "steady=adam:b2=0.99", *TINY, "--seeds", "2"]
+    done = command(*words, "--options", "b1", "0.8", "--out", tmp_path / "run")
+    assert done.status == 0
     runs = {run.folder.name: run for run in results.find_runs([tmp_path / "run"])}
     assert {name: run.summary["optimizer"] for name, run in runs.items()} == {"adam": "adam", "steady": "steady"}
     configs = {name: results.read_config(run.folder) for name, run in runs.items()}
     assert configs["adam"].options == {"b1": 0.8}
     assert (configs["steady"].optimizer, configs["steady"].options) == ("adam", {"b1": 0.8, "b2": 0.99})
-    assert "steady" in capsys.readouterr().out
+    assert "steady" in done.out
 
 
-def test_a_single_run_takes_an_arm_and_goes_on_as_one(tmp_path):
-    command = ["train", "ppo", "--optimizer", "fast=adam:b2=0.99", *TINY, "--seeds", "1", "--out", str(tmp_path / "a")]
-    assert cli.main(command) == 0
+def test_a_single_run_takes_an_arm_and_goes_on_as_one(tmp_path, command):
+    words = ["train", "ppo", "--optimizer", "fast=adam:b2=0.99", *TINY, "--seeds", "1", "--out", tmp_path / "a"]
+    assert command(*words).status == 0
     assert results.read_run(tmp_path / "a").summary["optimizer"] == "fast"
     assert results.read_config(tmp_path / "a").title == "fast"
 
 
-def test_an_option_that_the_arms_optimizer_lacks_is_named(tmp_path, capsys):
-    assert cli.main(["compare", "ppo", "--optimizers", "x=adam:b3=1", "--out", str(tmp_path / "a")]) == 2
-    assert "unknown option of adam 'b3'" in capsys.readouterr().err
+def test_an_option_that_the_arms_optimizer_lacks_is_named(tmp_path, command):
+    done = command("compare", "ppo", "--optimizers", "x=adam:b3=1", "--out", tmp_path / "a")
+    assert done.status == 2
+    assert "unknown option of adam 'b3'" in done.err
     assert not (tmp_path / "a").exists()
 
 

@@ -8,13 +8,7 @@ import pytest
 
 import celo2
 from celo2 import checks, form
-from rlopt import cli
 from rlopt.optimizers import theta, theta_probe
-
-
-@pytest.fixture(autouse=True)
-def jax_is_imported_already(monkeypatch):
-    monkeypatch.setattr(cli.runtime, "configure", lambda **settings: None)
 
 
 @pytest.fixture
@@ -24,27 +18,27 @@ def celo_file(tmp_path):
     return path
 
 
-def test_info_names_rule_size_hash_and_card(capsys):
-    assert cli.main(["theta", "info", "celo2"]) == 0
-    out = capsys.readouterr().out
+def test_info_names_rule_size_hash_and_card(command):
+    status, out, _ = command("theta", "info", "celo2")
+    assert status == 0
     assert "theta of celo2, 347 numbers" in out
     card_hash = theta.load("celo2").card["sha256"]
     assert f"sha256 {card_hash}" in out
     assert "command: rlopt metatrain celo2" in out
 
 
-def test_info_of_a_file_without_card(celo_file, capsys):
-    assert cli.main(["theta", "info", str(celo_file)]) == 0
-    out = capsys.readouterr().out
+def test_info_of_a_file_without_card(celo_file, command):
+    status, out, _ = command("theta", "info", celo_file)
+    assert status == 0
     assert "theta of celo, 37,089 numbers" in out
     assert "no card beside it" in out
 
 
 @pytest.mark.parametrize("rule", ["celo", "celo_adam"])
-def test_plot_writes_a_picture(rule, tmp_path):
+def test_plot_writes_a_picture(rule, tmp_path, command):
     path, picture = tmp_path / "mine.theta", tmp_path / "mine.png"
     celo2.save_checkpoint(path, celo2.init_theta(rule, jax.random.key(0)))
-    assert cli.main(["theta", "plot", str(path), "--out", str(picture)]) == 0
+    assert command("theta", "plot", path, "--out", picture).status == 0
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
@@ -60,12 +54,15 @@ def test_schedules_are_positive(celo_file):
         assert np.all(eta > 0)
 
 
-def test_what_is_no_theta_is_refused(tmp_path, capsys):
-    assert cli.main(["theta", "info", "celo3"]) == 2
-    assert "unknown packaged weights 'celo3'; there are celo, celo2, " in capsys.readouterr().err
+def test_what_is_no_theta_is_refused(tmp_path, command):
     (tmp_path / "noise").write_bytes(b"noise")
-    assert cli.main(["theta", "info", str(tmp_path / "noise")]) == 2
-    assert "not a flax-msgpack theta file" in capsys.readouterr().err
+    for source, message in (
+        ("celo3", "unknown packaged weights 'celo3'; there are celo, celo2, "),
+        (tmp_path / "noise", "not a flax-msgpack theta file"),
+    ):
+        done = command("theta", "info", source)
+        assert done.status == 2
+        assert message in done.err
 
 
 # Largest growth on noise, in 300 steps of 1e-3 (Celo: in its own). Long momenta make a walk that keeps its direction.
@@ -87,9 +84,9 @@ def test_rules_that_are_not_odd_are_known_by_name():
     assert abs(theta_probe.drift(theta.load("celo2_base_v1")).path[-1]) > 0.2, "what the odd form is for"
 
 
-def test_info_tells_the_form_and_what_noise_does(capsys):
-    assert cli.main(["theta", "info", "celo2_base_v1"]) == 0
-    out = capsys.readouterr().out
+def test_info_tells_the_form_and_what_noise_does(command):
+    status, out, _ = command("theta", "info", "celo2_base_v1")
+    assert status == 0
     assert "form: odd False, size unit, momentum_decays [0.9, 0.99, 0.999], newton_schulz_steps 5" in out
     assert "part of a step that keeps its sign over the part that changes it: 0.4" in out
     assert "on noise, 300 steps: displacement over path -0.4" in out

@@ -9,10 +9,8 @@ from PIL import Image
 
 from agents import PPOConfig
 from envs import AtariConfig, atari
-from rlopt import cli
 from rlopt.play import film
 from rlopt.runs import experiment
-from rlopt.training import runtime
 from rlopt.training.config import TrainConfig
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -36,11 +34,10 @@ def pictures(path):
         return shown, film.info["duration"]
 
 
-def test_a_grid_world_is_filmed_to_the_end_of_its_episode(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(runtime, "configure", lambda **settings: None)
+def test_a_grid_world_is_filmed_to_the_end_of_its_episode(tmp_path, command, made_up):
     folder = trained(tmp_path / "run", "Breakout-MinAtar")
-    assert cli.main(["watch", str(folder), "--member", "4", "--sampled"]) == 0
-    printed = capsys.readouterr().out
+    status, printed, _ = command("watch", folder, "--member", "4", "--sampled")
+    assert status == 0
     path = folder / film.FILMS / "seed_4.gif"
     assert f"film: {path}" in printed
     shown, duration = pictures(path)
@@ -51,10 +48,12 @@ def test_a_grid_world_is_filmed_to_the_end_of_its_episode(tmp_path, monkeypatch,
     assert 5 < len(shown) <= steps < 1000
     assert len({x.tobytes() for x in shown}) > 5
     # Observations of classic control are no pictures, and the run has no seed 5.
-    assert cli.main(["watch", str(folder), "--member", "5"]) == 2
-    assert "seeds 3 to 4, got 5" in capsys.readouterr().err
-    assert cli.main(["watch", str(trained(tmp_path / "other", "CartPole-v1"))]) == 2
-    assert "CartPole-v1 shows (4,), which is no picture" in capsys.readouterr().err
+    refused = command("watch", folder, "--member", "5")
+    assert refused.status == 2
+    assert "seeds 3 to 4, got 5" in refused.err
+    refused = command("watch", made_up(tmp_path / "other", [1.0, 2.0]))
+    assert refused.status == 2
+    assert "CartPole-v1 shows (4,), which is no picture" in refused.err
 
 
 def test_an_atari_game_is_filmed_and_given_to_ffmpeg_where_there_is_one(tmp_path, monkeypatch):

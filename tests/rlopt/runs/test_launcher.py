@@ -9,12 +9,11 @@ import sys
 import time
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
-from jax.sharding import Mesh
 
 from agents import PPOConfig
+from helpers import one_device
 from rlopt import cli
 from rlopt.benchmark import random_policy, runner
 from rlopt.benchmark.plan import Plan
@@ -28,6 +27,8 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 HYPER = PPOConfig(total_steps=64 * 4, num_envs=4, rollout_length=16, epochs=1, minibatches=1, hidden=(8,))
 ADAM = TrainConfig(optimizer="adam", rates=(1e-3, 1e-1), seeds=2, seed=5, hyper=HYPER)
+# The same program under another name, so that it is compiled once.
+AGAIN = dataclasses.replace(ADAM, arm="again", rates=(1e-2, 3e-2))
 SGD = dataclasses.replace(ADAM, optimizer="sgd", rates=(1e-2,))
 # sbatch keeps the script for `run_queue`; squeue shows what that has not run yet.
 SBATCH = 'n=$(($(ls "$QUEUE" | wc -l) + 71))\ncp "$1" "$QUEUE/$n"\necho "Submitted batch job $n"\n'
@@ -61,10 +62,6 @@ def run_queue(queue):
         script.unlink()
 
 
-def one_device(members):
-    return Mesh(np.asarray(jax.devices()[:1]), (placement.AXIS,))
-
-
 def pretend(place, config):
     """Finished runs of a population that nobody trained; the higher the rate, the better."""
     results.write_config(place, config)
@@ -78,12 +75,20 @@ def pretend(place, config):
         results.write_summary(results.write_history(folder, cell, history))
 
 
-def forbid(monkeypatch):
-    monkeypatch.setattr(launcher.Launcher, "_submit", lambda *a: pytest.fail("a job was submitted"))
+class NoJobs(launcher.Launcher):
+    """Takes what there is, and waits for what is on its way."""
+
+    def _submit(self, root, folder, config, cores):
+        pytest.fail("a job was submitted")
+
+
+def under_slurm(sleep, options=()):
+    return dataclasses.replace(launcher.make("slurm", dict(options)), sleep=sleep)
 
 
 def test_local_jobs_train_what_one_process_does_bit_for_bit_and_once(tmp_path, monkeypatch, capsys):
-    runs, plot = experiment.sweep([ADAM, SGD], tmp_path / "jobs", launch=launcher.make("local", {"cpus_per_task": "1"}))
+    launch = launcher.make("local", {"cpus_per_task": "1"})
+    runs, plot = experiment.sweep([ADAM, AGAIN], tmp_path / "jobs", launch=launch)
     assert plot.is_file()
     shown = capsys.readouterr().out
     assert shown.count(" -m rlopt resume ") == 2
@@ -91,15 +96,14 @@ def test_local_jobs_train_what_one_process_does_bit_for_bit_and_once(tmp_path, m
     assert not list(tmp_path.rglob(launcher.RECORD))
     with monkeypatch.context() as patch:
         patch.setattr(placement, "mesh_for", one_device)
-        expected, _ = experiment.sweep([ADAM, SGD], tmp_path / "here", progress=False)
-    assert [run.summary["learning_rate"] for run in runs] == [1e-3, 1e-1, 1e-2]
+        expected, _ = experiment.sweep([ADAM, AGAIN], tmp_path / "here", progress=False)
+    assert [run.summary["learning_rate"] for run in runs] == [1e-3, 1e-1, 1e-2, 3e-2]
     for ours, theirs in zip(runs, expected, strict=True):
         for name in ("steps", "returns", "final", "stopped"):
             np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name))
         for name in (results.PARAMS, results.METRICS):
             assert (ours.folder / name).read_bytes() == (theirs.folder / name).read_bytes()
-    forbid(monkeypatch)
-    again, _ = experiment.sweep([ADAM, SGD], tmp_path / "jobs", launch=launcher.make("local", {}))
+    again, _ = experiment.sweep([ADAM, AGAIN], tmp_path / "jobs", launch=NoJobs("local", {}))
     assert [run.folder for run in again] == [run.folder for run in runs]
 
 
@@ -119,19 +123,15 @@ def test_a_failed_job_is_reported_with_the_end_of_its_log(tmp_path, monkeypatch)
     assert not list(tmp_path.rglob(launcher.RECORD))
 
 
-def test_slurm_jobs_stay_when_nobody_waits_and_are_taken_up_again(tmp_path, monkeypatch, slurm, capsys):
+def test_slurm_jobs_stay_when_nobody_waits_and_are_taken_up_again(tmp_path, slurm, capsys):
     options = {"partition": "long", "time": "90", "mem_gb": "3"}
     folder = tmp_path / "out"
 
     def interrupt(seconds):
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch:
-        patch.setattr(time, "sleep", interrupt)
-        with pytest.raises(
-            Unfinished, match=rf"not over: 71; not submitted: 0\); the same command with --out {folder}"
-        ):
-            experiment.sweep([SGD], folder, launch=launcher.make("slurm", options))
+    with pytest.raises(Unfinished, match=rf"not over: 71; not submitted: 0\); the same command with --out {folder}"):
+        experiment.sweep([SGD], folder, launch=under_slurm(interrupt, options))
     script = (slurm / "71").read_text()
     wanted = ("--partition=long", "--time=90", "--mem=3GB", "--cpus-per-task=2", "--job-name=rlopt-sgd-on-CartPole-v1")
     for flag in wanted:
@@ -141,15 +141,14 @@ def test_slurm_jobs_stay_when_nobody_waits_and_are_taken_up_again(tmp_path, monk
     assert (record["launcher"], record["job"]) == ("slurm", "71")
     with pytest.raises(ValueError, match="may still be trained by job 71 "):
         experiment.sweep([SGD], folder, launch=launcher.make("local", {}))
-    forbid(monkeypatch)
-    monkeypatch.setattr(time, "sleep", lambda seconds: run_queue(slurm))
-    (run,), _ = experiment.sweep([SGD], folder, launch=launcher.make("slurm", options))
+    waiting = NoJobs("slurm", {}, sleep=lambda seconds: run_queue(slurm))
+    (run,), _ = experiment.sweep([SGD], folder, launch=waiting)
     assert run.steps[-1] == HYPER.total_steps
     assert "job 71 is on its way" in capsys.readouterr().out
     assert not (folder / "sgd" / launcher.RECORD).exists()
 
 
-def test_a_job_that_left_the_queue_without_a_result_has_failed_and_goes_again(tmp_path, monkeypatch, slurm, capsys):
+def test_a_job_that_left_the_queue_without_a_result_has_failed_and_goes_again(tmp_path, slurm, capsys):
     sgd, adam = (dataclasses.replace(c, rates=(), learning_rate=0.1) for c in (SGD, ADAM))
     out = tmp_path / "out"
 
@@ -160,14 +159,13 @@ def test_a_job_that_left_the_queue_without_a_result_has_failed_and_goes_again(tm
         elif (slurm / "72").exists():
             (slurm / "72").unlink()
 
-    monkeypatch.setattr(time, "sleep", end)
     with pytest.raises(BrokeOff, match=r"job 71, sgd on CartPole-v1 in .*:\n  it left no log at .*jobs/71_0_log.err"):
-        experiment.compare([sgd, adam], out, launch=launcher.make("slurm", {}))
+        experiment.compare([sgd, adam], out, launch=under_slurm(end))
     assert "job 72 is done: adam on CartPole-v1" in capsys.readouterr().out
     document = {"launcher": "slurm", "job": "9", "host": platform.node(), "log": "x", "label": "sgd"}
     (out / "sgd" / launcher.RECORD).write_text(json.dumps(document))  # of a job that is over
     with pytest.raises(BrokeOff, match="job 71, sgd"):
-        experiment.compare([sgd, adam], out, launch=launcher.make("slurm", {}))
+        experiment.compare([sgd, adam], out, launch=under_slurm(end))
     shown = capsys.readouterr().out
     assert "sgd on CartPole-v1: " in shown
     assert "adam" not in shown
@@ -239,13 +237,12 @@ def test_a_benchmark_submits_what_it_chooses_from_before_what_it_chose(tmp_path,
         ("--launcher local --launcher-options colour red", "Unknown argument 'colour' for executor 'slurm'"),
     ],
 )
-def test_impossible_launches_are_refused(flags, message, monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr(cli.runtime, "configure", lambda **settings: None)
+def test_impossible_launches_are_refused(flags, message, monkeypatch, command, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert cli.main(["compare", "ppo", "--out", str(tmp_path / "x"), *flags.split()]) == 2
-    error = capsys.readouterr().err
-    assert message in error
-    assert error.count("\n") == 1
+    done = command("compare", "ppo", "--out", tmp_path / "x", *flags.split())
+    assert done.status == 2
+    assert message in done.err
+    assert done.err.count("\n") == 1
     assert not (tmp_path / "x").exists()
 
 

@@ -20,7 +20,7 @@ from rlopt.storage.stopping import Unfinished
 from rlopt.training import checkpoint, legacy, loop
 from rlopt.training.config import TrainConfig
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+pytestmark = [pytest.mark.filterwarnings("ignore::DeprecationWarning"), pytest.mark.usefixtures("shared_programs")]
 
 HYPER = PPOConfig(total_steps=64 * 20, num_envs=4, rollout_length=16, epochs=1, minibatches=1, hidden=(8,))
 CONFIG = TrainConfig(optimizer="adam", rates=(1e-3, 1e-1), seeds=2, seed=5, hyper=HYPER)
@@ -31,19 +31,17 @@ def lines(folder):
     return [json.loads(line) for line in (folder / results.METRICS).read_text().splitlines()]
 
 
-def stop_after(monkeypatch, count, name):
-    """Asks the process to stop when the run folder of that name has so many lines."""
-    append = results.append_row
-
-    def and_stop(place, row):
-        append(place, row)
-        if place.name == name and len(lines(place)) == count:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    monkeypatch.setattr(results, "append_row", and_stop)
+def ask_to_stop():
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
-@pytest.mark.parametrize("config", [CONFIG, dataclasses.replace(CONFIG, agent="dqn", hyper=DQN)], ids=["ppo", "dqn"])
+@pytest.mark.parametrize(
+    "config",
+    [
+        pytest.param(CONFIG, id="ppo"),
+        pytest.param(dataclasses.replace(CONFIG, agent="dqn", hyper=DQN), id="dqn", marks=pytest.mark.slow),
+    ],
+)
 def test_each_rate_and_seed_learns_what_it_learns_alone(config):
     cells = loop.split(loop.train(config, progress=False), config)
     for rate, cell in zip(config.rates, cells, strict=True):
@@ -89,7 +87,7 @@ def test_other_rates_are_the_same_compiled_programs(monkeypatch, own_cache):
     assert not np.array_equal(*losses)
 
 
-def test_a_sweep_leaves_a_run_folder_per_rate_and_does_only_what_is_missing(tmp_path, monkeypatch):
+def test_a_sweep_leaves_a_run_folder_per_rate_and_does_only_what_is_missing(tmp_path):
     celo = TrainConfig(optimizer="celo_adam", seeds=2, seed=5, hyper=HYPER)
     runs, plot = experiment.sweep([CONFIG, celo], tmp_path, progress=False)
     assert plot.stat().st_size > 10_000
@@ -101,26 +99,20 @@ def test_a_sweep_leaves_a_run_folder_per_rate_and_does_only_what_is_missing(tmp_
         assert len(lines(place)[0]["loss"]) == 2
         assert results.read_config(place).rates == ()
         assert json.loads((place / results.CONFIG).read_text())["seed_list"] == [5, 6]
-    trained = []
-    train = loop.train
-    monkeypatch.setattr(loop, "train", lambda config, **rest: trained.append(config.rates) or train(config, **rest))
-    before = (places[0] / results.RETURNS).read_bytes()
+    before = {place: (place / results.SUMMARY).stat().st_mtime_ns for place in places}
     more = dataclasses.replace(CONFIG, rates=(1e-3, 1e-2, 1e-1))
     runs, _ = experiment.sweep([more, celo], tmp_path, progress=False)
-    assert trained == [(1e-2,)]
     assert [run.summary["learning_rate"] for run in runs] == [1e-3, 1e-2, 1e-1, None]
-    assert (places[0] / results.RETURNS).read_bytes() == before
+    assert {place: (place / results.SUMMARY).stat().st_mtime_ns for place in places} == before
     with pytest.raises(ValueError, match=r"other settings \(seed: 5 there, 6 here\)"):
         experiment.sweep([dataclasses.replace(CONFIG, seed=6)], tmp_path, progress=False)
 
 
-def test_a_sweep_that_was_stopped_goes_on_bit_for_bit_also_with_another_rate_asked_for(tmp_path, monkeypatch):
+def test_a_sweep_that_was_stopped_goes_on_bit_for_bit_also_with_another_rate_asked_for(tmp_path, at_line):
     whole, _ = experiment.sweep([CONFIG], tmp_path / "whole", progress=False)
     folder = tmp_path / "stopped"
-    with monkeypatch.context() as patch:
-        stop_after(patch, 7, "rate-0.1")
-        with pytest.raises(Unfinished, match="stopped at step 448"):
-            experiment.sweep([CONFIG], folder, progress=False)
+    with pytest.raises(Unfinished, match="stopped at step 448"):
+        experiment.sweep([CONFIG], folder, progress=False, tracker=at_line(7, ask_to_stop))
     assert checkpoint.exists(folder / "adam")
     experiment.sweep([dataclasses.replace(CONFIG, rates=(1e-1, 1e-2))], folder, progress=False)
     assert not checkpoint.exists(folder / "adam")
@@ -143,11 +135,9 @@ def test_a_sweeps_folder_is_not_taken_for_a_runs(tmp_path):
     assert run.folder == tmp_path / "optax-novograd" / "rate-0.001"
 
 
-def test_one_optimizers_part_of_a_sweep_can_be_resumed(tmp_path, monkeypatch):
-    with monkeypatch.context() as patch:
-        stop_after(patch, 3, "rate-0.001")
-        with pytest.raises(Unfinished):
-            experiment.sweep([CONFIG], tmp_path, progress=False)
+def test_one_optimizers_part_of_a_sweep_can_be_resumed(tmp_path, at_line):
+    with pytest.raises(Unfinished):
+        experiment.sweep([CONFIG], tmp_path, progress=False, tracker=at_line(3, ask_to_stop))
     before = lines(tmp_path / "adam" / "rate-0.1")
     with pytest.raises(ValueError, match=r"rate-0.1 is part of an unfinished sweep; resume .*adam"):
         experiment.resume(tmp_path / "adam" / "rate-0.1", progress=False)
@@ -201,20 +191,23 @@ def test_a_broken_member_is_named_with_its_rate_and_counts_as_the_worst_of_its_c
         ("--optimizers adam adam", "each optimizer may be named once"),
     ],
 )
-def test_impossible_sweeps_are_refused(flags, message, monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr(cli.runtime, "configure", lambda **settings: None)
-    assert cli.main(["sweep", "ppo", "--out", str(tmp_path / "x"), *flags.split()]) == 2
-    assert message in capsys.readouterr().err
+def test_impossible_sweeps_are_refused(flags, message, command, tmp_path):
+    done = command("sweep", "ppo", "--out", tmp_path / "x", *flags.split())
+    assert done.status == 2
+    assert message in done.err
     assert not (tmp_path / "x").exists()
 
 
-def test_the_command_sweeps_around_each_optimizers_own_rate(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(cli.runtime, "configure", lambda **settings: None)
-    flags = "--optimizers adam celo_adam --factors 0.3 1 --seeds 2 --total-steps 2048 --hidden 8"
-    assert cli.main(["sweep", "ppo", "--out", str(tmp_path), *flags.split()]) == 0
+def test_the_command_sweeps_around_each_optimizers_own_rate(command, tmp_path):
+    flags = "--factors 0.3 1 --seeds 2 --seed 5 --total-steps 1280 --num-envs 4 --rollout-length 16 --epochs 1"
+    words = ["sweep", "ppo", *flags.split(), "--minibatches", "1", "--hidden", "8"]
+    asked = cli._parse([*words, "--optimizers", "adam", "celo_adam"]).configs()
+    assert [config.rates for config in asked] == [(pytest.approx(0.00075), 0.0025), ()]
+    done = command(*words, "--optimizers", "adam", "--out", tmp_path)
+    assert done.status == 0
     found = sorted(str(path.parent.relative_to(tmp_path)) for path in tmp_path.rglob(results.SUMMARY))
-    assert found == ["adam/rate-0.00075", "adam/rate-0.0025", "celo_adam"]
-    assert "sensitivity.png" in capsys.readouterr().out
+    assert found == ["adam/rate-0.00075", "adam/rate-0.0025"]
+    assert "sensitivity.png" in done.out
 
 
 def run_at(rate, finals, **changes):
@@ -300,15 +293,15 @@ def test_runs_are_told_apart_by_what_they_differ_in(tmp_path, monkeypatch):
     assert shown[1] == "adamw (learning rate 0.001, weight_decay 0.1)"
 
 
-def test_runs_are_drawn_together_whichever_command_made_them(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(cli.runtime, "configure", lambda **settings: None)
+def test_runs_are_drawn_together_whichever_command_made_them(tmp_path, command, write_run):
     experiment.sweep([CONFIG], tmp_path / "sweep", progress=False)
     shorter = dataclasses.replace(HYPER, total_steps=64 * 10)
-    experiment.run(TrainConfig(optimizer="rmsprop", seeds=3, hyper=shorter), tmp_path / "single", progress=False)
+    write_run(tmp_path / "single", TrainConfig(optimizer="rmsprop", hyper=shorter), [10.0, 20.0, 30.0])
     plot = tmp_path / "together.png"
-    found = [str(tmp_path / name) for name in ("sweep", "single", "sweep/adam", "single")]
-    assert cli.main(["plot", *found, "--out", str(plot)]) == 0
-    table = capsys.readouterr().out
+    found = [tmp_path / name for name in ("sweep", "single", "sweep/adam", "single")]
+    done = command("plot", *found, "--out", plot)
+    assert done.status == 0
+    table = done.out
     assert table.count("│ adam ") == 2
     assert table.count("│ rmsprop ") == 1
     assert "640 to 1,280 steps per seed" in table
@@ -317,12 +310,14 @@ def test_runs_are_drawn_together_whichever_command_made_them(monkeypatch, tmp_pa
     assert table.count("total_s") == 3  # folded
     assert plot.stat().st_size > 10_000
     other = tmp_path / "other"
-    experiment.run(TrainConfig(agent="dqn", optimizer="adam", seeds=1, hyper=DQN), other, progress=False)
-    assert cli.main(["plot", str(tmp_path)]) == 2
-    assert "only runs of one agent on one environment" in capsys.readouterr().err
+    write_run(other, TrainConfig(agent="dqn", optimizer="adam", hyper=DQN), [10.0])
+    refused = command("plot", tmp_path)
+    assert refused.status == 2
+    assert "only runs of one agent on one environment" in refused.err
     (other / results.SUMMARY).unlink()
     with pytest.warns(RuntimeWarning, match="other holds an unfinished run; it is left out"):
         assert len(results.find_runs([tmp_path])) == 3
     (tmp_path / "empty").mkdir()
-    assert cli.main(["plot", str(tmp_path / "empty")]) == 2
-    assert "empty holds no run" in capsys.readouterr().err
+    refused = command("plot", tmp_path / "empty")
+    assert refused.status == 2
+    assert "empty holds no run" in refused.err

@@ -1,5 +1,6 @@
 """Trackers: what they get, and that a run does not notice what they do."""
 
+import contextlib
 import dataclasses
 import json
 import struct
@@ -11,23 +12,23 @@ import types
 import pytest
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
-from agents import PPOConfig
-from rlopt import cli
 from rlopt.runs import experiment, results
 from rlopt.storage.stopping import Unfinished
 from rlopt.tracking.session import PopulationTracking, Session, Tracking
 from rlopt.tracking.session import follow as follow_one
 from rlopt.tracking.subjects import Subject
 from rlopt.tracking.trackers import RUNS, TensorBoard
-from rlopt.training import loop, runtime
+from rlopt.training import presets
 from rlopt.training.config import TrainConfig
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+pytestmark = [pytest.mark.filterwarnings("ignore::DeprecationWarning"), pytest.mark.usefixtures("shared_programs")]
 
-PPO = PPOConfig(total_steps=64 * 10, num_envs=4, rollout_length=16, epochs=1, minibatches=1, hidden=(8,))
+SIZES = {"total_steps": 640, "num_envs": 4, "rollout_length": 16, "epochs": 1, "minibatches": 1}
+PPO = dataclasses.replace(presets.config("ppo", "CartPole-v1"), **SIZES, hidden=(8,))
 CONFIG = TrainConfig(optimizer="adam", learning_rate=1e-3, seeds=2, seed=5, hyper=PPO)
-FLAGS = ["--optimizer", "adam", "--seeds", "2", "--total-steps", "1024", "--num-envs", "4", "--rollout-length", "32"]
-FLAGS += ["--minibatches", "2", "--hidden", "8"]
+# The same run from the command line.
+FLAGS = [word for name, value in SIZES.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+FLAGS += ["--hidden", "8", "--seeds", "2", "--seed", "5"]
 LONG = 60.0
 
 
@@ -389,21 +390,32 @@ def test_what_is_not_begun_when_the_wait_is_over_is_not_done(tmp_path):
     assert [row["step"] for row in slow.rows] == [0]
 
 
-def test_a_run_that_goes_on_is_the_same_run_in_its_trackers(tmp_path, fake_wandb, monkeypatch):
-    folder, append = tmp_path / "cut", results.append_row
+class CutShort:
+    """A session, but that a run ends before it can hand on its fourth row."""
 
-    def stop_after_four(path, row):
-        append(path, row)
-        if len(rows_of(path)) == 4:
-            raise Unfinished("cut")
+    def __init__(self, session):
+        self.session = session
 
-    monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
-    monkeypatch.setattr(loop, "SAVE_SHARE", 0.0)
+    @contextlib.contextmanager
+    def follow(self, subjects):
+        rows = []
+        with self.session.follow(subjects) as report:
+
+            def report_three(row):
+                rows.append(row)
+                if len(rows) == 4:
+                    raise Unfinished("cut")
+                report(row)
+
+            yield report_three
+
+
+@pytest.mark.usefixtures("saves_at_every_interval")
+def test_a_run_that_goes_on_is_the_same_run_in_its_trackers(tmp_path, fake_wandb):
+    folder = tmp_path / "cut"
     config, before = dataclasses.replace(CONFIG, seeds=1), PopulationTracking("offline", tracker_wait=LONG)
-    with monkeypatch.context() as patch, before.open() as session:
-        patch.setattr(results, "append_row", stop_after_four)
-        with pytest.raises(Unfinished):
-            experiment.run(config, folder, progress=False, tracker=session)
+    with before.open() as session, pytest.raises(Unfinished):
+        experiment.run(config, folder, progress=False, tracker=CutShort(session))
     # Tracked otherwise: that is no part of the run.
     with PopulationTracking("online", "other", tensorboard=True, tracker_wait=LONG).open() as session:
         (run,) = experiment.resume(folder, progress=False, tracker=session)
@@ -429,30 +441,29 @@ def test_rows_that_are_made_again_replace_those_before_them(tmp_path):
     assert shown == {0: 0.0, 1: 0.0, 2: 0.0, 3: 3.0, 4: 3.0, 5: 3.0}
 
 
-def test_flags_of_train_resume_and_compare(tmp_path, monkeypatch, fake_wandb):
-    monkeypatch.setattr(runtime, "configure", lambda **settings: None)
+def test_flags_of_train_resume_and_compare(tmp_path, command, fake_wandb):
     flags = ["--wandb", "offline", "--tensorboard", "--tracker-wait", str(LONG)]
     out = tmp_path / "a"
-    assert cli.main(["train", "ppo", *FLAGS, "--out", str(out), *flags, "--wandb-runs", "seed"]) == 0
-    assert [one.name for one in fake_wandb.runs()] == ["a-seed-0", "a-seed-1"]
+    one = ["--optimizer", "adam", "--learning-rate", "1e-3", "--out", out]
+    assert command("train", "ppo", *FLAGS, *one, *flags, "--wandb-runs", "seed").status == 0
+    assert [one.name for one in fake_wandb.runs()] == ["a-seed-5", "a-seed-6"]
     assert list(scalars(out)) == [row["step"] for row in rows_of(out)]
     assert "wandb" not in json.loads((out / results.CONFIG).read_text())
-    several = ["--optimizers", "adam", "sgd", *FLAGS[2:], "--out", str(tmp_path / "b")]
-    assert cli.main(["compare", "ppo", *several, *flags, "--wandb-project", "mine"]) == 0
+    several = ["--optimizers", "adam", "sgd", "--learning-rates", "1e-3", "1e-3", "--out", tmp_path / "b"]
+    assert command("compare", "ppo", *FLAGS, *several, *flags, "--wandb-project", "mine").status == 0
     assert [(one.name, one.group, one.project) for one in fake_wandb.runs()[2:]] == [
         ("b-adam", "b", "mine"),
         ("b-sgd", "b", "mine"),
     ]
 
 
-def test_metatrain_goes_on_in_the_same_run(tmp_path, monkeypatch, fake_wandb):
-    monkeypatch.setattr(runtime, "configure", lambda **settings: None)
+def test_metatrain_goes_on_in_the_same_run(tmp_path, command, fake_wandb):
     out = tmp_path / "meta"
-    command = ["metatrain", "celo_adam", "--tasks-per-family", "1", "--truncation", "4", "--out", str(out)]
-    command += ["--families", "digits", "--validate-every", "0"]
-    command += ["--wandb", "offline", "--tensorboard", "--tracker-wait", str(LONG), "--iterations"]
-    assert cli.main([*command, "2"]) == 0
-    assert cli.main([*command, "4"]) == 0
+    words = ["metatrain", "celo_adam", "--tasks-per-family", "1", "--truncation", "4", "--out", out]
+    words += ["--families", "digits", "--validate-every", "0"]
+    words += ["--wandb", "offline", "--tensorboard", "--tracker-wait", LONG, "--iterations"]
+    assert command(*words, "2").status == 0
+    assert command(*words, "4").status == 0
     first, second = fake_wandb.runs()
     assert first.id == second.id
     assert first.name == "meta"

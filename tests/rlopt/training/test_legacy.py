@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import os
+import signal
 
 import jax
 import numpy as np
@@ -112,21 +114,11 @@ def test_what_celo2_was_is_what_it_is_under_its_new_name():
         jax.tree.map(np.testing.assert_array_equal, one, other)
 
 
-def test_an_old_run_goes_on(tmp_path, monkeypatch):
+def test_an_old_run_goes_on(tmp_path, at_line):
     whole = experiment.run(AS_OF_OLD, tmp_path / "whole", progress=False)
-    from rlopt.training import checkpoint, loop
-
-    saved = checkpoint.save
-
-    def save_and_stop(folder, config, progress):
-        saved(folder, config, progress)
-        raise Unfinished("stopped by the test")
-
-    monkeypatch.setattr(checkpoint, "save", save_and_stop)
-    monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
+    stopping = at_line(1, lambda: os.kill(os.getpid(), signal.SIGTERM))
     with pytest.raises(Unfinished):
-        experiment.run(AS_OF_OLD, tmp_path / "old", progress=False)
-    monkeypatch.setattr(checkpoint, "save", saved)
+        experiment.run(AS_OF_OLD, tmp_path / "old", progress=False, tracker=stopping)
     made_old(tmp_path / "old")
     experiment.resume(tmp_path / "old", progress=False)
     one, other = (results.read_run(folder) for folder in (whole.folder, tmp_path / "old"))

@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from jax.sharding import Mesh
 
 from agents import PPOConfig
 from envs import AtariConfig
 from rlopt import statistics
-from rlopt.optimizers import factory
 from rlopt.runs import console, experiment, plots, results
 from rlopt.training import loop, placement, runtime
 from rlopt.training.config import TrainConfig
@@ -24,38 +24,31 @@ HYPER = PPOConfig(total_steps=64 * 50, num_envs=4, rollout_length=16, epochs=1, 
 CONFIG = TrainConfig(optimizer="adam", learning_rate=1e-3, seeds=6, seed=10, hyper=HYPER)
 
 
-def breaking(which):
-    """Adam that hands out NaN from the 21st update on, in seeds chosen by their first weights."""
+def breaking(learning_rate, above=0.0):
+    """Adam that hands out NaN from the 21st update on, in seeds whose first weight is larger."""
+    adam = optax.adam(learning_rate)
 
-    def factory(learning_rate, num_updates):
-        adam = optax.adam(learning_rate)
+    def init(params):
+        return adam.init(params), jnp.int32(0), params["params"]["actor"]["input"]["kernel"][0, 0] > above
 
-        def init(params):
-            return adam.init(params), jnp.int32(0), which(params["params"]["actor"]["input"]["kernel"])
+    def update(grads, state, params=None):
+        inner, count, broken = state
+        updates, inner = adam.update(grads, inner, params)
+        bad = broken & (count >= 20)
+        return jax.tree.map(lambda u: jnp.where(bad, jnp.nan, u), updates), (inner, count + 1, broken)
 
-        def update(grads, state, params=None):
-            inner, count, broken = state
-            updates, inner = adam.update(grads, inner, params)
-            bad = broken & (count >= 20)
-            return jax.tree.map(lambda u: jnp.where(bad, jnp.nan, u), updates), (inner, count + 1, broken)
-
-        return optax.GradientTransformation(init, update)
-
-    return factory
+    return optax.GradientTransformation(init, update)
 
 
-def some(kernel):
-    return kernel[0, 0] > 0
+def broken_above(weight):
+    return dataclasses.replace(CONFIG, optimizer=breaking, options={"above": weight})
 
 
-def train_into(folder, monkeypatch, which):
-    monkeypatch.setattr(factory, "make", lambda *arguments: breaking(which))
-    return experiment.run(CONFIG, folder, progress=False)
-
-
-def test_a_broken_seed_is_stopped_named_and_counted_as_the_worst_and_the_others_go_on(tmp_path, monkeypatch):
-    with pytest.warns(RuntimeWarning, match=r"adam on CartPole-v1: the loss of seed 1\d is not finite \(at step 1,"):
-        run = train_into(tmp_path / "run", monkeypatch, some)
+def test_a_broken_seed_is_stopped_named_and_counted_as_the_worst_and_the_others_go_on(tmp_path):
+    with pytest.warns(
+        RuntimeWarning, match=r"breaking on CartPole-v1: the loss of seed 1\d is not finite \(at step 1,"
+    ):
+        run = experiment.run(broken_above(0.0), tmp_path / "run", progress=False)
     stopped = run.stopped >= 0
     assert 0 < stopped.sum() < 6
     # NaN weights come out of update 21, so that the loss of iteration 22 is the first to show it.
@@ -71,12 +64,12 @@ def test_a_broken_seed_is_stopped_named_and_counted_as_the_worst_and_the_others_
     assert all(row["loss"][first] is not None for row in rows[:21])
     assert all(row["loss"][first] is None for row in rows[21:])
 
-    monkeypatch.setattr(factory, "make", lambda *arguments: breaking(lambda kernel: kernel[0, 0] > 1e9))
-    whole = loop.train(CONFIG, progress=False)
+    whole = loop.train(broken_above(1e9), progress=False)
     assert np.all(whole.stopped == -1)
     np.testing.assert_allclose(whole.returns[~stopped], run.returns[~stopped], rtol=1e-5)
     np.testing.assert_allclose(whole.returns[:, :20], run.returns[:, :20], rtol=1e-5)
-    assert f"adam ({stopped.sum()} not finite)" in map(str, console.table([run]).columns[0].cells)
+    named = f"{run.summary['optimizer']} ({stopped.sum()} not finite)"
+    assert named in map(str, console.table([run]).columns[0].cells)
     plots.learning_curves([run], tmp_path / "curve.png")
     assert (tmp_path / "curve.png").stat().st_size > 10_000
 
@@ -85,21 +78,22 @@ def test_devices_divide_the_seeds():
     assert [runtime.devices_for(seeds, 4) for seeds in (1, 2, 3, 6, 7, 16)] == [1, 2, 3, 3, 1, 4]
 
 
-def test_no_core_is_idle_where_up_to_twice_as_many_devices_prevent_it(monkeypatch):
-    monkeypatch.setattr(runtime, "num_cores", lambda: 2)
-    assert [runtime.devices_for(seeds) for seeds in (1, 2, 3, 4, 5, 8, 9)] == [1, 2, 3, 2, 1, 2, 3]
+def test_no_core_is_idle_where_up_to_twice_as_many_devices_prevent_it():
+    assert [runtime.devices_for(seeds, cores=2) for seeds in (1, 2, 3, 4, 5, 8, 9)] == [1, 2, 3, 2, 1, 2, 3]
 
 
-def test_seeds_trained_in_turn_learn_what_they_learn_side_by_side(monkeypatch):
+def test_seeds_trained_in_turn_learn_what_they_learn_side_by_side():
     # Both programs must be right, whichever of them is chosen for an agent on this machine.
-    monkeypatch.setattr(runtime, "devices_for", lambda seeds, available: 2)
-    side_by_side = loop.train(CONFIG, progress=False)
-    monkeypatch.setattr(placement, "VMAP_BELOW", 1)
-    in_turn = loop.train(CONFIG, progress=False)
-    np.testing.assert_array_equal(in_turn.steps, side_by_side.steps)
-    np.testing.assert_allclose(in_turn.returns[:, :20], side_by_side.returns[:, :20], rtol=1e-5)
-    for name, values in side_by_side.metrics.items():
-        np.testing.assert_allclose(in_turn.metrics[name][:, :20], values[:, :20], rtol=1e-3, atol=1e-4, err_msg=name)
+    agent, mesh = loop.build(CONFIG), Mesh(np.asarray(jax.devices()[:2]), (placement.AXIS,))
+    state = placement.initial_state(agent, CONFIG, mesh)
+    side_by_side, in_turn = (
+        placement.compile_chunk(mesh, agent, 20, state, turns)(jax.tree.map(lambda x: x.copy(), state))[1]
+        for turns in (False, True)
+    )
+    assert side_by_side.loss.shape == (6, 20)
+    np.testing.assert_allclose(in_turn.return_sum, side_by_side.return_sum, rtol=1e-5)
+    for name, values in side_by_side._asdict().items():
+        np.testing.assert_allclose(getattr(in_turn, name), values, rtol=1e-3, atol=1e-4, err_msg=name)
 
 
 PONG = TrainConfig(
@@ -130,8 +124,8 @@ def test_a_seed_with_a_device_of_its_own_learns_in_company_what_it_learns_alone(
     assert np.all(both.metrics["loss"][0] != both.metrics["loss"][1])
 
 
-def test_training_ends_when_no_seed_is_left(tmp_path, monkeypatch):
+def test_training_ends_when_no_seed_is_left(tmp_path):
     with pytest.warns(RuntimeWarning):
-        run = train_into(tmp_path / "run", monkeypatch, lambda kernel: kernel[0, 0] == kernel[0, 0])
+        run = experiment.run(broken_above(-1e9), tmp_path / "run", progress=False)
     assert run.steps[-1] == 22 * 64
     assert run.summary["stopped_seeds"] == list(range(10, 16))

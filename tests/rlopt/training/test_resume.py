@@ -8,18 +8,17 @@ import signal
 import jax
 import numpy as np
 import pytest
-from jax.sharding import Mesh
 
 from agents import DQNConfig, PPOConfig, PQNConfig, RPPOConfig, SACConfig
 from envs import AtariConfig, atari
-from rlopt import cli
+from helpers import one_device
 from rlopt.runs import experiment, results
 from rlopt.storage import sealed
 from rlopt.storage.stopping import BrokeOff, Unfinished
-from rlopt.training import checkpoint, loop, placement, runtime
+from rlopt.training import checkpoint, loop, placement
 from rlopt.training.config import TrainConfig
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+pytestmark = [pytest.mark.filterwarnings("ignore::DeprecationWarning"), pytest.mark.usefixtures("shared_programs")]
 
 PPO = PPOConfig(total_steps=64 * 20, num_envs=4, rollout_length=16, epochs=1, minibatches=1, hidden=(8,))
 DQN = DQNConfig(
@@ -59,18 +58,12 @@ def lines(folder):
     return (folder / results.METRICS).read_text().splitlines()
 
 
-def run_until(monkeypatch, config, folder, interval, how):
+@pytest.fixture
+def run_until(at_line):
     """Runs into a folder; `how` is called after so many intervals."""
-    append = results.append_row
-
-    def and_then(path, row):
-        append(path, row)
-        if len(lines(path)) == interval:
-            how()
-
-    with monkeypatch.context() as patch:
-        patch.setattr(results, "append_row", and_then)
-        experiment.run(config, folder, progress=False)
+    return lambda config, folder, interval, how: experiment.run(
+        config, folder, progress=False, tracker=at_line(interval, how)
+    )
 
 
 def ask_to_stop():
@@ -90,30 +83,28 @@ def assert_same_results(folder, other):
 
 
 @pytest.mark.parametrize("agent", CONFIGS)
-def test_stopped_and_killed_runs_end_as_if_nothing_had_happened(tmp_path, monkeypatch, agent):
+def test_stopped_and_killed_runs_end_as_if_nothing_had_happened(tmp_path, run_until, request, agent):
     config = CONFIGS[agent]
     experiment.run(config, tmp_path / "whole", progress=False)
     with pytest.raises(Unfinished, match=rf"stopped at step [\d,]+; `rlopt resume {tmp_path}"):
-        run_until(monkeypatch, config, tmp_path / "cut", 5, ask_to_stop)
+        run_until(config, tmp_path / "cut", 5, ask_to_stop)
     assert not results.is_finished(tmp_path / "cut")
     # Between two checkpoints, with one more line logged than the older of them knows of.
-    monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
-    monkeypatch.setattr(loop, "SAVE_SHARE", 0.0)
+    request.getfixturevalue("saves_at_every_interval")
     with pytest.raises(SystemExit):
-        run_until(monkeypatch, config, tmp_path / "cut", 9, die)
+        run_until(config, tmp_path / "cut", 9, die)
     assert len(lines(tmp_path / "cut")) == 9
     experiment.resume(tmp_path / "cut", progress=False)
     assert_same_results(tmp_path / "cut", tmp_path / "whole")
     assert not checkpoint.exists(tmp_path / "cut")
 
 
-def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
-    monkeypatch.setattr(loop, "SAVE_SHARE", 0.0)
+@pytest.mark.usefixtures("saves_at_every_interval")
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path, run_until):
     config, folder = CONFIGS["ppo"], tmp_path / "cut"
     experiment.run(config, tmp_path / "whole", progress=False)
     with pytest.raises(SystemExit):
-        run_until(monkeypatch, config, folder, 5, die)
+        run_until(config, folder, 5, die)
     newest = folder / checkpoint.NAMES[0]
     damaged = bytearray(newest.read_bytes())
     damaged[-20] ^= 1
@@ -123,7 +114,7 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path, monkey
     assert_same_results(folder, tmp_path / "whole")
 
     with pytest.raises(SystemExit):
-        run_until(monkeypatch, config, tmp_path / "again", 5, die)
+        run_until(config, tmp_path / "again", 5, die)
     for name in checkpoint.NAMES:
         (tmp_path / "again" / name).write_bytes(b"{}\n")
     with pytest.warns(UserWarning, match="no readable header"), pytest.raises(ValueError, match="no intact checkpoint"):
@@ -131,22 +122,21 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path, monkey
     assert len(lines(tmp_path / "again")) == 5
 
 
+@pytest.mark.usefixtures("saves_at_every_interval")
 def test_a_run_that_cannot_be_saved_goes_on(tmp_path, monkeypatch):
     def full(*arguments):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
-    monkeypatch.setattr(loop, "SAVE_SHARE", 0.0)
     monkeypatch.setattr(checkpoint, "save", full)
     with pytest.warns(RuntimeWarning, match="no checkpoint could be written .*No space left"):
         run = experiment.run(CONFIGS["ppo"], tmp_path / "run", progress=False)
     assert run.steps[-1] == PPO.total_steps
 
 
-def test_a_setting_that_is_newer_than_a_checkpoint_stood_at_its_default(tmp_path, monkeypatch):
+def test_a_setting_that_is_newer_than_a_checkpoint_stood_at_its_default(tmp_path, run_until):
     config, folder = CONFIGS["ppo"], tmp_path / "run"
     with pytest.raises(Unfinished):
-        run_until(monkeypatch, config, folder, 5, ask_to_stop)
+        run_until(config, folder, 5, ask_to_stop)
     path = folder / checkpoint.NAMES[0]
     header, payload = sealed.read(path, checkpoint.FORMAT)
     del header["settings"]["options"], header["settings"]["hyper"]["anneal"]
@@ -159,46 +149,42 @@ def test_a_setting_that_is_newer_than_a_checkpoint_stood_at_its_default(tmp_path
     assert results.is_finished(folder)
 
 
-def test_going_on_with_another_number_of_devices_is_said(tmp_path, monkeypatch):
+def test_going_on_with_another_number_of_devices_is_said(tmp_path, monkeypatch, run_until):
     config, folder = CONFIGS["ppo"], tmp_path / "run"
     with pytest.raises(Unfinished):
-        run_until(monkeypatch, config, folder, 5, ask_to_stop)
+        run_until(config, folder, 5, ask_to_stop)
     path = folder / checkpoint.NAMES[0]
     header, payload = sealed.read(path, checkpoint.FORMAT)
     assert header.pop("devices") == 2
-    monkeypatch.setattr(placement, "mesh_for", lambda members: Mesh(np.asarray(jax.devices()[:1]), (placement.AXIS,)))
+    monkeypatch.setattr(placement, "mesh_for", one_device)
     with (
         pytest.warns(RuntimeWarning, match=r"written on 2 device\(s\), and the run goes on with 1"),
         pytest.raises(SystemExit),
     ):
-        run_until(monkeypatch, config, folder, 7, die)
+        run_until(config, folder, 7, die)
     sealed.write(path, header, payload)  # as before there was such a note: nothing is known, nothing is said
     experiment.run(config, folder, progress=False)
 
 
-def test_other_settings_are_refused_and_a_finished_run_is_read(tmp_path, monkeypatch, capsys):
+def test_other_settings_are_refused_and_a_finished_run_is_read(tmp_path, run_until, command):
     config, folder = CONFIGS["ppo"], tmp_path / "run"
     with pytest.raises(Unfinished):
-        run_until(monkeypatch, config, folder, 5, ask_to_stop)
+        run_until(config, folder, 5, ask_to_stop)
     other = dataclasses.replace(config, seed=7)
     with pytest.raises(ValueError, match=r"other settings \(seed: 0 there, 7 here\)"):
         experiment.run(other, folder, progress=False)
     finished = experiment.run(config, folder, progress=False)
-    with monkeypatch.context() as patch:
-        patch.setattr(loop, "train", lambda *a, **k: pytest.fail("it was trained again"))
-        again = experiment.run(config, folder, progress=False)
+    again = run_until(config, folder, len(lines(folder)), lambda: pytest.fail("it was trained again"))
     np.testing.assert_array_equal(again.returns, finished.returns)
     with pytest.raises(ValueError, match=r"the finished run in .* other settings \(seed: 0 there, 7 here\)"):
         experiment.run(other, folder, progress=False)
-    monkeypatch.setattr(runtime, "configure", lambda **settings: None)
-    assert cli.main(["resume", str(folder)]) == 2
-    assert cli.main(["resume", str(tmp_path / "none")]) == 2
-    found = capsys.readouterr().err.splitlines()
-    assert "holds a finished run" in found[-2]
-    assert "holds no run" in found[-1]
+    for place, message in ((folder, "holds a finished run"), (tmp_path / "none", "holds no run")):
+        refused = command("resume", place)
+        assert refused.status == 2
+        assert message in refused.err.splitlines()[-1]
 
 
-def test_a_comparison_does_only_what_is_missing(tmp_path, monkeypatch):
+def test_a_comparison_does_only_what_is_missing(tmp_path):
     configs = [dataclasses.replace(CONFIGS["ppo"], optimizer=name) for name in ("adam", "celo2_base")]
     experiment.run(configs[0], tmp_path / "both" / "adam", progress=False)
     before = (tmp_path / "both" / "adam" / results.SUMMARY).stat().st_mtime_ns
@@ -207,10 +193,10 @@ def test_a_comparison_does_only_what_is_missing(tmp_path, monkeypatch):
     assert (tmp_path / "both" / "adam" / results.SUMMARY).stat().st_mtime_ns == before
 
 
-def test_atari_runs_go_on_with_new_episodes_and_say_so(tmp_path, monkeypatch):
+def test_atari_runs_go_on_with_new_episodes_and_say_so(tmp_path, run_until):
     folder = tmp_path / "pong"
     with pytest.raises(Unfinished):
-        run_until(monkeypatch, PONG, folder, 3, ask_to_stop)
+        run_until(PONG, folder, 3, ask_to_stop)
     agent = loop.build(PONG)
     template = jax.vmap(lambda key: agent.init(key, agent.hyperparams(1e-3)))(jax.random.split(jax.random.key(0), 1))
     saved = checkpoint.load(folder, PONG, template)
@@ -220,9 +206,8 @@ def test_atari_runs_go_on_with_new_episodes_and_say_so(tmp_path, monkeypatch):
     assert [json.loads(line)["step"] for line in lines(folder)] == [32, 64, 96, 128, 160, 192]
 
 
+@pytest.mark.usefixtures("saves_at_every_interval")
 def test_a_pool_that_dies_ends_the_run_with_what_it_has_and_says_how_to_go_on(tmp_path, monkeypatch, capfd):
-    monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
-    monkeypatch.setattr(loop, "SAVE_SHARE", 0.0)
     step, calls = atari._Pools.step, []
 
     def failing(self, number, action):
