@@ -104,7 +104,7 @@ def bars(
                 axes.set_xlim(*limits)
             axes.set_title(_setting_title(setting) if len(found) > 1 else "", fontsize="medium")
             axes.grid(axis="x", alpha=0.5)
-        panels[0].set_yticks(range(len(names)), list(map(escape.figure, names)))
+        panels[0].set_yticks(range(len(names)), list(map(escape.terminal, names)))
         panels[0].set_ylim(-0.6, len(names) - 0.4)
         figure.supxlabel(xlabel, fontsize="medium")
 
@@ -131,7 +131,7 @@ def fill_bands(axes: Axes, evidence: Evidence, bands: dict[str, Band], ink: str)
     """A line with its band per optimizer."""
     for name, (x, estimate, low, high) in bands.items():
         style = look(evidence, name, ink)
-        axes.plot(x, estimate, label=escape.figure(name), **style)
+        axes.plot(x, estimate, label=escape.terminal(name), **style)
         axes.fill_between(x, low, high, color=style["color"], alpha=0.12, linewidth=0)
 
 
@@ -156,11 +156,13 @@ def grid(
         panels = figure.subplots(rows, columns, squeeze=False).ravel()
         for axes, environment in zip(panels, environments, strict=False):
             fill(axes, environment, ink)
-            axes.set_title(escape.figure(environment), fontsize="medium")
+            axes.set_title(escape.terminal(environment), fontsize="medium")
             axes.grid(alpha=0.5)
         for axes in panels[len(environments) :]:
             axes.set_visible(False)
-        handles = [panels[0].plot([], [], label=escape.figure(name), **look(evidence, name, ink))[0] for name in legend]
+        handles = [
+            panels[0].plot([], [], label=escape.terminal(name), **look(evidence, name, ink))[0] for name in legend
+        ]
         figure.legend(handles=handles, loc="outside lower center", ncols=5, frameon=False, fontsize="small")
         for i, axes in enumerate(panels[: len(environments)]):
             axes.set_ylabel(ylabel if i % columns == 0 else "")
