@@ -13,7 +13,7 @@ import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
 from agents import DQNConfig, PPOConfig
-from rlopt import cli
+from rlopt import cli, typed
 from rlopt.benchmark import protocol
 from rlopt.runs import experiment, folders, labels, plots, results
 from rlopt.storage.stopping import Unfinished
@@ -255,12 +255,9 @@ def test_a_run_with_another_run_below_it_is_found_and_a_sweep_that_has_not_begun
 
 def put(folder, *, hyper=(), **settings):
     """Only the settings of a run, which are what tells it apart."""
-    base = {"format": legacy.FORMAT, "optimizer": "adamw", "options": {}, "seeds": 2, "seed": 0}
-    base |= {"theta": None, "theta_sha256": None}
+    base = typed.plain(TrainConfig(optimizer="adamw", seeds=2)) | {"format": legacy.FORMAT, "theta_sha256": None}
     folder.mkdir(parents=True)
-    (folder / results.CONFIG).write_text(
-        json.dumps(base | settings | {"hyper": {"epochs": 4, "gamma": 0.99} | dict(hyper)})
-    )
+    (folder / results.CONFIG).write_text(json.dumps(base | settings | {"hyper": base["hyper"] | dict(hyper)}))
     return folder
 
 
