@@ -143,7 +143,7 @@ def _check_link(path: Path) -> None:
 
 
 def _below(folder: Path, *, files: bool = False) -> Iterator[Path]:
-    """Folders below a folder, in order, and on demand everything else; not through links, nor what trackers and launchers keep."""
+    """Folders below a folder, in order, and on demand everything else; not through links, nor what is others'."""
     for place, names, others in os.walk(folder):
         names[:] = sorted(names)
         for name in (*names, *sorted(others)) if files else names:

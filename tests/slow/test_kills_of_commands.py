@@ -162,6 +162,10 @@ def contents(folder):
         elif path.suffix == ".npz":
             with np.load(path) as arrays:
                 found[name] = {key: (x.dtype.str, x.shape, x.tobytes()) for key, x in arrays.items()}
+        elif path.name.startswith("checkpoint_"):
+            header, _, payload = data.partition(b"\n")
+            kept = without_seconds(json.loads(header))
+            found[name] = {part: value for part, value in kept.items() if part != "header_sha256"}, payload
         else:
             found[name] = data
     found.pop("", None)
