@@ -64,7 +64,10 @@ def _check_neighbours() -> None:
     """
     here = Path(__file__).resolve().parents[1]
     for name in _BESIDE:
-        found = find_spec(name)
+        try:
+            found = find_spec(name)
+        except ValueError:  # a module that somebody has made by hand
+            continue
         if found is None:
             continue
         places = [*(found.submodule_search_locations or ()), *([found.origin] if found.origin else ())]

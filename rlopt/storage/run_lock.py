@@ -17,8 +17,8 @@ NAME = ".rlopt.lock"
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 # Folders within a run folder that runs write into themselves.
 _WRITTEN = ("checkpoints", "thetas", "plots", "films", "cells")
-# What trackers keep is theirs, links of their own among it.
-_TRACKERS = ("wandb", "tensorboard")
+# What trackers and launchers keep is theirs, links of their own among it.
+_THEIRS = ("wandb", "tensorboard", "jobs")
 
 
 class Gone(BrokeOff):
@@ -118,7 +118,8 @@ def is_empty(folder: Path) -> bool:
 def check_links(folder: Path, place: Path | None = None) -> None:
     """Refuses symbolic links where a command writes: what is written through one lands elsewhere.
 
-    The folder itself, which the user named, may be one, and so may what trackers keep in folders of their own.
+    The folder itself, which the user named, may be one, and so may what trackers and launchers keep in folders of their
+    own; these folders may not.
 
     Args:
       folder: as it was named; there may be none.
@@ -142,12 +143,12 @@ def _check_link(path: Path) -> None:
 
 
 def _below(folder: Path, *, files: bool = False) -> Iterator[Path]:
-    """Folders below a folder, in order, and on demand everything else; not through links, nor what trackers keep."""
+    """Folders below a folder, in order, and on demand everything else; not through links, nor what is others'."""
     for place, names, others in os.walk(folder):
         names[:] = sorted(names)
         for name in (*names, *sorted(others)) if files else names:
             yield Path(place, name)
-        names[:] = [name for name in names if name not in _TRACKERS]
+        names[:] = [name for name in names if name not in _THEIRS]
 
 
 def _locked(folder: Path) -> int:

@@ -54,6 +54,7 @@ for line in sys.stdin:
             sys.stdout.flush()
             os._exit(status)
     print(process, flush=True)
+    sys.stdin.readline()  # until then its number is not given to another process
     print(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), flush=True)
 """
 SMALL = (
@@ -130,7 +131,9 @@ class Server:
         return int(self.process.stdout.readline())
 
     def wait(self) -> int:
-        """The status of what was started."""
+        """The status of what was started; before, its number stays its own."""
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
         return int(self.process.stdout.readline())
 
     def close(self) -> None:
@@ -159,6 +162,10 @@ def contents(folder):
         elif path.suffix == ".npz":
             with np.load(path) as arrays:
                 found[name] = {key: (x.dtype.str, x.shape, x.tobytes()) for key, x in arrays.items()}
+        elif path.name.startswith("checkpoint_"):
+            header, _, payload = data.partition(b"\n")
+            kept = without_seconds(json.loads(header))
+            found[name] = {part: value for part, value in kept.items() if part != "header_sha256"}, payload
         else:
             found[name] = data
     found.pop("", None)
@@ -200,7 +207,7 @@ def kill_twenty_times(kind, folder, kills=KILLS):
             process = server.start(words(kind, place), 0.02)
             if done < kills:
                 time.sleep(rng.uniform(0, seconds))
-                os.kill(process, signal.SIGKILL)  # the server has not waited for it, so the number is its
+                os.kill(process, signal.SIGKILL)  # if it has come to its end, nothing happens
             status = server.wait()
             if status == -signal.SIGKILL:
                 done += 1

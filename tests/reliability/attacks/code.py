@@ -110,7 +110,7 @@ def _within(folder: Path, *words: object) -> Done:
         os.chdir(before)
 
 
-@attack("`rlopt report theirs`, whose plan names `evil:make`", "not imported")
+@attack("`rlopt report theirs`, whose plan names `evil:make`", "as now")
 def report_of_a_stranger(folder: Path) -> str:
     theirs, ran = _stranger(folder)
     done = _within(folder, "report", theirs)

@@ -88,7 +88,7 @@ def a_line_break(folder: Path) -> str:
     return "stays within its line, where no command is obeyed"
 
 
-@attack("an optimizer called `<script>...`, in `report.html`", "held off")
+@attack("an optimizer called `<script>...`, in `report.html`", "as now")
 def a_script(folder: Path) -> str:
     from rlopt.report import page, tables
 
