@@ -121,8 +121,8 @@ def optimizers() -> dict[str, Callable[[], Any]]:
         "celo2_base": lambda: celo2.celo2_base(1e-3, "celo2_base_v1", weight_decay=1e-4),
         # As agents use them: odd, with Adam's size, on hidden matrices. "even": the same, not odd.
         "celo2_rl": lambda: celo2.celo2(1e-3, **celo2.RL),
-        "base_rl": lambda: celo2.celo2_base(1e-3, **celo2.RL_BASE),
-        "base_rl_even": lambda: celo2.celo2_base(1e-3, odd=False, **celo2.RL_BASE),
+        "base_rl": lambda: celo2.celo2_base(1e-3, **celo2.RL),
+        "base_rl_even": lambda: celo2.celo2_base(1e-3, odd=False, **celo2.RL),
         # The cost does not depend on the weights.
         "celo": lambda: celo2.celo(100_000, celo2.init_theta("celo", jax.random.key(0))),
         "celo_adam": lambda: celo2.celo_adam(100_000, celo2.init_theta("celo_adam", jax.random.key(0))),

@@ -19,7 +19,7 @@ from celo2.form import Form
 from celo2.initial import init_theta
 from celo2.labels import LabelFn, Routing, hidden_matrix_labels, labels_by_pattern, matrix_labels, routing_table
 from celo2.layouts import fan_in_fan_out
-from celo2.optimizers import RL, RL_BASE, celo, celo2, celo2_base, celo_adam
+from celo2.optimizers import RL, celo, celo2, celo2_base, celo_adam
 from celo2.rule_celo import ScaleByCeloState, ScaleByGraftedCeloState, scale_by_celo
 from celo2.rule_celo2 import ScaleByCelo2State, ScaleByGraftedCelo2State, scale_by_celo2
 from celo2.rule_celo_adam import ScaleByCeloAdamState, scale_by_celo_adam
@@ -30,7 +30,6 @@ from celo2.update_mlp import Theta
 
 __all__ = [
     "RL",
-    "RL_BASE",
     "STEP_FEATURES",
     "Form",
     "GraftState",

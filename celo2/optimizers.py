@@ -16,13 +16,12 @@ from celo2.rule_celo import scale_by_celo
 from celo2.rule_celo2 import scale_by_celo2
 from celo2.rule_celo_adam import scale_by_celo_adam
 
-# For RL: output heads, embeddings and tensors below rank 2 take Adam, all at one rate. With weights that were trained
-# in a form whose steps have Adam's size, as the packaged ones, that rate is Adam's. What Celo2's orthogonalised steps
-# gain on input layers, Celo2-base's lose there (docs/results/odd): these take Adam too.
+# For RL: hidden matrices only, by name (input layers, output heads and tensors below rank 2 take Adam), all at one
+# rate. With weights that were trained in a form whose steps have Adam's size, as the packaged ones, that rate is
+# Adam's.
 RL: Mapping[str, Any] = MappingProxyType(
-    {"label_fn": matrix_labels, "mult_1d": 1.0, "b1": 0.9, "b2": 0.999, "eps": 1e-5}
+    {"label_fn": hidden_matrix_labels, "mult_1d": 1.0, "b1": 0.9, "b2": 0.999, "eps": 1e-5}
 )
-RL_BASE: Mapping[str, Any] = MappingProxyType({**RL, "label_fn": hidden_matrix_labels})
 
 
 def celo2(

@@ -88,7 +88,6 @@ _DECAY = {"weight_decay": 1e-2}
 _ROUTED = {"multiplier": 5.0}
 # Which matrices a routed rule takes; "matrices": all but embeddings and output heads.
 _ROUTING = Choice("hidden", ("matrices", "all"))
-_WITH_INPUTS = Choice("matrices", ("hidden", "all"))
 # See `celo2.celo2`: form, then which matrices the rule takes, then the rest.
 _RULE = {
     "odd": Choice(CARD, (True, False)),
@@ -160,17 +159,16 @@ OPTIMIZERS: dict[str, OptimizerInfo] = {
         _ROUTED | {"size": Choice("unit", ("adam", "snr")), "routing": _ROUTING},
     ),
     "celo2": OptimizerInfo(
-        "Celo2 (learned) on all matrices but embeddings and heads, Adam elsewhere, all at Adam's rate: "
-        "celo2.celo2(rate, **celo2.RL)",
+        "Celo2 (learned) on hidden matrices, Adam elsewhere, all at Adam's rate: celo2.celo2(rate, **celo2.RL)",
         2.5e-3,
         "rlopt.optimizers.routed:celo2",
-        _FOR_RL | {"routing": _WITH_INPUTS},
+        _FOR_RL,
         weights="celo2",
         rule="celo2",
     ),
     "celo2_base": OptimizerInfo(
         "Celo2-base (learned) on hidden matrices, Adam elsewhere, all at Adam's rate: "
-        "celo2.celo2_base(rate, **celo2.RL_BASE)",
+        "celo2.celo2_base(rate, **celo2.RL)",
         2.5e-3,
         "rlopt.optimizers.routed:celo2_base",
         _FOR_RL,

@@ -78,7 +78,7 @@ def celo2(learning_rate: Any, *, theta: Any, **options: Any) -> optax.GradientTr
 
 
 def celo2_base(learning_rate: Any, *, theta: Any, **options: Any) -> optax.GradientTransformation:
-    """`celo2.celo2_base(learning_rate, theta, **celo2.RL_BASE)`; the options are those of `catalog`."""
+    """`celo2.celo2_base(learning_rate, theta, **celo2.RL)`; the options are those of `catalog`."""
     return rules.celo2_base(learning_rate, theta, **_for_rl(**options))
 
 

@@ -7,13 +7,11 @@ Formats 1 and 2: `celo` had the weights that are now called `celo_v1`; its steps
 shared nor annealed. What is DQN's `batch_size` was its `learning_batch`.
 
 Formats 1 to 3: the share of Celo's and Celo-Adam's steps was not written down, but was the agents' of that time.
-
-Formats 1 to 4: `celo2` took hidden matrices only.
 """
 
 from typing import Any
 
-FORMAT = 5
+FORMAT = 4
 _LEARNED = ("celo2", "celo2_base")
 _SCHEDULED = ("celo", "celo_adam")
 # By agent; DQN's of Celo apart.
@@ -27,12 +25,9 @@ def upgraded(settings: dict[str, Any]) -> dict[str, Any]:
     Weights given by path stay; packaged ones are named as they are called now. The values are not checked.
     """
     written = settings.get("format", 1)
-    if written not in (1, 2, 3, 4):
+    if written not in (1, 2, 3):
         return dict(settings)
-    settings = _with_routing({**settings, "format": FORMAT})
-    if written == 4:
-        return settings
-    settings = _with_share(settings)
+    settings = _with_share({**settings, "format": FORMAT})
     if written == 3:
         return settings
     hyper = settings.get("hyper")
@@ -50,13 +45,6 @@ def upgraded(settings: dict[str, Any]) -> dict[str, Any]:
         if settings.get("theta") is None:
             settings["theta"] = f"{name}_v1"
     return settings
-
-
-def _with_routing(settings: dict[str, Any]) -> dict[str, Any]:
-    options = settings.get("options", {})
-    if settings.get("optimizer") != "celo2" or not isinstance(options, dict):
-        return settings
-    return {**settings, "options": {"routing": "hidden", **options}}
 
 
 def _with_share(settings: dict[str, Any]) -> dict[str, Any]:

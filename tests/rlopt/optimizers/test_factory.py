@@ -78,7 +78,7 @@ RATE = 1e-3
     ("name", "shown"),
     [
         ("celo2", lambda: celo2.celo2(RATE, **celo2.RL)),
-        ("celo2_base", lambda: celo2.celo2_base(RATE, **celo2.RL_BASE)),
+        ("celo2_base", lambda: celo2.celo2_base(RATE, **celo2.RL)),
         ("celo2_published", lambda: celo2.celo2(RATE, "celo2_v1")),
         ("celo2_base_published", lambda: celo2.celo2_base(RATE, "celo2_base_v1")),
         ("celo", lambda: celo2.celo(60, multiplier=RATE)),

@@ -88,14 +88,6 @@ def test_the_share_of_celos_steps_was_the_agents_of_that_time(agent, optimizer, 
     assert legacy.upgraded(old | {"options": {"share": 2.0}})["options"] == {"share": 2.0}
 
 
-@pytest.mark.parametrize("written", [{}, {"format": 2}, {"format": 3}, {"format": 4}])
-def test_celo2_took_hidden_matrices_only(written):
-    old = {"agent": "ppo", "optimizer": "celo2", "options": {}, "theta": None} | written
-    assert legacy.upgraded(old)["options"]["routing"] == "hidden"
-    assert legacy.upgraded(old | {"options": {"routing": "all"}})["options"]["routing"] == "all"
-    assert "routing" not in legacy.upgraded(old | {"optimizer": "celo2_base"})["options"]
-
-
 def test_what_celo2_was_is_what_it_is_under_its_new_name():
     """Unit steps on hidden matrices, Adam at 5 times the rate elsewhere, as `rlopt` had it."""
     made = factory.make("celo2", AS_OF_OLD.theta, AS_OF_OLD.options)(1e-3, 10)
