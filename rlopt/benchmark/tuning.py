@@ -101,7 +101,7 @@ def rates_of(
     here = {env_id: tuple(rates) for env_id in plan.environments}
     shared = tuple(rates)
     for i in range(number):
-        keep = max(2, -(-len(rates) // 2 ** (i + 1)))
+        keep = len(kept(rates, i + 1))
         scores = {
             env_id: _scores(folder, plan, optimizer, env_id, sorted({*here[env_id], *shared}), i)
             for env_id in plan.environments
@@ -116,6 +116,11 @@ def rates_of(
             for env_id, mine in scores.items()
         }
     return here, shared
+
+
+def kept(rates: Sequence[float], number: int) -> Sequence[float]:
+    """As many rates as reach a rung at least, of each environment, by halving alone."""
+    return rates if number == 0 else rates[: max(2, -(-len(rates) // 2**number))]
 
 
 def choice(folder: Path, plan: Plan, optimizer: str, rates: Sequence[float] | None = None) -> Choice:

@@ -7,7 +7,7 @@ from rlopt import drawing
 from rlopt.runs import folders, labels, plots, results
 from rlopt.storage import run_lock
 from rlopt.tracking import session
-from rlopt.training import checkpoint, loop
+from rlopt.training import checkpoint, loop, shown
 from rlopt.training.config import TrainConfig
 
 SENSITIVITY = "sensitivity.png"
@@ -33,7 +33,9 @@ def run(
     if folder is not None:
         folders.check(folder, config)
     folder = folder or results.new_folder(f"{config.agent}-{config.env}-{results.safe_name(config.title)}")
-    (finished,) = folders.train(folder, config, progress, tracker=tracker)
+    on_screen = shown.of(progress)
+    on_screen.say(f"run folder: {folder}")
+    (finished,) = folders.train(folder, config, on_screen, tracker=tracker)
     return finished
 
 
@@ -151,11 +153,14 @@ def _train_all(
     folder = folder or results.new_folder(f"{kind}-{configs[0].agent}-{configs[0].env}")
     if launch is not None:
         launch(folder, {folder / name: config for name, config in zip(names, configs, strict=True)})
-    runs = [
-        folders.train(folder / name, config, progress, tracker=tracker, root=folder)
-        for name, config in zip(names, configs, strict=True)
-    ]
-    return folder, [one for cells in runs for one in cells]
+    runs: list[results.Run] = []
+    with shown.of(progress).plan() as on_screen:
+        on_screen.say(f"run folder: {folder}")
+        for config in configs:
+            on_screen.expect(config)
+        for name, config in zip(names, configs, strict=True):
+            runs += folders.train(folder / name, config, on_screen, tracker=tracker, root=folder)
+    return folder, runs
 
 
 def _redraw_sweep(folder: Path) -> None:

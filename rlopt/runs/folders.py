@@ -11,8 +11,9 @@ from rlopt.runs import plots, results
 from rlopt.storage import run_lock, sealed
 from rlopt.storage.log import Log
 from rlopt.tracking import session, subjects
-from rlopt.training import checkpoint, loop
+from rlopt.training import checkpoint, loop, shown
 from rlopt.training.config import TrainConfig
+from rlopt.training.shown import Shown
 
 # Trains populations, each in its folder, somewhere else; the first argument is the folder of all (`runs.launcher`).
 Launch = Callable[[Path, Mapping[Path, TrainConfig]], None]
@@ -60,7 +61,7 @@ def prepare(folder: Path, config: TrainConfig) -> None:
 def train(
     folder: Path,
     config: TrainConfig,
-    progress: bool = True,
+    progress: bool | Shown = True,
     draw: bool = True,
     tracker: session.Session | None = None,
     root: Path | None = None,
@@ -74,6 +75,9 @@ def train(
       Unfinished: as `loop.train`.
     """
     check(folder, config)
+    on_screen = shown.of(progress)
+    if not _missing(folder, config):
+        on_screen.passed(config)
     while _missing(folder, config):
         with run_lock.held(folder) as mine:
             missing = _missing(folder, config)  # again: another process may have come to its end
@@ -84,7 +88,7 @@ def train(
                 rates = tuple(config.rates[k] for k in missing) if config.rates else ()
             if missing:
                 rest = dataclasses.replace(config, rates=rates)
-                _train_into(mine, rest, progress, draw, tracker, root or folder)
+                _train_into(mine, rest, on_screen, draw, tracker, root or folder)
     remove_checkpoint(folder)
     return [results.read_run(place) for place, _ in places(folder, config)]
 
@@ -103,7 +107,7 @@ def _missing(folder: Path, config: TrainConfig) -> list[int]:
 
 
 def _train_into(
-    mine: run_lock.Held, config: TrainConfig, progress: bool, draw: bool, tracker: session.Session | None, root: Path
+    mine: run_lock.Held, config: TrainConfig, progress: Shown, draw: bool, tracker: session.Session | None, root: Path
 ) -> None:
     """Trains a population, and writes each of its cells into its run folder."""
     folder, all_held = mine.folder, [mine]
@@ -127,7 +131,7 @@ def _check(all_held: Sequence[run_lock.Held]) -> None:
 def _train_locked(
     all_held: Sequence[run_lock.Held],
     config: TrainConfig,
-    progress: bool,
+    progress: Shown,
     draw: bool,
     tracker: session.Session | None,
     root: Path,

@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import shlex
-import sys
 import time
 import warnings
 from collections.abc import Callable
@@ -12,7 +11,6 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-import tqdm
 from jax.sharding import Mesh
 
 import agents
@@ -21,11 +19,11 @@ from celo2.names import check_known
 from rlopt.optimizers import arms, factory
 from rlopt.storage.run_lock import Gone
 from rlopt.storage.stopping import BrokeOff, Unfinished, stop_requested
-from rlopt.storage.streams import Steady
-from rlopt.training import checkpoint, finals, placement, watchdog
+from rlopt.training import checkpoint, finals, placement, shown, watchdog
 from rlopt.training.checkpoint import Progress
 from rlopt.training.config import TrainConfig
 from rlopt.training.presets import AGENTS
+from rlopt.training.shown import Shown
 
 # A checkpoint is due after this many seconds, or this many times what the last one took if that is longer.
 SAVE_SECONDS, SAVE_SHARE = 30.0, 20.0
@@ -110,7 +108,7 @@ def make_env(config: TrainConfig, num_envs: int, **changes: Any) -> envs.VectorE
 def train(
     config: TrainConfig,
     *,
-    progress: bool = True,
+    progress: bool | Shown = True,
     folder: Path | None = None,
     on_interval: Callable[[dict[str, Any]], None] | None = None,
     on_continue: Callable[[list[dict[str, Any]]], None] | None = None,
@@ -123,7 +121,7 @@ def train(
 
     Args:
       config: what to train.
-      progress: show a progress bar.
+      progress: show a progress bar; or a plan's, of which this is a part.
       folder: where checkpoints lie; None: none are made.
       on_interval: called with one row per logging interval (per-seed returns and metrics as lists).
       on_continue: called with all rows up to the checkpoint from which a run goes on.
@@ -139,14 +137,14 @@ def train(
     agent = build(config)
     label = f"{config.title} on {config.env}"
     with watchdog.watch(label, enabled=jax.default_backend() == "cpu"):
-        return _train(agent, config, label, progress, folder, on_interval, on_continue)
+        return _train(agent, config, label, shown.of(progress), folder, on_interval, on_continue)
 
 
 def _train(
     agent: agents.Agent,
     config: TrainConfig,
     label: str,
-    progress: bool,
+    on_screen: Shown,
     folder: Path | None,
     on_interval: Callable[[dict[str, Any]], None] | None,
     on_continue: Callable[[list[dict[str, Any]]], None] | None,
@@ -157,6 +155,8 @@ def _train(
     lengths = placement.chunk_lengths(config.hyper.num_iterations)
     steps = np.cumsum(lengths, dtype=np.int64) * config.hyper.env_steps_per_iteration
     in_turn = placement.trains_in_turn(config, mesh, state.obs.shape[2:])
+    where = f"{mesh.size} device{'s' if mesh.size > 1 else ''}"
+    on_screen.say(f"compiling {config.agent.upper()} for {config.size} members on {where}, once: {label}")
     run = {n: placement.compile_chunk(mesh, agent, n, state, in_turn) for n in sorted(set(lengths))}
     compile_seconds = time.monotonic() - started
 
@@ -172,7 +172,7 @@ def _train(
     begun = int(steps[len(so_far.rows) - 1]) if so_far.rows else 0
     with (
         stop_requested(enabled=folder is not None) as stop,
-        _progress_bar(label, begun, int(steps[-1]), enabled=progress) as bar,
+        on_screen.population(config, label, begun, int(steps[-1])) as bar,
     ):
         for length, step in list(zip(lengths, steps.tolist(), strict=True))[len(so_far.rows) :]:
             state, metrics = _run_chunk(run[length], so_far.state, folder, label)
@@ -182,8 +182,7 @@ def _train(
             )
             row = so_far.rows[-1]
             _stop_broken(so_far.stopped, row["loss"], step, label, config)
-            bar.set_postfix_str(f"median return {_nan_median(row['return']):.1f}", refresh=False)
-            bar.update(length * config.hyper.env_steps_per_iteration)
+            bar.update(length * config.hyper.env_steps_per_iteration, row["return"])
             if on_interval is not None:
                 try:
                     on_interval(_logged(step, row))
@@ -204,19 +203,6 @@ def _train(
                     f"{label}: stopped at step {step:,}; `rlopt resume {shlex.quote(str(folder))}` goes on {where}"
                 )
     return _finished(_history(agent, so_far, steps[: len(so_far.rows)], compile_seconds, mesh), label, config)
-
-
-def _progress_bar(label: str, begun: int, total: int, *, enabled: bool) -> Any:
-    return tqdm.tqdm(
-        total=total,
-        initial=begun,
-        unit="step",
-        unit_scale=True,
-        desc=label,
-        disable=not enabled,
-        mininterval=1.0,
-        file=Steady(sys.stderr, patient=False),
-    )
 
 
 def _finished(history: History, label: str, config: TrainConfig) -> History:
@@ -372,7 +358,3 @@ def _stop_broken(stopped: np.ndarray, loss: np.ndarray, step: int, label: str, c
 
 def _ratio(total: np.ndarray, count: np.ndarray) -> np.ndarray:
     return np.where(count > 0, total / np.maximum(count, 1), np.nan).astype(np.float32)
-
-
-def _nan_median(x: np.ndarray) -> float:
-    return float(np.median(x[~np.isnan(x)])) if np.any(~np.isnan(x)) else float("nan")
