@@ -24,6 +24,7 @@ CONFIG = agents.SACConfig(
     learning_starts=400,
     target_rate=0.05,
     gamma=0.9,
+    temperature_rate=3.0,
     anneal=True,
     hidden=(32,),
 )
