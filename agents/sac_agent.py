@@ -333,7 +333,7 @@ def soft_targets(
     """
     outputs = model.actor(actor, rows.next_obs)
     u = head.sample(outputs, noise)
-    values = jnp.min(model.critic(target_params, rows.next_obs, jnp.tanh(u)), axis=0)
+    values = smaller(model.critic(target_params, rows.next_obs, jnp.tanh(u)))
     return rows.reward + rows.factor * (values - temperature * head.log_prob(outputs, u))
 
 
@@ -366,5 +366,15 @@ def actor_loss(
     outputs = model.actor(actor, obs)
     u = head.sample(outputs, noise)
     log_prob = head.log_prob(outputs, u)
-    values = jnp.min(model.critic(critic, obs, jnp.tanh(u)), axis=0)
+    values = smaller(model.critic(critic, obs, jnp.tanh(u)))
     return jnp.mean(temperature * log_prob - values), -jnp.mean(log_prob)
+
+
+def smaller(values: jax.Array) -> jax.Array:
+    """The smaller of both critics' values, [2, B] -> [B].
+
+    Not `jnp.min`, whose gradient looks for the entry that equals the result: computed a second time within another
+    fusion it may differ in the last bit, and then the gradient is 0 / 0.
+    """
+    first, second = values
+    return jnp.where(first < second, first, second)

@@ -10,7 +10,7 @@ from agents import dormancy, models, networks
 from agents.base import NetworkLike
 
 # Between which logarithms of standard deviations are kept, by a tanh: a clip would pass no gradient where the policy
-# has run into it, and the temperature would grow for ever.
+# has run into it, and so not let it come back.
 LOG_STD = (-5.0, 2.0)
 TWINS = ("first", "second")
 

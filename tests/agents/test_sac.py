@@ -24,6 +24,7 @@ CONFIG = agents.SACConfig(
     learning_starts=400,
     target_rate=0.05,
     gamma=0.9,
+    temperature_rate=3.0,
     anneal=True,
     hidden=(32,),
 )
@@ -139,7 +140,7 @@ def test_targets_by_hand():
 
 def test_actions_are_uniform_and_nothing_is_learned_before_there_is_enough_to_learn_from():
     config = dataclasses.replace(CONFIG, total_steps=16_000, learning_starts=8_000, replay_capacity=8_000)
-    agent = agents.sac(probe("Probe-TimeLimit"), config, adam)
+    agent = agents.sac(probe("Probe-FinalObservation"), config, adam)
     start = agent.init(jax.random.key(0), agent.hyperparams(1e-2))
     advance = jax.jit(lambda s, n: jax.lax.fori_loop(0, n, lambda _, s: agent.step(s)[0], s))
     state = advance(start, config.warmup_iterations)
