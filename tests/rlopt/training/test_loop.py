@@ -102,11 +102,11 @@ PONG = TrainConfig(
     learning_rate=1e-3,
     atari=AtariConfig(image_size=42, num_threads=1),
     hyper=PPOConfig(
-        *(256 * 4, 8, 32),
-        epochs=2,
-        minibatches=4,
+        *(32 * 4, 4, 8),
+        epochs=1,
+        minibatches=2,
         network="small",
-        hidden=(32,),
+        hidden=(8,),
     ),
 )
 

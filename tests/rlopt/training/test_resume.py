@@ -198,7 +198,8 @@ def test_atari_runs_go_on_with_new_episodes_and_say_so(tmp_path, run_until):
     with pytest.raises(Unfinished):
         run_until(PONG, folder, 3, ask_to_stop)
     agent = loop.build(PONG)
-    template = jax.vmap(lambda key: agent.init(key, agent.hyperparams(1e-3)))(jax.random.split(jax.random.key(0), 1))
+    init = jax.jit(jax.vmap(lambda key: agent.init(key, agent.hyperparams(1e-3))))
+    template = init(jax.random.split(jax.random.key(0), 1))
     saved = checkpoint.load(folder, PONG, template)
     assert saved.state.iteration.tolist() == [3]
     with pytest.warns(RuntimeWarning, match="goes on after 3 iterations with new episodes"):
