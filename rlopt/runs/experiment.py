@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from celo2.files import leftovers
 from rlopt import drawing
 from rlopt.runs import folders, labels, plots, results
 from rlopt.storage import run_lock
@@ -153,6 +154,8 @@ def _train_all(
     folder = folder or results.new_folder(f"{kind}-{configs[0].agent}-{configs[0].env}")
     if launch is not None:
         launch(folder, {folder / name: config for name, config in zip(names, configs, strict=True)})
+    for path in leftovers(folder / results.PLOTS):  # of a process that was killed while it drew
+        path.unlink(missing_ok=True)
     runs: list[results.Run] = []
     with shown.of(progress).plan() as on_screen:
         on_screen.say(f"run folder: {folder}")

@@ -24,6 +24,7 @@ DIRECTIONS = {
     "scale_by_celo": lambda: celo2.scale_by_celo(100),
     "scale_by_celo_phase1": lambda: celo2.scale_by_celo(100, use_scheduler=False),
     "scale_by_celo_adam": lambda: celo2.scale_by_celo_adam(100),
+    "scale_by_step_head": lambda: celo2.scale_by_step_head(jnp.full(11, 0.1), 100),
     "graft": lambda: celo2.graft(optax.scale_by_adam()),
 }
 COMPLETE = {

@@ -11,7 +11,7 @@ import pytest
 
 from rlopt.benchmark import protocol
 from rlopt.benchmark.plan import Plan
-from rlopt.report import figures
+from rlopt.report import pictures
 from rlopt.runs import plots, results
 from rlopt.training import loop
 
@@ -76,7 +76,7 @@ def test_commands_on_tampered_folders(tmp_path, monkeypatch, whole, kind, name, 
 
     # Pictures take nearly all the time; the names in them are attacked by themselves.
     monkeypatch.setattr(plots, "save", lambda figure, path: None)
-    monkeypatch.setattr(figures, "all_of", lambda *arguments: [])
+    monkeypatch.setattr(pictures, "all_of", lambda *arguments: [])
     monkeypatch.setattr(loop, "train", untrained)
     monkeypatch.chdir(tmp_path)
     rng, statuses = random.Random(f"{kind} {name} {command}"), []

@@ -149,9 +149,9 @@ def settings(**changes: Any) -> Any:
 
 def report(*words: Any) -> Done:
     """`rlopt report`, without its figures, which take nearly all the time."""
-    from rlopt.report import figures
+    from rlopt.report import pictures
 
-    with mock.patch.object(figures, "all_of", return_value=[]):
+    with mock.patch.object(pictures, "all_of", return_value=[]):
         return command("report", *words)
 
 

@@ -99,12 +99,12 @@ def _stranger(folder: Path) -> tuple[Path, Path]:
 
 def _within(folder: Path, *words: object) -> Done:
     """A command in a folder, without figures."""
-    from rlopt.report import figures
+    from rlopt.report import pictures
 
     before = os.getcwd()
     os.chdir(folder)
     try:
-        with mock.patch.object(figures, "all_of", return_value=[]):
+        with mock.patch.object(pictures, "all_of", return_value=[]):
             return command(*words)
     finally:
         os.chdir(before)

@@ -70,10 +70,10 @@ def mathematics_in_sweeps(folder: Path) -> str:
 
 
 def _table(name: str) -> tuple[str, str]:
-    from rlopt.report import tables
+    from rlopt.report import formats
 
-    made = tables.Table("cost", f"On {name}", f"for {name}", ("optimizer", name), [(name, 1.0)])
-    return tables.to_latex(made), tables.to_csv(made)
+    made = formats.Table("cost", f"On {name}", f"for {name}", ("optimizer", name), [(name, 1.0)])
+    return formats.to_latex(made), formats.to_csv(made)
 
 
 @attack("an environment whose name has a line break, in `cost.tex`", "out of the comment, `\\\\input{...}` and all")
@@ -90,10 +90,10 @@ def a_line_break(folder: Path) -> str:
 
 @attack("an optimizer called `<script>...`, in `report.html`", "as now")
 def a_script(folder: Path) -> str:
-    from rlopt.report import page, tables
+    from rlopt.report import page
 
     name = "<script>alert(1)</script><img src=x onerror=alert(1)>"
-    made = tables.Table("cost", name, name, (name,), [(name,)])
+    made = formats.Table("cost", name, name, (name,), [(name,)])
     html = page.page(name, [name], [name], [made], f"rlopt train {name}", name)
     assert "<script>alert" not in html
     assert "<img src=x" not in html

@@ -1,7 +1,6 @@
 """Output that nobody reads, and what asks a run to stop."""
 
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -45,14 +44,17 @@ def full_log(folder: Path) -> str:
     return "status 0"
 
 
+def _run_by_shell(line: str, out: Path, act: str = "pass") -> int:
+    """As `_run`, by a shell that changes what the command would inherit."""
+    code = f"import os, sys; os.execvp('sh', ['sh', '-c', {line!r}, 'sh', *sys.argv[1:]])"
+    with start(sys.executable, "-P", "-c", CODE.format(act=act), *TRAIN, "--out", out, code=code) as process:
+        process.communicate()
+    return process.returncode
+
+
 @attack("`rlopt train ... >&- 2>&-`", "died, or wrote its messages into its own files")
 def closed(folder: Path) -> str:
-    # A shell, whose last act is to close what the command would inherit.
-    code = "import os, sys; os.execvp('sh', ['sh', '-c', 'exec \"$@\" <&- >&- 2>&-', 'sh', *sys.argv[1:]])"
-    words = [sys.executable, "-P", "-c", CODE.format(act="pass"), *TRAIN, "--out", str(folder / "run")]
-    with start(*words, code=code) as process:
-        process.communicate()
-    assert process.returncode == 0
+    assert _run_by_shell('exec "$@" <&- >&- 2>&-', folder / "run") == 0
     _finished(folder / "run")
     return "status 0"
 
@@ -96,9 +98,7 @@ def hung_up(folder: Path) -> str:
 
 @attack("the same under `nohup`", "went on")
 def hung_up_but_told_not_to_care(folder: Path) -> str:
-    ignored = lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)  # noqa: E731
     act = "os.kill(os.getpid(), signal.SIGHUP)"
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    assert _run(folder / "run", act, preexec_fn=ignored, **quiet) == 0
+    assert _run_by_shell('trap "" HUP; exec "$@"', folder / "run", act) == 0
     _finished(folder / "run")
     return "goes on"
