@@ -90,7 +90,7 @@ def a_line_break(folder: Path) -> str:
 
 @attack("an optimizer called `<script>...`, in `report.html`", "as now")
 def a_script(folder: Path) -> str:
-    from rlopt.report import page
+    from rlopt.report import formats, page
 
     name = "<script>alert(1)</script><img src=x onerror=alert(1)>"
     made = formats.Table("cost", name, name, (name,), [(name,)])
