@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("agents", "celo2", "envs", "metatrain", "rlopt")
-NEEDED_BY_CELO2 = {"jax", "flax", "optax", "numpy"}
+NEEDED_BY_CELO2 = {"jax", "flax", "msgpack", "optax", "numpy"}  # msgpack: flax needs it
 
 BLOCK = """
 import sys

@@ -21,13 +21,13 @@ def tell_apart(runs: Sequence[Run]) -> list[Run]:
     found = [_settings(run.folder) for run in runs]
     parts: list[list[str]] = [[] for _ in runs]
     for name in dict.fromkeys(name for mine in found for name in mine):
+        own = name[0] in ("options", "theta")
+        rivals: dict[str, list[Any]] = {}
+        for run, mine in zip(runs, found, strict=True):
+            rivals.setdefault(run.summary["optimizer"] if own else "", []).append(mine.get(name))
+        differ = {group for group, values in rivals.items() if any(value != values[0] for value in values)}
         for i, run in enumerate(runs):
-            rivals = [
-                theirs.get(name)
-                for other, theirs in zip(runs, found, strict=True)
-                if name[0] not in ("options", "theta") or other.summary["optimizer"] == run.summary["optimizer"]
-            ]
-            if any(value != rivals[0] for value in rivals) and name in found[i]:
+            if (run.summary["optimizer"] if own else "") in differ and name in found[i]:
                 parts[i].append(shown(name, found[i][name]))
     apart = [", ".join(mine) for mine in parts]
     keys = [

@@ -340,8 +340,12 @@ def _check_summary(path: Path, summary: dict[str, Any], seeds: int) -> None:
         typed.check(told)
     except (KeyError, ValueError) as error:
         raise ValueError(f"{path} is not of a run that this version understands: {error}") from error
-    if not typed.is_number(summary.get("compile_seconds", 0.0)) or not isinstance(summary.get("devices", ""), str):
-        raise ValueError(f"{path} is not of a run that this version understands: compile_seconds or devices")
+    numbers = {name: summary.get(name, 0.0) for name in ("compile_seconds", "cpu_seconds")}  # older runs have neither
+    words = {name: summary.get(name, "") for name in ("devices", "processor")}
+    wrong = [name for name, value in numbers.items() if not (value is None or typed.is_number(value))]
+    wrong += [name for name, value in words.items() if not (value is None or isinstance(value, str))]
+    if wrong:
+        raise ValueError(f"{path} is not of a run that this version understands: {', '.join(wrong)}")
     if told.seeds != seeds or len(told.final_returns) != seeds:
         raise ValueError(f"{path} is of other runs than {RETURNS}, which has {seeds} seeds")
     if told.final_return_ci95 is not None and len(told.final_return_ci95) != 2:

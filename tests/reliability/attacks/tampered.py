@@ -83,7 +83,7 @@ BENCHMARK = ("benchmark", "ppo", "--envs", "CartPole-v1", "--optimizers", "adam"
 BENCHMARK += ("--tuning-seeds", "2", "--learning-rates", "1e-3")
 
 
-def _benchmark(folder: Path, tamper: Callable[[Path], None], *words: str) -> str:
+def _whole_benchmark(folder: Path) -> Path:
     from rlopt.benchmark import protocol
     from rlopt.benchmark.plan import Plan
 
@@ -93,6 +93,11 @@ def _benchmark(folder: Path, tamper: Callable[[Path], None], *words: str) -> str
     (place / protocol.RANDOM).write_text(json.dumps({"CartPole-v1": [20.0]}))
     for stage, seed in ((protocol.TUNING, 10_000), (protocol.FINAL, 0)):
         finished(protocol.place(place, stage, "CartPole-v1", "adam") / "rate-0.001", settings(seed=seed))
+    return place
+
+
+def _benchmark(folder: Path, tamper: Callable[[Path], None], *words: str) -> str:
+    place = _whole_benchmark(folder)
     tamper(place)
     for done in (_report(place), command(*BENCHMARK, "--out", place)):
         text = done.refused(*words)
@@ -101,7 +106,15 @@ def _benchmark(folder: Path, tamper: Callable[[Path], None], *words: str) -> str
 
 @attack("a benchmark whose `random.json` holds text", "`report`, `benchmark`: a traceback")
 def returns_of_random_policies(folder: Path) -> str:
-    return _benchmark(folder, lambda place: change(place / "random.json", **{"CartPole-v1": ["x"]}), "random.json")
+    def tamper(place: Path) -> None:
+        change(place / "random.json", **{"CartPole-v1": ["x"]})
+
+    place = _whole_benchmark(folder)
+    tamper(place)
+    done = _report(place)  # says that they cannot be read, and shows the rest
+    assert done.status == 0, done.err
+    assert "random policies cannot be read" in (place / "report" / "report.html").read_text()
+    return command(*BENCHMARK, "--out", place).refused("random.json")
 
 
 @attack('a benchmark of the suite "zzz"', "`report`: a traceback")
