@@ -43,10 +43,17 @@ def test_learned_rules_solve_cartpole_at_their_defaults(optimizer):
         ("dqn", "MountainCar-v0", -190),
         ("pqn", "CartPole-v1", 490),
         ("pqn", "Acrobot-v1", -96),
+        ("rppo", "MemoryChain-bsuite", 0.95),
+        ("sac", "Pendulum-v1", -200),
     ],
 )
 def test_presets_reach_their_returns_with_adam(agent, env_id, least):
     assert iqm(final(agent, env_id, "adam")) >= least
+
+
+@pytest.mark.timeout(1800)
+def test_ppo_without_a_memory_stays_at_chance_where_one_is_needed():
+    assert abs(iqm(final("ppo", "MemoryChain-bsuite", "adam"))) < 0.1
 
 
 @pytest.mark.timeout(1800)
