@@ -84,7 +84,9 @@ def _optimizer(config: TrainConfig) -> Any:
     made = dict.fromkeys(config.hyper.parts, common)
     for part, text in config.optimizer_of.items():
         arm = arms.parse(text)
-        own = TrainConfig(config.agent, config.env, arm.optimizer, preset=config.preset, options=dict(arm.options))
+        own: TrainConfig = TrainConfig(
+            config.agent, config.env, arm.optimizer, preset=config.preset, options=dict(arm.options)
+        )
         inner = factory.make(arm.optimizer, None, own.options, updates)
         # Handed is the rate of the optimizer of all other parts, annealed or swept: this one's own, likewise.
         no_rate = own.resolved_learning_rate is None and not factory.look_up(arm.optimizer).scheduled
