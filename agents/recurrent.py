@@ -134,7 +134,8 @@ def actor_critic(
             lambda key, obs: init(key, start(len(obs)), obs), start, step, _unrolled(step), dormancy.of_unknown
         )
     common = networks.shared_parts(config.network, shape, num_outputs, config.hidden, config.activation, log_std)
-    made: Any = RecurrentActorCritic(*common, size)  # type: ignore[call-arg]
+    network: Any = RecurrentActorCritic
+    made = network(*common, size)
     return RecurrentModel(
         lambda key, obs: made.init(key, start(len(obs)), obs, method="step"),
         start,
