@@ -61,8 +61,9 @@ def curve_grid(runs: Sequence[Run], path: Path) -> None:
     for axes in panels[len(runs) :]:
         axes.set_visible(False)
     first = runs[0].summary
-    title = f"{first['agent'].upper()} with {first['optimizer']}: returns of training episodes, seeds and IQM"
-    figure.suptitle(escape.figure(title))
+    between = " " if columns > 2 else "\n"  # else it is wider than the panels
+    title = f"{first['agent'].upper()} with {first['optimizer']}: returns of{between}training episodes, seeds and IQM"
+    figure.suptitle(escape.figure(title), fontsize="medium" if columns < 3 else "large")
     figure.supxlabel("environment steps per seed", fontsize="medium")
     save(figure, path)
 

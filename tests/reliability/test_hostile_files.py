@@ -280,7 +280,7 @@ def test_settings_of_other_types_are_refused(tmp_path, finished, changes, messag
 
 
 def test_the_settings_of_every_kind_have_the_types_that_they_declare():
-    for agent in ("ppo", "dqn", "pqn"):
+    for agent in ("ppo", "dqn", "pqn", "rppo", "sac"):
         typed.check(TrainConfig(agent=agent, hyper=results.presets.config(agent, "CartPole-v1")))
     typed.check(MetaTrainConfig())
 
