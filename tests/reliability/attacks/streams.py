@@ -26,7 +26,9 @@ entry()
 
 
 def _run(out: Path, act: str = "pass", **streams: Any) -> int:
-    with start(*TRAIN, "--out", out, code=CODE.format(act=act), **streams) as process:
+    # The tests themselves may be run under `nohup`, whose deafness to SIGHUP is inherited.
+    code = "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL)\n" + CODE.format(act=act)
+    with start(*TRAIN, "--out", out, code=code, **streams) as process:
         if process.stdout is not None or process.stderr is not None:
             process.communicate()
         return process.wait()
