@@ -45,6 +45,42 @@ class RolloutSizes:
         return self.num_iterations * self.epochs * self.minibatches
 
 
+class ReplaySizes:
+    """Sizes of an agent that learns from a replay; they follow from its settings."""
+
+    total_steps: int
+    num_envs: int
+    steps_per_iteration: int
+    updates_per_iteration: int
+    batch_size: int
+    learning_starts: int
+
+    @property
+    def env_steps_per_iteration(self) -> int:
+        """Environment steps per iteration, over all environments."""
+        return self.num_envs * self.steps_per_iteration
+
+    @property
+    def minibatch_size(self) -> int:
+        """Transitions per gradient step, by the name that other agents have for it."""
+        return self.batch_size
+
+    @property
+    def num_iterations(self) -> int:
+        """Iterations of acting and learning."""
+        return self.total_steps // self.env_steps_per_iteration
+
+    @property
+    def warmup_iterations(self) -> int:
+        """Iterations without learning."""
+        return -(-self.learning_starts // self.env_steps_per_iteration)
+
+    @property
+    def num_updates(self) -> int:
+        """Optimizer updates over the whole training, of each part that has its own."""
+        return max(0, self.num_iterations - self.warmup_iterations) * self.updates_per_iteration
+
+
 @dataclass(frozen=True)
 class PPOSettings(RolloutSizes):
     """What PPO with and without a memory have in common."""

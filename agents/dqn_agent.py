@@ -174,18 +174,10 @@ def learn(
         made = made._replace(aux=metrics.QParts(jnp.sum(share * chosen), jnp.sum(share * jnp.abs(error))))
         return (params, opt_state, tree), jax.tree.map(lambda x: jnp.where(started, x, 0.0), made)
 
-    def learned_from(carry: tuple[Any, Any, Any]) -> tuple[tuple[Any, Any, Any], learning.Update]:
-        num = config.updates_per_iteration
-        keys = key[None] if num == 1 else jax.random.split(key, num)
-        return jax.lax.scan(update, carry, (jnp.arange(num), keys))
-
-    def left(carry: tuple[Any, Any, Any]) -> tuple[tuple[Any, Any, Any], learning.Update]:
-        nothing = jax.eval_shape(learned_from, carry)[1]
-        return carry, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), nothing)
-
+    num = config.updates_per_iteration
+    keys = key[None] if num == 1 else jax.random.split(key, num)
     carry = (state.params, state.opt_state, stored.tree)
-    # All members start in the same iteration, so that before it none has to compute what it would drop.
-    (params, opt_state, tree), updates = jax.lax.cond(learning.in_any_member(started), learned_from, left, carry)
+    (params, opt_state, tree), updates = learning.scan_once_started(started, update, carry, (jnp.arange(num), keys))
     return params, opt_state, stored._replace(tree=tree), updates
 
 

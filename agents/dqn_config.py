@@ -4,14 +4,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 from agents import checks
-from agents.config import RolloutSizes
+from agents.config import ReplaySizes, RolloutSizes
 from agents.hyperparameters import traced
 
 NETWORKS = ("mlp", "minatar", "nature", "small")
 
 
 @dataclass(frozen=True)
-class DQNConfig:
+class DQNConfig(ReplaySizes):
     """Double DQN with the settings that are usual for classic control (a 120-84 ReLU network)."""
 
     total_steps: int = 500_000
@@ -67,26 +67,6 @@ class DQNConfig:
     """Activation between the layers."""
 
     @property
-    def env_steps_per_iteration(self) -> int:
-        """Environment steps per iteration, over all environments."""
-        return self.num_envs * self.steps_per_iteration
-
-    @property
-    def minibatch_size(self) -> int:
-        """Transitions per gradient step, by the name that other agents have for it."""
-        return self.batch_size
-
-    @property
-    def num_iterations(self) -> int:
-        """Iterations of acting and learning."""
-        return self.total_steps // self.env_steps_per_iteration
-
-    @property
-    def warmup_iterations(self) -> int:
-        """Iterations without learning."""
-        return -(-self.learning_starts // self.env_steps_per_iteration)
-
-    @property
     def iterations_per_target(self) -> int:
         """Iterations between updates of the target network."""
         return max(1, self.target_interval // self.env_steps_per_iteration)
@@ -95,11 +75,6 @@ class DQNConfig:
     def updates_per_target(self) -> int:
         """Optimizer updates on the same objective: those between updates of the target network."""
         return self.iterations_per_target * self.updates_per_iteration
-
-    @property
-    def num_updates(self) -> int:
-        """Optimizer updates over the whole training."""
-        return max(0, self.num_iterations - self.warmup_iterations) * self.updates_per_iteration
 
     def inert(self) -> dict[str, str]:
         """Traced settings that other settings switch off, and why."""

@@ -48,6 +48,30 @@ def _in_any_of_batch(axis_size: int, in_batched: list[bool], condition: jax.Arra
     return in_any_member(jnp.any(condition)), False  # again, for a vmap around this one
 
 
+def scan_once_started(
+    started: jax.Array, update: Callable[[Any, Any], tuple[Any, Any]], carry: Any, inputs: Any
+) -> tuple[Any, Any]:
+    """`jax.lax.scan(update, carry, inputs)`, of which nothing is computed as long as no member has started.
+
+    All members of a population start in the same iteration, so that before it none has to compute what it would drop.
+
+    Args:
+      started: bool []. update: leaves its carry alone where it is False, should members differ in it.
+
+    Returns:
+      What the scan gives; without it, the carry as it is, and zeros.
+    """
+
+    def scanned(carry: Any) -> tuple[Any, Any]:
+        return jax.lax.scan(update, carry, inputs)
+
+    def left(carry: Any) -> tuple[Any, Any]:
+        made = jax.eval_shape(scanned, carry)[1]
+        return carry, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), made)
+
+    return jax.lax.cond(in_any_member(started), scanned, left, carry)
+
+
 def gradient_step(
     tx: optax.GradientTransformationExtraArgs,
     loss_fn: Callable[[Any], tuple[jax.Array, Any]],

@@ -140,18 +140,7 @@ def ppo(env: VectorEnv, config: PPOConfig, optimizer: OptimizerFactory, network:
         key, *collect_keys, shuffle_key = jax.random.split(state.key, 5)
         env_state, obs, found, noise = collect(env, model, head, config, state, collect_keys)
         batch, rewards = targets(env, model, config, state, found, noise, obs)
-        tx = make_optimizer(optimizer, config, state.hyperparams, state.iteration / config.num_iterations)
-        params, opt_state, history = learning.update_epochs(
-            model,
-            config,
-            tx,
-            lambda params, minibatch: loss(model, head, config, state.hyperparams, params, minibatch),
-            state,
-            batch,
-            shuffle_key,
-            reported=lambda total, parts: total if config.optimizer_loss == "total" else parts.value_loss,
-            stop=None if config.target_kl is None else lambda parts: parts.approx_kl > state.hyperparams.target_kl,
-        )
+        params, opt_state, history = learn(model, head, config, optimizer, state, batch, shuffle_key)
         observations = state.observations
         if observations is not None:
             observations = normalization.update(observations, found.steps.obs, found.steps.valid)
@@ -244,6 +233,33 @@ def estimate(
         state.hyperparams.gae_lambda,
     )
     return advantages, rewards
+
+
+def learn(
+    model: Model | RecurrentModel,
+    head: ActionHead,
+    config: PPOSettings,
+    optimizer: OptimizerFactory,
+    state: Any,
+    batch: Batch,
+    shuffle_key: jax.Array,
+) -> tuple[Any, Any, learning.History]:
+    """Some epochs over a rollout: params, opt_state, what happened; of the agents with and without a memory.
+
+    Args:
+      model: see `learning.update_epochs`. state: the agent's at the start of the iteration. batch: leaves [T, N, ...].
+    """
+    return learning.update_epochs(
+        model,
+        config,
+        make_optimizer(optimizer, config, state.hyperparams, state.iteration / config.num_iterations),
+        lambda params, minibatch: loss(model, head, config, state.hyperparams, params, minibatch),
+        state,
+        batch,
+        shuffle_key,
+        reported=lambda total, parts: total if config.optimizer_loss == "total" else parts.value_loss,
+        stop=None if config.target_kl is None else lambda parts: parts.approx_kl > state.hyperparams.target_kl,
+    )
 
 
 def loss(

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from agents import actions, learning, normalization, ppo_agent, recurrent
+from agents import actions, normalization, ppo_agent, recurrent
 from agents.actions import ActionHead
 from agents.base import (
     Agent,
@@ -94,18 +94,7 @@ def rppo(env: VectorEnv, config: RPPOConfig, optimizer: OptimizerFactory, networ
         key, *collect_keys, shuffle_key = jax.random.split(state.key, 5)
         memory, env_state, obs, found, noise = collect(env, model, head, config, state, collect_keys)
         batch, rewards = targets(env, model, config, state, found, noise, memory, obs)
-        tx = make_optimizer(optimizer, config, state.hyperparams, state.iteration / config.num_iterations)
-        params, opt_state, history = learning.update_epochs(
-            model,
-            config,
-            tx,
-            lambda params, minibatch: ppo_agent.loss(model, head, config, state.hyperparams, params, minibatch),
-            state,
-            batch,
-            shuffle_key,
-            reported=lambda total, parts: total if config.optimizer_loss == "total" else parts.value_loss,
-            stop=None if config.target_kl is None else lambda parts: parts.approx_kl > state.hyperparams.target_kl,
-        )
+        params, opt_state, history = ppo_agent.learn(model, head, config, optimizer, state, batch, shuffle_key)
         observations = state.observations
         if observations is not None:
             observations = normalization.update(observations, found.steps.obs, found.steps.valid)

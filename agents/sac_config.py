@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from agents import checks
+from agents.config import ReplaySizes
 from agents.hyperparameters import traced
 
 NETWORKS = ("mlp",)
 
 
 @dataclass(frozen=True)
-class SACConfig:
+class SACConfig(ReplaySizes):
     """SAC with the settings that are usual for continuous control (256-256 ReLU networks)."""
 
     # What has an optimizer of its own, in the order of updates.
@@ -56,34 +57,9 @@ class SACConfig:
     """Activation between the layers."""
 
     @property
-    def env_steps_per_iteration(self) -> int:
-        """Environment steps per iteration, over all environments."""
-        return self.num_envs * self.steps_per_iteration
-
-    @property
-    def minibatch_size(self) -> int:
-        """Transitions per gradient step, by the name that other agents have for it."""
-        return self.batch_size
-
-    @property
-    def num_iterations(self) -> int:
-        """Iterations of acting and learning."""
-        return self.total_steps // self.env_steps_per_iteration
-
-    @property
-    def warmup_iterations(self) -> int:
-        """Iterations without learning."""
-        return -(-self.learning_starts // self.env_steps_per_iteration)
-
-    @property
     def updates_per_target(self) -> int:
         """Optimizer updates on the same objective: the targets move with every one."""
         return 1
-
-    @property
-    def num_updates(self) -> int:
-        """Optimizer updates of each part over the whole training."""
-        return max(0, self.num_iterations - self.warmup_iterations) * self.updates_per_iteration
 
     def inert(self) -> dict[str, str]:
         """Traced settings that other settings switch off, and why: none."""
