@@ -16,7 +16,8 @@ GOLDEN = os.environ.get("RLOPT_GOLDEN")
 # Nearly all the time of a test is compilation, so tests and their child processes compile three times as fast as users do,
 # into slower code, and share what has been compiled already. RLOPT_TESTS_OPTIMISED=1 compiles as users do.
 if os.environ.get("RLOPT_TESTS_OPTIMISED") != "1":
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false"
+    flags = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags}"
     os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
 os.environ["JAX_COMPILATION_CACHE_DIR"] = str(ROOT / ".pytest_cache" / "xla")
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"

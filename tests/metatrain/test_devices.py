@@ -22,7 +22,7 @@ def test_eight_devices_give_the_result_of_one():
         rule="celo2_base",
         odd=False,
         size="unit",
-        families=("digits", "mnist/tanh"),
+        families=("digits",),
         tasks_per_family=8,
         outer_learning_rate=1e-2,
     )

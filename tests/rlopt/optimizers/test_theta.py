@@ -10,6 +10,9 @@ import celo2
 from celo2 import checks, form
 from rlopt.optimizers import theta, theta_probe
 
+# Noise for 300 steps takes longer than its program takes to compile.
+pytestmark = pytest.mark.usefixtures("compiled_as_users_do")
+
 
 @pytest.fixture
 def celo_file(tmp_path):
@@ -19,18 +22,20 @@ def celo_file(tmp_path):
 
 
 def test_info_names_rule_size_hash_and_card(command):
-    status, out, _ = command("theta", "info", "celo2")
+    status, out, _ = command("theta", "info", "celo_adam")
     assert status == 0
-    assert "theta of celo2, 347 numbers" in out
-    card_hash = theta.load("celo2").card["sha256"]
+    assert "theta of celo_adam, " in out
+    card_hash = theta.load("celo_adam").card["sha256"]
     assert f"sha256 {card_hash}" in out
-    assert "command: rlopt metatrain celo2" in out
+    assert "command: rlopt metatrain celo_adam" in out
 
 
-def test_info_of_a_file_without_card(celo_file, command):
-    status, out, _ = command("theta", "info", celo_file)
+def test_info_of_a_file_without_card(tmp_path, command):
+    path = tmp_path / "mine.theta"
+    celo2.save_checkpoint(path, celo2.init_theta("celo_adam", jax.random.key(0)))
+    status, out, _ = command("theta", "info", path)
     assert status == 0
-    assert "theta of celo, 37,089 numbers" in out
+    assert "theta of celo_adam, " in out
     assert "no card beside it" in out
 
 
@@ -81,7 +86,6 @@ def test_noise_moves_the_weights_of_packaged_rules_nowhere(name):
 
 def test_rules_that_are_not_odd_are_known_by_name():
     assert set(WITH_A_RULE) - set(ODD) == {"celo_v1", "celo2_v1", "celo2_base_v1"}
-    assert abs(theta_probe.drift(theta.load("celo2_base_v1")).path[-1]) > 0.2, "what the odd form is for"
 
 
 def test_info_tells_the_form_and_what_noise_does(command):
@@ -89,7 +93,9 @@ def test_info_tells_the_form_and_what_noise_does(command):
     assert status == 0
     assert "form: odd False, size unit, momentum_decays [0.9, 0.99, 0.999], newton_schulz_steps 5" in out
     assert "part of a step that keeps its sign over the part that changes it: 0.4" in out
+    # What the odd form is for.
     assert "on noise, 300 steps: displacement over path -0.4" in out
+    assert "theta of celo2, 347 numbers" in out
 
 
 def test_the_form_of_a_file_is_that_of_its_card(tmp_path):
