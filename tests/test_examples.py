@@ -22,6 +22,7 @@ def test_a_network_learns_the_digits(name, capsys):
     assert "goes to" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_script_with_unnamed_layers_learns_as_early_as_with_adam(capsys):
     lengths = load("ppo_script").main(updates=20)

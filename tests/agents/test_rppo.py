@@ -86,7 +86,14 @@ def test_a_fact_is_remembered_until_it_is_asked_for():
     np.testing.assert_allclose(value, CONFIG.gamma**DELAY, atol=0.05)
 
 
-@pytest.mark.parametrize("env_id", ["Probe-ObservationActionReward", "Probe-TimeLimit", "Probe-FinalObservation"])
+@pytest.mark.parametrize(
+    "env_id",
+    [
+        "Probe-ObservationActionReward",
+        "Probe-FinalObservation",
+        pytest.param("Probe-TimeLimit", marks=pytest.mark.slow),
+    ],
+)
 def test_probe_values_and_actions_are_learned(env_id):
     # Sequences that go over the ends of episodes; the memory of one must not reach into the next.
     agent, state, _ = train(envs.make(env_id, CONFIG.num_envs))

@@ -84,7 +84,10 @@ def values(state, obs, config=CONFIG):
     return np.asarray(model.critic(state.params["critic"], obs, action))[:, 0]
 
 
-@pytest.mark.parametrize("env_id", ["Probe-ObservationReward", "Probe-TwoStep", "Probe-FinalObservation"])
+@pytest.mark.parametrize(
+    "env_id",
+    [pytest.param("Probe-ObservationReward", marks=pytest.mark.slow), "Probe-TwoStep", "Probe-FinalObservation"],
+)
 def test_probe_values_are_learned(env_id):
     # The actions change nothing, so that nothing stands against entropy above its target: the temperature goes to 0.
     config = dataclasses.replace(CONFIG, total_steps=24_000) if env_id == "Probe-FinalObservation" else CONFIG
@@ -94,7 +97,7 @@ def test_probe_values_are_learned(env_id):
         np.testing.assert_allclose(values(state, [observation]), value(0.9), rtol=0.05, atol=0.03)
 
 
-@pytest.mark.parametrize("delay", [0, 2])
+@pytest.mark.parametrize("delay", [pytest.param(0, marks=pytest.mark.slow), 2])
 def test_the_best_action_is_found_at_once_and_after_a_delay(delay):
     agent, state, measured = train(target(delay))
     policy = agent.policy(state)

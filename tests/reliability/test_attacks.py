@@ -13,8 +13,19 @@ from attacks import base
 DOCUMENT = (Path(__file__).resolve().parents[2] / "docs" / "reliability.md").read_text()
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+# Each trains in a process of its own, and holds off what others here do too, in another way or for another command.
+SLOW = ("closed", "hung_up_but_told_not_to_care", "terminated", "moved_sweep", "moved_metatraining", "training_without_home")
 
 
-@pytest.mark.parametrize("one", attacks.load(), ids=lambda one: f"{one.kind}-{one.run.__name__}")
+def parameter(one):
+    marks = [pytest.mark.slow] if one.run.__name__ in SLOW else []
+    return pytest.param(one, marks=marks, id=f"{one.kind}-{one.run.__name__}")
+
+
+def test_what_is_slow_is_there():
+    assert set(SLOW) <= {one.run.__name__ for one in attacks.load()}
+
+
+@pytest.mark.parametrize("one", [parameter(one) for one in attacks.load()])
 def test_an_attack_is_held_off(one, tmp_path):
     assert base.row(one, base.carried_out(one, tmp_path)) in DOCUMENT

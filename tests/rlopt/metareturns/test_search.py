@@ -110,8 +110,9 @@ def test_scores_are_half_the_mean_and_half_the_end():
 
 
 def test_heads_change_whole_trainings_and_zero_does_not():
-    config = SearchConfig(optimizer="adam", envs=("CartPole-v1",), steps=(4096,)).run("CartPole-v1", 4096)
-    config = dataclasses.replace(config, hyper=dataclasses.replace(config.hyper, hidden=(8, 8), epochs=1))
+    env = "Probe-ObservationActionReward"
+    config = SearchConfig(optimizer="adam", envs=(env,), steps=(4096,)).run(env, 4096)
+    config = dataclasses.replace(config, hyper=dataclasses.replace(config.hyper, hidden=(8,), epochs=1))
     still = np.where(np.asarray(FEATURES) == "constant", -4.0, 0.0)
     heads = jnp.asarray(np.stack([np.zeros(len(FEATURES)), still]), jnp.float32)
     earned = lifetimes.build(config)(heads, jax.random.split(jax.random.key(0), 1))
