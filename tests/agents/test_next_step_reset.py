@@ -35,12 +35,11 @@ def three_steps_and_a_reset(next_step_reset):
 @pytest.mark.parametrize(
     "config",
     [
-        agents.PPOConfig(**SIZES),
-        agents.PPOConfig(**SIZES, network="shared_mlp"),
-        agents.PQNConfig(**SIZES),
-        agents.RPPOConfig(**SIZES),
+        pytest.param(agents.PPOConfig(**SIZES), id="ppo"),
+        pytest.param(agents.PPOConfig(**SIZES, network="shared_mlp"), id="ppo, shared", marks=pytest.mark.slow),
+        pytest.param(agents.PQNConfig(**SIZES), id="pqn"),
+        pytest.param(agents.RPPOConfig(**SIZES), id="rppo"),
     ],
-    ids=["ppo", "ppo, shared", "pqn", "rppo"],
 )
 def test_what_is_seen_next_stands_in_for_what_a_step_led_to(config):
     def train(told):

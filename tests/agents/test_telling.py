@@ -126,7 +126,8 @@ def test_dormancy_by_hand():
 
 
 @pytest.mark.parametrize(
-    ("network", "shape"), [("minatar", (10, 10, 4)), ("nature", (84, 84, 4)), ("small", (42, 42, 4))]
+    ("network", "shape"),
+    [("minatar", (10, 10, 4)), pytest.param("nature", (84, 84, 4), marks=pytest.mark.slow), ("small", (42, 42, 4))],
 )
 def test_dormancy_of_convolutions_and_norms(network, shape):
     obs = jax.random.uniform(jax.random.key(1), (2, *shape))

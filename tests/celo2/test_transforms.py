@@ -35,6 +35,9 @@ maker = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS.keys())
 # made of, celo_phase1 is celo without its scheduler.
 WHOLE = ("celo2", "celo2_dimensions", "celo", "celo_adam")
 whole = pytest.mark.parametrize("make", [MAKERS[name] for name in WHOLE], ids=WHOLE)
+# Where the reading of a tensor as a matrix does not matter.
+RULES = ("celo2", "celo", "celo_adam")
+rules = pytest.mark.parametrize("make", [MAKERS[name] for name in RULES], ids=RULES)
 
 
 def tree(dtype=jnp.float32):
@@ -78,7 +81,7 @@ def test_jit_gives_the_same_numbers(make):
     assert_close(one_step(tx, params), tx.update(params, tx.init(params), params, value=1.0)[0])
 
 
-@whole
+@rules
 def test_vmap_over_learning_rates_and_seeds_equals_single_runs(make):
     def train(rate, seed):
         return run(make(rate), jax.tree.map(lambda p: p + 0.1 * seed, small_tree()))[0]
@@ -175,18 +178,18 @@ def test_sharded_parameters_give_the_same_update_and_keep_their_shardings(make):
 def test_unknown_extra_arguments_are_ignored(make):
     tx = optax.with_extra_args_support(make(0.01))
     params = small_tree()
-    updates, _ = jax.jit(lambda p: tx.update(p, tx.init(p), p, value=1.0, loss=None, anything=3))(params)
-    assert_close(updates, one_step(tx, params))
+    with_others = jax.make_jaxpr(lambda p: tx.update(p, tx.init(p), p, value=1.0, loss=None, anything=3))(params)
+    assert str(with_others) == str(jax.make_jaxpr(lambda p: tx.update(p, tx.init(p), p, value=1.0))(params))
 
 
-@whole
+@rules
 def test_a_schedule_is_followed(make):
     constant, _ = jax.jit(lambda p: run(make(0.02), p, 2))(small_tree())
     scheduled, _ = jax.jit(lambda p: run(make(optax.constant_schedule(0.02)), p, 2))(small_tree())
     assert_close(scheduled, constant)
 
 
-@whole
+@rules
 def test_zero_gradients_and_zero_parameters_stay_finite(make):
     tx = optax.with_extra_args_support(make(0.01))
 
@@ -200,7 +203,7 @@ def test_zero_gradients_and_zero_parameters_stay_finite(make):
     assert all(bool(jnp.all(jnp.isfinite(x))) for x in jax.tree.leaves((params, state)))
 
 
-@whole
+@rules
 def test_one_bad_batch_does_not_stay_in_the_statistics(make):
     """NaN and infinite gradients and losses: the state stays finite, and so do this update and the next."""
     tx = optax.with_extra_args_support(make(0.01))

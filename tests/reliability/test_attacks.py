@@ -14,7 +14,14 @@ DOCUMENT = (Path(__file__).resolve().parents[2] / "docs" / "reliability.md").rea
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 # Each trains in a process of its own, and holds off what others here do too, in another way or for another command.
-SLOW = ("closed", "hung_up_but_told_not_to_care", "terminated", "moved_sweep", "moved_metatraining", "training_without_home")
+SLOW = (
+    "closed",
+    "hung_up_but_told_not_to_care",
+    "terminated",
+    "moved_sweep",
+    "moved_metatraining",
+    "training_without_home",
+)
 
 
 def parameter(one):

@@ -40,7 +40,7 @@ def opened(browser, path, width, scheme="light"):
     context.close()
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+@pytest.mark.parametrize(("width", "scheme"), [pytest.param(1280, "light", marks=pytest.mark.slow), (390, "dark")])
 def test_it_loads_sorts_and_shows_its_figures(bench, kit, browser, width, scheme):
     kit.report(bench, drawn=True)
     with opened(browser, bench / "report" / "report.html", width, scheme) as page:
