@@ -106,7 +106,7 @@ COMMANDS = {
 }
 COMMANDS["benchmark"] += ("--seeds", "2", "--tuning-seeds", "2", "--steps", "10240")
 # Differ from one undisturbed run to the next.
-SECONDS = ("wall_seconds", "compile_seconds", "env_steps_per_second", "inner_steps_per_second")
+SECONDS = ("wall_seconds", "compile_seconds", "cpu_seconds", "env_steps_per_second", "inner_steps_per_second")
 
 
 class Server:
@@ -184,8 +184,14 @@ def words(kind, folder):
     return (*COMMANDS[kind], *where)
 
 
+def stamps(folder):
+    """What a process that writes changes; taking the lock is no writing."""
+    kept = (path for path in folder.rglob("*") if path.is_file() and path.name != ".rlopt.lock")
+    return {path: (found.st_ino, found.st_size, found.st_mtime_ns) for path in kept for found in (path.stat(),)}
+
+
 def kill_twenty_times(kind, folder, kills=KILLS):
-    """Kills and starts again; how many of the kills came within a run, and how many runs there were."""
+    """Kills and starts again; kills that came before an end, those of them after a first write, and runs that ended."""
     rng, server = random.Random(kind), Server(folder)
     run = None
     try:
@@ -199,11 +205,12 @@ def kill_twenty_times(kind, folder, kills=KILLS):
             began, _ = time.monotonic(), server.start(words(kind, prepared(whole, run)), 0.02)
             assert server.wait() == 0, (folder / "log").read_text()
         seconds, told = time.monotonic() - began, (folder / "log").read_text()
-        wanted, done, runs = contents(whole), 0, 0
+        wanted, done, writing, runs = contents(whole), 0, 0, 0
         while True:
             place = folder / str(runs)
             if not place.exists():
                 prepared(place, run)
+            before = stamps(place)
             process = server.start(words(kind, place), 0.02)
             if done < kills:
                 time.sleep(rng.uniform(0, seconds))
@@ -211,6 +218,8 @@ def kill_twenty_times(kind, folder, kills=KILLS):
             status = server.wait()
             if status == -signal.SIGKILL:
                 done += 1
+                writing += stamps(place) != before
+                print(f"{kind}: kill {done} in run {runs + 1}, {writing} after a write", flush=True)
                 continue
             assert status == 0, (folder / "log").read_text()
             assert_same(contents(place), wanted)
@@ -219,15 +228,24 @@ def kill_twenty_times(kind, folder, kills=KILLS):
             shutil.rmtree(place)
             runs += 1
             if done >= kills:
-                return done, runs
+                return done, writing, runs
     finally:
         server.close()
 
 
 def assert_same(found, wanted):
-    assert found.keys() == wanted.keys()
+    assert found.keys() == wanted.keys(), f"only here or there: {sorted(found.keys() ^ wanted.keys())}"
     for name in wanted:
-        assert found[name] == wanted[name], name
+        assert found[name] == wanted[name], f"{name}: {differing(found[name], wanted[name])}"
+
+
+def differing(found, wanted):
+    """Where two contents of a file differ, cut short."""
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        return {
+            key: (found.get(key), wanted.get(key)) for key in wanted.keys() | found if found.get(key) != wanted.get(key)
+        }
+    return f"{found!r:.300} and not {wanted!r:.300}"
 
 
 @pytest.mark.timeout(3600)
@@ -238,10 +256,15 @@ def test_twenty_kills_of_a_command_change_nothing(tmp_path, kind):
 
 if __name__ == "__main__":
     for name in sys.argv[1:] or COMMANDS:
-        with tempfile.TemporaryDirectory() as where:
-            start = time.monotonic()
-            killed, came = kill_twenty_times(name, Path(where))
-            print(
-                f"{name}: {killed} kills, {came} runs, all as undisturbed ({time.monotonic() - start:.0f} s)",
-                flush=True,
-            )
+        where, start = tempfile.mkdtemp(), time.monotonic()
+        try:
+            killed, writing, ended = kill_twenty_times(name, Path(where))
+        except BaseException:
+            print(f"{name}: what is there now is in {where}", flush=True)
+            raise
+        shutil.rmtree(where)
+        took = time.monotonic() - start
+        print(
+            f"{name}: {killed} kills, {writing} of them after a write; {ended} runs, all as undisturbed ({took:.0f} s)",
+            flush=True,
+        )
