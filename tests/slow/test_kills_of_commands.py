@@ -21,27 +21,35 @@ import pytest
 pytestmark = pytest.mark.slow
 
 KILLS = 20
+# Seconds after each line that a command adds to what it writes: else it would be written within a moment.
+PAUSE = 0.05
 # Commands run in copies of a process that has imported everything, and has no devices yet: importing takes seconds.
 SERVER = """
-import json, os, sys, time
+import functools, json, os, signal, sys, time
 root, cache = sys.argv[1:]
 os.environ["JAX_COMPILATION_CACHE_DIR"] = cache
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 import jax
+from metatrain import validation
 from rlopt import cli
 import rlopt.benchmark.runner, rlopt.metatest.report, rlopt.metatest.suite, rlopt.play.evaluation, rlopt.report.write
 from rlopt.metatest import suite
+from rlopt.metareturns import search
 from rlopt.metatraining import metrics, trainer
 from rlopt.runs import console, experiment, results
 from rlopt.training import loop
+# Meta-validation on tasks that take a moment.
+small = {"specs": ("digits_inverted", "digits/tanh"), "steps": 20, "problems": 1, "hidden": 8}
+validation.make = functools.partial(validation.make, **small)
 loop.SAVE_SECONDS = loop.SAVE_SHARE = 0.0
-for module, name in ((results, "append_row"), (metrics, "append"), (suite, "_write")):
+for module, name in ((results, "append_row"), (metrics, "append"), (suite, "_write"), (search, "append_line")):
     def slowly(*arguments, write=getattr(module, name)):
         write(*arguments)
         time.sleep(pause)
     setattr(module, name, slowly)
 for line in sys.stdin:
-    command, out, pause = json.loads(line)
+    command, out, pause, limit = json.loads(line)
+    began = time.monotonic()
     process = os.fork()
     if process == 0:
         log = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
@@ -53,9 +61,12 @@ for line in sys.stdin:
         finally:
             sys.stdout.flush()
             os._exit(status)
-    print(process, flush=True)
-    sys.stdin.readline()  # until then its number is not given to another process
-    print(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), flush=True)
+    while not (ended := os.waitpid(process, os.WNOHANG))[0]:
+        if limit is not None and time.monotonic() - began > limit:
+            os.kill(process, signal.SIGKILL)  # if it has come to its end, nothing happens
+            limit = None
+        time.sleep(0.005)
+    print(json.dumps([os.waitstatus_to_exitcode(ended[1]), time.monotonic() - began]), flush=True)
 """
 SMALL = (
     "--num-envs",
@@ -72,7 +83,7 @@ SMALL = (
     "2",
 )
 META = ("--families", "digits", "--tasks-per-family", "1", "--hidden", "4", "--batch-size", "4", "--truncation", "5")
-META += ("--min-unroll", "5", "--max-unroll", "20", "--validate-every", "0", "--refresh-every", "20")
+META += ("--min-unroll", "5", "--max-unroll", "20", "--validate-every", "20", "--refresh-every", "20")
 COMMANDS = {
     "train": ("train", "ppo", "--optimizer", "adam", "--total-steps", "1280", *SMALL),
     "compare": ("compare", "ppo", "--optimizers", "adam", "sgd", "--total-steps", "640", *SMALL),
@@ -101,12 +112,21 @@ COMMANDS = {
     ),
     "metatrain": ("metatrain", "celo_adam", "--iterations", "100", "--checkpoint-every", "10", *META),
     "metatest": ("metatest", "--tasks", "wide", "--optimizers", "sgd", "--steps", "20", "--seeds", "2"),
+    "metatrain returns": ("metatrain", "returns", "--optimizer", "adam", "--envs", "CartPole-v1", "--steps", "2000"),
     "evaluate": ("evaluate",),
     "report": ("report", "--no-timing"),
 }
+COMMANDS["metatrain returns"] += ("--generations", "10", "--members", "4", "--seeds", "2")
 COMMANDS["benchmark"] += ("--seeds", "2", "--tuning-seeds", "2", "--steps", "10240")
 # Differ from one undisturbed run to the next.
-SECONDS = ("wall_seconds", "compile_seconds", "cpu_seconds", "env_steps_per_second", "inner_steps_per_second")
+SECONDS = (
+    "seconds",
+    "wall_seconds",
+    "compile_seconds",
+    "cpu_seconds",
+    "env_steps_per_second",
+    "inner_steps_per_second",
+)
 
 
 class Server:
@@ -124,17 +144,23 @@ class Server:
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(words, stdin=pipe, stdout=pipe, env=environment, text=True)
 
-    def start(self, command, pause) -> int:
-        """Its process."""
-        self.process.stdin.write(json.dumps([list(map(str, command)), str(self.folder / "log"), pause]) + "\n")
-        self.process.stdin.flush()
-        return int(self.process.stdout.readline())
+    @property
+    def log(self) -> str:
+        """What the last command printed."""
+        return (self.folder / "log").read_text()
 
-    def wait(self) -> int:
-        """The status of what was started; before, its number stays its own."""
-        self.process.stdin.write("\n")
+    def run(self, command, limit=None) -> tuple[int, float]:
+        """Its status, and how many seconds it took; limit: after so many it is killed."""
+        line = json.dumps([list(map(str, command)), str(self.folder / "log"), PAUSE, limit])
+        self.process.stdin.write(line + "\n")
         self.process.stdin.flush()
-        return int(self.process.stdout.readline())
+        return tuple(json.loads(self.process.stdout.readline()))
+
+    def run_to_the_end(self, command) -> float:
+        """How long it took."""
+        status, seconds = self.run(command)
+        assert status == 0, self.log
+        return seconds
 
     def close(self) -> None:
         self.process.stdin.close()
@@ -197,34 +223,28 @@ def kill_twenty_times(kind, folder, kills=KILLS):
     try:
         if kind in ("evaluate", "report"):
             run = folder / "run"
-            server.start(words("train", run), 0.0)
-            assert server.wait() == 0, (folder / "log").read_text()
+            server.run_to_the_end(words("train", run))
         whole = folder / "whole"
         for _ in range(2):  # the second time with compiled programs: so long does it take
             shutil.rmtree(whole, ignore_errors=True)
-            began, _ = time.monotonic(), server.start(words(kind, prepared(whole, run)), 0.02)
-            assert server.wait() == 0, (folder / "log").read_text()
-        seconds, told = time.monotonic() - began, (folder / "log").read_text()
-        wanted, done, writing, runs = contents(whole), 0, 0, 0
+            seconds = server.run_to_the_end(words(kind, prepared(whole, run)))
+        told, wanted = server.log, contents(whole)
+        done, writing, runs = 0, 0, 0
         while True:
             place = folder / str(runs)
             if not place.exists():
                 prepared(place, run)
             before = stamps(place)
-            process = server.start(words(kind, place), 0.02)
-            if done < kills:
-                time.sleep(rng.uniform(0, seconds))
-                os.kill(process, signal.SIGKILL)  # if it has come to its end, nothing happens
-            status = server.wait()
+            status, _ = server.run(words(kind, place), rng.uniform(0, seconds) if done < kills else None)
             if status == -signal.SIGKILL:
                 done += 1
                 writing += stamps(place) != before
                 print(f"{kind}: kill {done} in run {runs + 1}, {writing} after a write", flush=True)
                 continue
-            assert status == 0, (folder / "log").read_text()
+            assert status == 0, server.log
             assert_same(contents(place), wanted)
             if kind == "evaluate":
-                assert (folder / "log").read_text() == told
+                assert server.log == told
             shutil.rmtree(place)
             runs += 1
             if done >= kills:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,7 @@ import celo2
 from celo2.step_head import FEATURES
 from rlopt.metareturns import lifetimes, search
 from rlopt.metareturns.config import SearchConfig
+from rlopt.storage import run_lock
 
 CONFIG = SearchConfig(optimizer="adam", envs=("CartPole-v1",), steps=(1000, 2000), generations=4, members=6, seeds=2)
 # A quadratic whose best constant step is e^2 times the rate: with x' = (1 - lr) x, lr = 1.
@@ -58,6 +60,46 @@ def test_a_search_that_was_killed_ends_with_the_same_numbers(tmp_path):
     without_time = [[json.loads(line) | {"seconds": 0} for line in log] for log in logs]
     assert without_time[0] == without_time[1]
     assert {row["steps"] for row in without_time[0]} == {1000, 2000}
+
+
+def test_a_search_whose_folder_is_moved_says_where_it_goes_on_and_one_whose_folder_is_removed_ends(tmp_path):
+    whole = search.run(CONFIG, tmp_path / "whole", progress=False, train=fake)
+    here, there = tmp_path / "here", tmp_path / "there"
+
+    def and_move(*arguments):
+        if (here / search.LOG).exists():
+            here.rename(there)
+        return fake(*arguments)
+
+    with pytest.raises(run_lock.Gone, match=f"was moved to {there} .* with --out {there} goes on there"):
+        search.run(CONFIG, here, progress=False, train=and_move)
+    assert not here.exists()
+    assert len(search.rows(there / search.LOG)) == 2
+    assert search.run(CONFIG, there, progress=False, train=fake) == whole
+
+    def and_remove(*arguments):
+        shutil.rmtree(here)
+        return fake(*arguments)
+
+    with pytest.raises(run_lock.Gone, match="was removed"):
+        search.run(CONFIG, here, progress=False, train=and_remove)
+    assert not here.exists()
+
+
+def test_a_disk_that_is_full_for_a_while_costs_a_search_nothing(tmp_path, monkeypatch):
+    whole = search.run(CONFIG, tmp_path / "whole", progress=False, train=fake)
+    append, tries = search.append_line, []
+
+    def sometimes(*arguments):
+        tries.append(1)
+        if len(tries) in (2, 3):
+            raise OSError(28, "No space left on device")
+        append(*arguments)
+
+    monkeypatch.setattr(search, "append_line", sometimes)
+    with pytest.warns(RuntimeWarning, match="nothing could be logged .*No space left"):
+        assert search.run(CONFIG, tmp_path / "s", progress=False, train=fake) == whole
+    assert [row["generation"] for row in search.rows(tmp_path / "s" / search.LOG)] == [0, 1, 2, 3]
 
 
 def test_another_search_is_refused(tmp_path):
