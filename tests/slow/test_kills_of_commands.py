@@ -21,11 +21,12 @@ import pytest
 pytestmark = pytest.mark.slow
 
 KILLS = 20
-# Seconds after each line that a command adds to what it writes: else it would be written within a moment.
+# Seconds after each line that a command adds to a file, and before each file that is whole takes its place: else all would
+# be written within a moment.
 PAUSE = 0.05
 # Commands run in copies of a process that has imported everything, and has no devices yet: importing takes seconds.
 SERVER = """
-import functools, json, os, signal, sys, time
+import functools, json, os, signal, sys, time, traceback
 root, cache = sys.argv[1:]
 os.environ["JAX_COMPILATION_CACHE_DIR"] = cache
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
@@ -33,7 +34,6 @@ import jax
 from metatrain import validation
 from rlopt import cli
 import rlopt.benchmark.runner, rlopt.metatest.report, rlopt.metatest.suite, rlopt.play.evaluation, rlopt.report.write
-from rlopt.metatest import suite
 from rlopt.metareturns import search
 from rlopt.metatraining import metrics, trainer
 from rlopt.runs import console, experiment, results
@@ -42,7 +42,7 @@ from rlopt.training import loop
 small = {"specs": ("digits_inverted", "digits/tanh"), "steps": 20, "problems": 1, "hidden": 8}
 validation.make = functools.partial(validation.make, **small)
 loop.SAVE_SECONDS = loop.SAVE_SHARE = 0.0
-for module, name in ((results, "append_row"), (metrics, "append"), (suite, "_write"), (search, "append_line")):
+for module, name in ((results, "append_row"), (metrics, "append"), (search, "append_line"), (os, "fsync")):
     def slowly(*arguments, write=getattr(module, name)):
         write(*arguments)
         time.sleep(pause)
@@ -58,6 +58,8 @@ for line in sys.stdin:
         status = 70
         try:
             status = cli.main(command)
+        except BaseException:
+            traceback.print_exc()
         finally:
             sys.stdout.flush()
             os._exit(status)
@@ -112,11 +114,11 @@ COMMANDS = {
     ),
     "metatrain": ("metatrain", "celo_adam", "--iterations", "100", "--checkpoint-every", "10", *META),
     "metatest": ("metatest", "--tasks", "wide", "--optimizers", "sgd", "--steps", "20", "--seeds", "2"),
-    "metatrain returns": ("metatrain", "returns", "--optimizer", "adam", "--envs", "CartPole-v1", "--steps", "2000"),
+    "metatrain returns": ("metatrain", "returns", "--optimizer", "adam", "--envs", "CartPole-v1", "--steps", "10240"),
     "evaluate": ("evaluate",),
     "report": ("report", "--no-timing"),
 }
-COMMANDS["metatrain returns"] += ("--generations", "10", "--members", "4", "--seeds", "2")
+COMMANDS["metatrain returns"] += ("--generations", "6", "--members", "4", "--seeds", "2")
 COMMANDS["benchmark"] += ("--seeds", "2", "--tuning-seeds", "2", "--steps", "10240")
 # Differ from one undisturbed run to the next.
 SECONDS = (

@@ -16,7 +16,9 @@ from rlopt.metareturns import lifetimes, search
 from rlopt.metareturns.config import SearchConfig
 from rlopt.storage import run_lock
 
-CONFIG = SearchConfig(optimizer="adam", envs=("CartPole-v1",), steps=(1000, 2000), generations=4, members=6, seeds=2)
+CONFIG = SearchConfig(
+    optimizer="adam", envs=("CartPole-v1",), steps=(20_000, 40_000), generations=4, members=6, seeds=2
+)
 # A quadratic whose best constant step is e^2 times the rate: with x' = (1 - lr) x, lr = 1.
 RATE = np.exp(-2.0)
 
@@ -59,7 +61,7 @@ def test_a_search_that_was_killed_ends_with_the_same_numbers(tmp_path):
     logs = [(tmp_path / name / search.LOG).read_text().splitlines() for name in ("whole", "cut")]
     without_time = [[json.loads(line) | {"seconds": 0} for line in log] for log in logs]
     assert without_time[0] == without_time[1]
-    assert {row["steps"] for row in without_time[0]} == {1000, 2000}
+    assert {row["steps"] for row in without_time[0]} == {20_000, 40_000}
 
 
 def test_a_search_whose_folder_is_moved_says_where_it_goes_on_and_one_whose_folder_is_removed_ends(tmp_path):
@@ -123,6 +125,7 @@ def test_another_search_is_refused(tmp_path):
         ({"sigma": 0.0}, "sigma must be positive, got 0.0"),
         ({"envs": ()}, "envs must be one or more, each once"),
         ({"steps": (1000, 1000)}, "steps must be one or more, each once"),
+        ({"steps": (20_000, 10_000)}, "steps must be at least 10,240 on CartPole-v1, 20 parts to score, got 10,000"),
         ({"learning_rate": -1.0}, "learning_rate must be positive"),
     ],
 )
