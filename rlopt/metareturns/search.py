@@ -19,7 +19,7 @@ import numpy as np
 import scipy.stats
 import tqdm
 
-from celo2.files import append_line, parse_json, read_json, write_atomic
+from celo2.files import append_line, parse_json, read_json, read_limited, write_atomic
 from celo2.step_head import FEATURES
 from rlopt import typed
 from rlopt.metareturns import lifetimes
@@ -31,6 +31,7 @@ from rlopt.storage.stopping import Unfinished, stop_requested
 from rlopt.storage.streams import Steady
 
 CONFIG, LOG, HEAD = "search.json", "generations.jsonl", "head.json"
+MAX_BYTES = 1 << 28
 _KEYS_SALT = 0x7265  # keys of trainings are not those of anything else
 
 
@@ -173,9 +174,11 @@ def replayed(optimizer: cmaes.CMA, row: dict[str, Any], config: SearchConfig) ->
         heads = np.asarray(row["heads"], np.float64)
         scores = {env: np.asarray(row["scores"][env], np.float64) for env in config.envs}
         found = Generation(int(row["steps"]), heads, scores)
+        if heads.ndim != 2:
+            raise ValueError(f"heads are {heads.ndim}-dimensional")
         fits = np.array_equal(heads[: config.members], asked)
         fits &= all(score.shape == (config.members + 2, config.seeds) for score in scores.values())
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"a generation in {LOG} cannot be read: {error}") from error
     if not fits:
         raise ValueError(f"generation {row.get('generation')} in {LOG} is not what this search asked for")
@@ -186,11 +189,11 @@ def rows(path: Path) -> list[dict[str, Any]]:
     """The generations written so far; a last line that a kill cut off is left out, and removed.
 
     Raises:
-      ValueError: for a damaged line before it.
+      ValueError: for a damaged line before it, or what is no file of such lines.
     """
     if not path.exists():
         return []
-    text = path.read_bytes()
+    text = read_limited(path, MAX_BYTES)
     whole = text[: text.rfind(b"\n") + 1]
     if whole != text:
         write_atomic(path, whole)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import shutil
 
 import jax
@@ -113,6 +114,11 @@ def test_another_search_is_refused(tmp_path):
     with pytest.raises(ValueError, match="neither empty nor a search on returns"):
         search.run(CONFIG, tmp_path / "other", progress=False, train=fake)
     log = tmp_path / "s" / search.LOG
+    row = json.loads(log.read_text())
+    for told in ([1], row | {"steps": math.inf}, row | {"scores": 5}, row | {"heads": None}):
+        (tmp_path / "x").write_text(json.dumps(told) + "\n")
+        with pytest.raises(ValueError, match=r"a generation in .* cannot be read"):
+            search.replayed(search.start(CONFIG), *search.rows(tmp_path / "x"), CONFIG)
     log.write_text(log.read_text().replace('"heads": [[', '"heads": [[9, ', 1))
     with pytest.raises(ValueError, match="generation"):
         search.run(CONFIG, tmp_path / "s", progress=False, train=fake)
