@@ -9,6 +9,7 @@ envpool starts the next game in the step after an end, whose action it ignores: 
 """
 
 import dataclasses
+import os
 import warnings
 from typing import Any, NamedTuple
 
@@ -199,6 +200,10 @@ class Screen:
 
 def why_not() -> str | None:
     """Why envpool cannot be imported, such as for want of a library of the system; None: it can."""
+    try:
+        os.getcwd()  # without one, envpool ends the process
+    except OSError:
+        return "the current folder has been removed"
     try:
         import envpool.registration  # noqa: F401
     except ImportError as error:

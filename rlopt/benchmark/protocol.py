@@ -140,4 +140,4 @@ def play_randomly(folder: Path, plan: Plan, play: Callable[[TrainConfig], np.nda
     for env_id in plan.environments:
         if env_id not in found:
             found[env_id] = play(plan.config(YARDSTICK, env_id)).tolist()
-            write_atomic(folder / RANDOM, json.dumps(found).encode() + b"\n")
+            write_atomic(folder / RANDOM, json.dumps(found).encode() + b"\n", make_folder=False)

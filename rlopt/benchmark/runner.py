@@ -43,7 +43,8 @@ def run(
     folder = folder or results.new_folder(f"benchmark-{plan.agent}-{plan.suite}")
     run_lock.check_links(folder)
     protocol.write_plan(folder, plan)
-    protocol.play_randomly(folder, plan, random_policy.play)
+    with run_lock.held(folder):  # not for longer: several processes may train optimizers of their own
+        protocol.play_randomly(folder, plan, random_policy.play)
 
     if launch is not None:
         choices = _tune(plan, folder, plan.all_optimizers, extend, lambda batch: launch(folder, batch))

@@ -7,6 +7,8 @@ from rlopt.training import presets
 from rlopt.training.config import TrainConfig
 
 # Cheap, and unlike each other: dense and sparse rewards, episodes of 10 to 2,500 steps.
+# Parts of a training that its score is made of; each needs an iteration, at least.
+PARTS = 20
 ENVS = ("CartPole-v1", "Catch-bsuite", "Freeway-MinAtar", "SpaceInvaders-MinAtar")
 
 
@@ -68,4 +70,10 @@ class SearchConfig:
                 raise ValueError(f"{name} must be one or more, each once, got {found}")
         for env in self.envs:
             for steps in self.steps:
-                self.run(env, steps).check()
+                config = self.run(env, steps)
+                config.check()
+                if config.hyper.num_iterations < PARTS:
+                    least = PARTS * config.hyper.env_steps_per_iteration
+                    raise ValueError(
+                        f"steps must be at least {least:,} on {env}, {PARTS} parts to score, got {steps:,}"
+                    )

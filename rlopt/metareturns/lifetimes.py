@@ -10,12 +10,12 @@ import optax
 
 import agents
 import celo2
+from rlopt.metareturns.config import PARTS
 from rlopt.optimizers import factory
 from rlopt.training import loop
 from rlopt.training.config import TrainConfig
 
-# Parts of a training; the last tenth is the last two.
-PARTS = 20
+# Of a training's parts: a tenth.
 LAST = 2
 
 

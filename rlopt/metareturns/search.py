@@ -5,8 +5,10 @@ arXiv 2402.01373).
 """
 
 import json
+import shlex
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,17 +19,19 @@ import numpy as np
 import scipy.stats
 import tqdm
 
-from celo2.files import append_line, parse_json, read_json, write_atomic
+from celo2.files import append_line, parse_json, read_json, read_limited, write_atomic
 from celo2.step_head import FEATURES
 from rlopt import typed
 from rlopt.metareturns import lifetimes
 from rlopt.metareturns.config import SearchConfig
 from rlopt.optimizers import factory
 from rlopt.storage import run_lock, sealed
+from rlopt.storage.log import Log
 from rlopt.storage.stopping import Unfinished, stop_requested
 from rlopt.storage.streams import Steady
 
 CONFIG, LOG, HEAD = "search.json", "generations.jsonl", "head.json"
+MAX_BYTES = 1 << 28
 _KEYS_SALT = 0x7265  # keys of trainings are not those of anything else
 
 
@@ -54,12 +58,14 @@ def run(config: SearchConfig, folder: Path, *, progress: bool = True, train: Any
 
     Raises:
       ValueError: for impossible settings, or a folder that holds another search, or anything else.
-      Unfinished: when stopped by a signal; the same call goes on.
+      Unfinished: when stopped by a signal; the same call goes on. Gone, a kind of it: when the folder was moved or
+        removed.
+      OSError: if the last generations cannot be written at the end.
     """
     config.check()
     settings = typed.plain(config) | {"theta_sha256": factory.theta_sha256(config.optimizer, config.theta)}
     kept = {name: value for name, value in settings.items() if name != "generations"}
-    with run_lock.held(folder):
+    with run_lock.held(folder) as mine:
         if (folder / CONFIG).exists():
             sealed.check_settings(str(folder), read_json(folder / CONFIG), kept)
         elif not run_lock.is_empty(folder):
@@ -67,6 +73,7 @@ def run(config: SearchConfig, folder: Path, *, progress: bool = True, train: Any
         write_atomic(folder / CONFIG, (json.dumps(kept, indent=2) + "\n").encode())
         optimizer = start(config)
         past = [replayed(optimizer, row, config) for row in rows(folder / LOG)]
+        log = Log(lambda line: append_line(folder / LOG, line))
         with (
             stop_requested() as stop,
             tqdm.tqdm(
@@ -90,12 +97,30 @@ def run(config: SearchConfig, folder: Path, *, progress: bool = True, train: Any
                     "heads": found.heads.tolist(),
                     "scores": {env: [[_plain(x) for x in of] for of in score] for env, score in found.scores.items()},
                 }
-                append_line(folder / LOG, json.dumps(row) + "\n")
+                log.put(json.dumps(row) + "\n")
+                _written(log, mine)
                 past.append(told(optimizer, found))
                 bar.update()
+        log.write()
         result = summary(optimizer, past)
-        write_atomic(folder / HEAD, (json.dumps(result, indent=2) + "\n").encode())
+        write_atomic(folder / HEAD, (json.dumps(result, indent=2) + "\n").encode(), make_folder=False)
     return result
+
+
+def _written(log: Log, mine: run_lock.Held) -> None:
+    """Writes the generations that wait, as far as the disk has room; where the folder was moved, there, and ends."""
+    try:
+        mine.check()
+        log.write()
+    except run_lock.Gone as gone:
+        if gone.place is not None:
+            place = gone.place
+            log.write(lambda line: append_line(place / LOG, line))
+            gone.args = (f"{gone}; the same command with --out {shlex.quote(str(place))} goes on there",)
+        raise
+    except OSError as error:
+        text = f"{mine.folder}: nothing could be logged ({error}); it is tried again after the next generation"
+        warnings.warn(text, RuntimeWarning, stacklevel=3)
 
 
 def start(config: SearchConfig) -> cmaes.CMA:
@@ -149,9 +174,11 @@ def replayed(optimizer: cmaes.CMA, row: dict[str, Any], config: SearchConfig) ->
         heads = np.asarray(row["heads"], np.float64)
         scores = {env: np.asarray(row["scores"][env], np.float64) for env in config.envs}
         found = Generation(int(row["steps"]), heads, scores)
+        if heads.ndim != 2:
+            raise ValueError(f"heads are {heads.ndim}-dimensional")
         fits = np.array_equal(heads[: config.members], asked)
         fits &= all(score.shape == (config.members + 2, config.seeds) for score in scores.values())
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"a generation in {LOG} cannot be read: {error}") from error
     if not fits:
         raise ValueError(f"generation {row.get('generation')} in {LOG} is not what this search asked for")
@@ -162,11 +189,11 @@ def rows(path: Path) -> list[dict[str, Any]]:
     """The generations written so far; a last line that a kill cut off is left out, and removed.
 
     Raises:
-      ValueError: for a damaged line before it.
+      ValueError: for a damaged line before it, or what is no file of such lines.
     """
     if not path.exists():
         return []
-    text = path.read_bytes()
+    text = read_limited(path, MAX_BYTES)
     whole = text[: text.rfind(b"\n") + 1]
     if whole != text:
         write_atomic(path, whole)

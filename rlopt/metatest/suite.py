@@ -17,7 +17,7 @@ from metatrain import npz
 from rlopt import typed
 from rlopt.metatest import optimizers, tasks, training
 from rlopt.metatest.config import REFERENCE, SuiteConfig
-from rlopt.storage import run_lock
+from rlopt.storage import run_lock, sealed
 from rlopt.storage.streams import Steady
 
 CELLS = "cells"
@@ -60,9 +60,7 @@ def run(config: SuiteConfig, folder: Path, progress: bool = True) -> dict[tuple[
     path = folder / SETTINGS
     if path.exists():
         before = read_json(path)
-        if any(before.get(name) != value for name, value in settings.items()):
-            theirs = {name: before.get(name) for name in settings}
-            raise ValueError(f"{folder} holds results of {theirs}, not of {settings}; choose another folder")
+        sealed.check_settings(f"what {folder} holds", {name: before.get(name) for name in settings}, settings)
     elif folder.exists() and not run_lock.is_empty(folder):
         raise ValueError(f"{folder} is neither empty nor of this suite; choose another folder")
     cells = {}

@@ -8,7 +8,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import jax
 import numpy as np
@@ -115,7 +115,7 @@ class _Run:
         if self.lead:
             self.folder.mkdir(parents=True, exist_ok=True)  # before anything else: it marks the folder as ours
             self.rows = metrics.read_until(out, self.iteration)
-        self.log = Log(lambda row: metrics.append(out, row))
+        self.log = Log(lambda row: metrics.append(self.out, row))
         self.best = card.best_validation(out, config)
         # Not the iteration: a kill between checkpoint and theta leaves an old theta beside a new checkpoint.
         self.saved_at: int | None = None
@@ -165,16 +165,20 @@ class _Run:
         with bar, stop_requested() as stop:
             while self.iteration < config.iterations and not _agreed(stop):
                 row, done = self.advance(log_every)
-                self._check(row)
+                due = self.lead and validate_every and self.iteration % validate_every == 0
+                found = self.score(self.weights) if due else None
+                gone = self._follow()  # before anything is written
                 bar.set_postfix_str(
                     f"loss {row['loss']:.3f}, {row['inner_steps_per_second']:.0f} inner steps/s", refresh=False
                 )
                 if self.iteration % config.refresh_every == 0:
                     self.refresh()
-                if self.lead and validate_every and self.iteration % validate_every == 0:
-                    row |= self.validate()
+                if found is not None:
+                    row |= self.judge(found)
                 self.note(row)
                 bar.update(done)
+                if gone is not None:
+                    self._end_there(gone)
                 if self.iteration % checkpoint_every == 0:
                     # All processes gather the state to be saved, so that one cannot try again alone.
                     with _tried(f"{self.out}: no checkpoint could be written", enabled=jax.process_count() == 1):
@@ -210,9 +214,8 @@ class _Run:
             with _tried(f"{self.out}: these weights could not be written"):
                 save_checkpoint(self.out / THETAS / f"theta_{self.iteration:08d}.theta", self.weights)
 
-    def validate(self) -> dict[str, Any]:
-        """Meta-validation, for the row; weights that do better than all before are written."""
-        found = self.score(self.weights)
+    def judge(self, found: validation.Score) -> dict[str, Any]:
+        """A meta-validation, for the row; weights that do better than all before are written."""
         if found.loss < self.best:
             with _tried(f"{self.out}: the best weights so far could not be written"):
                 self._write_theta(found)
@@ -242,20 +245,27 @@ class _Run:
             self._write_theta()
         self.saved_at = self.iteration
 
-    def _check(self, row: dict[str, Any]) -> None:
-        """Ends a run whose folder is not where it was; if it still is somewhere, with row and checkpoint there."""
+    def _follow(self) -> run_lock.Gone | None:
+        """Where the folder has been moved: what is said of that; all is written there from now on.
+
+        Raises:
+          Gone: if nothing can be saved, since it was removed, or other processes are not where this one is.
+        """
         try:
             self.held.check()
         except run_lock.Gone as gone:
-            place = gone.place
-            if place is not None and jax.process_count() == 1:
-                self.rows.append(row)
-                self.log.put(row)
-                with _tried(f"{place}: no checkpoint could be written"):
-                    self.log.write(lambda row: metrics.append(place, row))
-                    checkpoint.save(place / CHECKPOINTS, self.state, self.iteration, self.config, *self.history)
-                    gone.args = (f"{gone}; the same command with --out {shlex.quote(str(place))} goes on there",)
-            raise
+            if gone.place is None or jax.process_count() > 1:
+                raise
+            self.out, self.folder = gone.place, gone.place / CHECKPOINTS
+            return gone
+        return None
+
+    def _end_there(self, gone: run_lock.Gone) -> NoReturn:
+        """Ends a run whose folder was moved, with a checkpoint in it."""
+        with _tried(f"{self.out}: no checkpoint could be written"):
+            self.save()
+            gone.args = (f"{gone}; the same command with --out {shlex.quote(str(self.out))} goes on there",)
+        raise gone
 
     def _write_theta(self, found: validation.Score | None = None) -> None:
         devices = self.program.num_devices

@@ -88,7 +88,8 @@ def watch(
     play = _atari if envs.is_atari(config.env) else _grid
     pictures, rewards, ends = zip(*play(config, player, seed, max_steps), strict=True)
     rate = CONSOLE_RATE / config.atari.frame_skip if envs.is_atari(config.env) else GRID_RATE
-    files = _write(pictures, rate, folder / FILMS / f"seed_{member}")
+    with run_lock.held(folder / FILMS):
+        files = _write(pictures, rate, folder / FILMS / f"seed_{member}")
     return Film(files, sum(rewards), len(pictures), ends[-1])
 
 

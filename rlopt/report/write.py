@@ -67,12 +67,6 @@ def write(
         costs, untimed = cost.measure(found, trust)
         problems += untimed
     sections = _sections(found, judged, drawn, costs)
-    for name, content in figures.files(list(drawn.values())).items():
-        write_atomic(out / "figures" / name, content)
-    for section in sections:
-        if isinstance(section, Table):
-            write_atomic(out / "tables" / f"{section.name}.csv", formats.to_csv(section).encode())
-            write_atomic(out / "tables" / f"{section.name}.tex", formats.to_latex(section).encode())
     document = page.page(
         found.title,
         words.summary(found, judged.told.get("tuned", {}), judged.in_time()),
@@ -81,7 +75,14 @@ def write(
         reproduce.commands(found, folders),
         words.origin(found, time.strftime("%Y-%m-%d")),
     )
-    write_atomic(out / PAGE, document.encode())
+    with run_lock.held(out):
+        for name, content in figures.files(list(drawn.values())).items():
+            write_atomic(out / "figures" / name, content)
+        for section in sections:
+            if isinstance(section, Table):
+                write_atomic(out / "tables" / f"{section.name}.csv", formats.to_csv(section).encode())
+                write_atomic(out / "tables" / f"{section.name}.tex", formats.to_latex(section).encode())
+        write_atomic(out / PAGE, document.encode())
     return out / PAGE
 
 

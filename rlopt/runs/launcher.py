@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from celo2.files import read_json, write_atomic
+from celo2.files import read_json, size_of, write_atomic
 from envs.cores import num_cores
 from rlopt import escape
 from rlopt.runs import folders, results
@@ -37,7 +37,7 @@ TIMEOUT_MIN, TIMEOUTS = {"slurm": 240, "local": 60 * 24 * 365}, 1000
 POLL_SECONDS = {"slurm": 30.0, "local": 0.2}
 # SLURM's controller may not answer for a while.
 QUEUE_TRIES = 20
-LOG_LINES = 8
+LOG_LINES, LOG_BYTES = 8, 1 << 16
 # Options that are numbers. All others stay text: an account 0123 or a node 1e3 would become another.
 _NUMBERS = (
     *("timeout_min", "cpus_per_task", "nodes", "tasks_per_node", "ntasks_per_node", "gpus_per_node", "mem_gb"),
@@ -283,8 +283,11 @@ def _runs_here(job: _Job) -> bool:
 def _log_end(path: Path) -> str:
     """The last lines of a job's log, and where it lies."""
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
+        begin = max(0, size_of(path) - LOG_BYTES)
+        with path.open("rb") as file:
+            file.seek(begin)
+            lines = file.read(LOG_BYTES).decode("utf-8", errors="replace").splitlines()
+    except (OSError, ValueError):  # ValueError: a file of a stranger's names something that is none
         return f"  it left no log at {path}"
     return "\n".join([*(f"  {line}" for line in lines[-LOG_LINES:]), f"  log: {path}"])
 

@@ -15,8 +15,8 @@ from rlopt.storage.stopping import BrokeOff
 NAME = ".rlopt.lock"
 # What a file system without such locks answers (some network ones).
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
-# Folders within a run folder that runs write into themselves.
-_WRITTEN = ("checkpoints", "thetas", "plots", "films", "cells")
+# Folders within a run folder, or a report's, that are written into without a lock of their own.
+_WRITTEN = ("checkpoints", "thetas", "plots", "cells", "figures", "tables")
 # What trackers and launchers keep is theirs, links of their own among it.
 _THEIRS = ("wandb", "tensorboard", "jobs")
 

@@ -120,7 +120,7 @@ def load(folder: Path, config: TrainConfig, template: Any) -> Progress | None:
 
 def remove(folder: Path) -> None:
     """Deletes a folder's checkpoints."""
-    for name in (*NAMES, DAMAGED):
+    for name in (DAMAGED, *NAMES):  # as long as one of the others is there, the next process comes here again
         (folder / name).unlink(missing_ok=True)
 
 

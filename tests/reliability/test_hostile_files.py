@@ -10,6 +10,7 @@ import struct
 import sys
 import tracemalloc
 import zipfile
+from pathlib import Path
 
 import flax.serialization
 import jax
@@ -23,10 +24,11 @@ from celo2 import files
 from metatrain import image_files, npz
 from metatrain.config import MetaTrainConfig
 from rlopt import cli, typed
+from rlopt.metareturns import search
 from rlopt.metatraining import metrics, trainer
 from rlopt.optimizers import theta
 from rlopt.play import evaluation, film
-from rlopt.runs import experiment, results
+from rlopt.runs import experiment, launcher, results
 from rlopt.storage import run_lock, sealed
 from rlopt.training import checkpoint
 from rlopt.training.config import TrainConfig
@@ -239,10 +241,13 @@ def test_a_gzip_bomb_is_not_unpacked(tmp_path, frugal):
 
 def test_what_is_no_file_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe")
-    for path in (tmp_path / "pipe", tmp_path, "/dev/zero"):
-        for read in (celo2.load_checkpoint, files.read_json, lambda path: npz.read(path, ("a",))):
+    for path in (tmp_path / "pipe", tmp_path, Path("/dev/zero")):
+        for read in (celo2.load_checkpoint, files.read_json, lambda path: npz.read(path, ("a",)), search.rows):
             with pytest.raises(ValueError, match="not a regular file"):
                 read(path)
+        assert launcher._log_end(path) == f"  it left no log at {path}"
+    (tmp_path / "log").write_text("".join(f"line {i} {'x' * 100}\n" for i in range(10_000)))
+    assert "line 9999" in launcher._log_end(tmp_path / "log")
 
 
 @pytest.fixture(scope="module")

@@ -2,22 +2,29 @@
 
 import dataclasses
 import errno
+import itertools
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+import types
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from agents import PPOConfig
 from metatrain.config import MetaTrainConfig
 from rlopt import cli
+from rlopt.benchmark import protocol, runner
+from rlopt.benchmark.plan import Plan
 from rlopt.metatest import suite
 from rlopt.metatest.config import SuiteConfig
 from rlopt.metatraining import trainer
+from rlopt.play import film
+from rlopt.report import pictures, write
 from rlopt.runs import experiment, results
 from rlopt.storage import run_lock, stopping
 from rlopt.storage.stopping import Unfinished
@@ -159,6 +166,52 @@ def test_what_killed_processes_left_half_written_is_cleared_away(tmp_path):
     with run_lock.held(tmp_path):
         pass
     assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == sorted(kept)
+
+
+def test_what_killed_reports_benchmarks_and_films_left_half_written_is_cleared_away(tmp_path, monkeypatch):
+    run = finished(tmp_path / "run")
+    left = {
+        "report": [run / "report" / place / ".a.csv.abcd1234.tmp" for place in ("", "figures", "tables")],
+        "benchmark": [tmp_path / "benchmark" / f".{name}.abcd1234.tmp" for name in (protocol.PLAN, protocol.RANDOM)],
+        "film": [run / film.FILMS / ".seed_0.gif.abcd1234.tmp"],
+    }
+    for path in itertools.chain(*left.values()):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    monkeypatch.setattr(pictures, "all_of", lambda *arguments: [])
+    monkeypatch.setattr(protocol, "play_randomly", lambda *arguments: None)
+    monkeypatch.setattr(runner, "_train_all", lambda *arguments: None)
+    for name in ("_check_grid", "_grid"):
+        monkeypatch.setattr(film, name, lambda *arguments: [(None, 1.0, True)])
+    monkeypatch.setattr(film.evaluation, "load_policies", lambda *arguments: (None, ()))
+    monkeypatch.setattr(film, "recurrence", lambda agent: types.SimpleNamespace(start=lambda number: None, act=None))
+    monkeypatch.setattr(film, "_write", lambda *arguments: [])
+    write.write([run], timing=False)
+    runner.run(Plan(optimizers=("adam",), envs=("CartPole-v1",)), tmp_path / "benchmark", progress=False)
+    film.watch(run)
+    assert not [path for path in itertools.chain(*left.values()) if path.exists()]
+
+
+def finished(folder):
+    """A finished run, made up."""
+    final, steps = np.full(CONFIG.seeds, 1.0, np.float32), np.arange(1, 4) * 64
+    history = loop.History(
+        steps=steps,
+        returns=final[:, None] * np.linspace(0.2, 1, 3, dtype=np.float32),
+        lengths=np.ones((CONFIG.seeds, 3), np.float32),
+        final=final,
+        stopped=np.full(CONFIG.seeds, -1),
+        metrics={},
+        params={},
+        compile_seconds=1.0,
+        train_seconds=2.0,
+        cpu_seconds=3.0,
+        devices="1 x cpu",
+    )
+    folder.mkdir(parents=True)
+    results.write_config(folder, CONFIG)
+    results.write_summary(results.write_history(folder, CONFIG, history))
+    return folder
 
 
 def test_a_folder_whose_run_was_killed_before_its_first_file_counts_as_empty(tmp_path):

@@ -122,6 +122,20 @@ def test_json_in_files_is_read_in_one_place():
                 assert name != "json.loads" or not read, path
 
 
+# What they read is of the system, of this package, or weights that the command line named or that were just written.
+READ_ALL = ("training/runtime.py", "training/machine.py", "report/page.py", "runs/launcher.py")
+READ_ALL += ("metatraining/card.py", "metatraining/checkpoint.py")
+
+
+def test_files_in_run_folders_are_read_up_to_a_limit():
+    """`celo2.files.read_limited` waits for no pipe, and reads no device; `Path.read_bytes` does both."""
+    for path in (ROOT / "rlopt").rglob("*.py"):
+        calls = [n.func for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call)]
+        names = {call.attr for call in calls if isinstance(call, ast.Attribute)}
+        allowed = path.relative_to(ROOT / "rlopt").as_posix() in READ_ALL
+        assert allowed or not names & {"read_text", "read_bytes"}, path
+
+
 def test_distrax_is_imported_in_one_place():
     users = {p.name for k in MAY_IMPORT for p in (ROOT / k).rglob("*.py") if "distrax" in set(imports(p))}
     assert users == {"actions.py"}

@@ -21,27 +21,35 @@ import pytest
 pytestmark = pytest.mark.slow
 
 KILLS = 20
+# Seconds after each line that a command adds to a file, and before each file that is whole takes its place: else all would
+# be written within a moment.
+PAUSE = 0.05
 # Commands run in copies of a process that has imported everything, and has no devices yet: importing takes seconds.
 SERVER = """
-import json, os, sys, time
+import functools, json, os, signal, sys, time, traceback
 root, cache = sys.argv[1:]
 os.environ["JAX_COMPILATION_CACHE_DIR"] = cache
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 import jax
+from metatrain import validation
 from rlopt import cli
 import rlopt.benchmark.runner, rlopt.metatest.report, rlopt.metatest.suite, rlopt.play.evaluation, rlopt.report.write
-from rlopt.metatest import suite
+from rlopt.metareturns import search
 from rlopt.metatraining import metrics, trainer
 from rlopt.runs import console, experiment, results
 from rlopt.training import loop
+# Meta-validation on tasks that take a moment.
+small = {"specs": ("digits_inverted", "digits/tanh"), "steps": 20, "problems": 1, "hidden": 8}
+validation.make = functools.partial(validation.make, **small)
 loop.SAVE_SECONDS = loop.SAVE_SHARE = 0.0
-for module, name in ((results, "append_row"), (metrics, "append"), (suite, "_write")):
+for module, name in ((results, "append_row"), (metrics, "append"), (search, "append_line"), (os, "fsync")):
     def slowly(*arguments, write=getattr(module, name)):
         write(*arguments)
         time.sleep(pause)
     setattr(module, name, slowly)
 for line in sys.stdin:
-    command, out, pause = json.loads(line)
+    command, out, pause, limit = json.loads(line)
+    began = time.monotonic()
     process = os.fork()
     if process == 0:
         log = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
@@ -50,12 +58,17 @@ for line in sys.stdin:
         status = 70
         try:
             status = cli.main(command)
+        except BaseException:
+            traceback.print_exc()
         finally:
             sys.stdout.flush()
             os._exit(status)
-    print(process, flush=True)
-    sys.stdin.readline()  # until then its number is not given to another process
-    print(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), flush=True)
+    while not (ended := os.waitpid(process, os.WNOHANG))[0]:
+        if limit is not None and time.monotonic() - began > limit:
+            os.kill(process, signal.SIGKILL)  # if it has come to its end, nothing happens
+            limit = None
+        time.sleep(0.005)
+    print(json.dumps([os.waitstatus_to_exitcode(ended[1]), time.monotonic() - began]), flush=True)
 """
 SMALL = (
     "--num-envs",
@@ -72,7 +85,7 @@ SMALL = (
     "2",
 )
 META = ("--families", "digits", "--tasks-per-family", "1", "--hidden", "4", "--batch-size", "4", "--truncation", "5")
-META += ("--min-unroll", "5", "--max-unroll", "20", "--validate-every", "0", "--refresh-every", "20")
+META += ("--min-unroll", "5", "--max-unroll", "20", "--validate-every", "20", "--refresh-every", "20")
 COMMANDS = {
     "train": ("train", "ppo", "--optimizer", "adam", "--total-steps", "1280", *SMALL),
     "compare": ("compare", "ppo", "--optimizers", "adam", "sgd", "--total-steps", "640", *SMALL),
@@ -101,12 +114,21 @@ COMMANDS = {
     ),
     "metatrain": ("metatrain", "celo_adam", "--iterations", "100", "--checkpoint-every", "10", *META),
     "metatest": ("metatest", "--tasks", "wide", "--optimizers", "sgd", "--steps", "20", "--seeds", "2"),
+    "metatrain returns": ("metatrain", "returns", "--optimizer", "adam", "--envs", "CartPole-v1", "--steps", "10240"),
     "evaluate": ("evaluate",),
     "report": ("report", "--no-timing"),
 }
+COMMANDS["metatrain returns"] += ("--generations", "6", "--members", "4", "--seeds", "2")
 COMMANDS["benchmark"] += ("--seeds", "2", "--tuning-seeds", "2", "--steps", "10240")
 # Differ from one undisturbed run to the next.
-SECONDS = ("wall_seconds", "compile_seconds", "env_steps_per_second", "inner_steps_per_second")
+SECONDS = (
+    "seconds",
+    "wall_seconds",
+    "compile_seconds",
+    "cpu_seconds",
+    "env_steps_per_second",
+    "inner_steps_per_second",
+)
 
 
 class Server:
@@ -124,17 +146,23 @@ class Server:
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(words, stdin=pipe, stdout=pipe, env=environment, text=True)
 
-    def start(self, command, pause) -> int:
-        """Its process."""
-        self.process.stdin.write(json.dumps([list(map(str, command)), str(self.folder / "log"), pause]) + "\n")
-        self.process.stdin.flush()
-        return int(self.process.stdout.readline())
+    @property
+    def log(self) -> str:
+        """What the last command printed."""
+        return (self.folder / "log").read_text()
 
-    def wait(self) -> int:
-        """The status of what was started; before, its number stays its own."""
-        self.process.stdin.write("\n")
+    def run(self, command, limit=None) -> tuple[int, float]:
+        """Its status, and how many seconds it took; limit: after so many it is killed."""
+        line = json.dumps([list(map(str, command)), str(self.folder / "log"), PAUSE, limit])
+        self.process.stdin.write(line + "\n")
         self.process.stdin.flush()
-        return int(self.process.stdout.readline())
+        return tuple(json.loads(self.process.stdout.readline()))
+
+    def run_to_the_end(self, command) -> float:
+        """How long it took."""
+        status, seconds = self.run(command)
+        assert status == 0, self.log
+        return seconds
 
     def close(self) -> None:
         self.process.stdin.close()
@@ -184,50 +212,62 @@ def words(kind, folder):
     return (*COMMANDS[kind], *where)
 
 
+def stamps(folder):
+    """What a process that writes changes; taking the lock is no writing."""
+    kept = (path for path in folder.rglob("*") if path.is_file() and path.name != ".rlopt.lock")
+    return {path: (found.st_ino, found.st_size, found.st_mtime_ns) for path in kept for found in (path.stat(),)}
+
+
 def kill_twenty_times(kind, folder, kills=KILLS):
-    """Kills and starts again; how many of the kills came within a run, and how many runs there were."""
+    """Kills and starts again; kills that came before an end, those of them after a first write, and runs that ended."""
     rng, server = random.Random(kind), Server(folder)
     run = None
     try:
         if kind in ("evaluate", "report"):
             run = folder / "run"
-            server.start(words("train", run), 0.0)
-            assert server.wait() == 0, (folder / "log").read_text()
+            server.run_to_the_end(words("train", run))
         whole = folder / "whole"
         for _ in range(2):  # the second time with compiled programs: so long does it take
             shutil.rmtree(whole, ignore_errors=True)
-            began, _ = time.monotonic(), server.start(words(kind, prepared(whole, run)), 0.02)
-            assert server.wait() == 0, (folder / "log").read_text()
-        seconds, told = time.monotonic() - began, (folder / "log").read_text()
-        wanted, done, runs = contents(whole), 0, 0
+            seconds = server.run_to_the_end(words(kind, prepared(whole, run)))
+        told, wanted = server.log, contents(whole)
+        done, writing, runs = 0, 0, 0
         while True:
             place = folder / str(runs)
             if not place.exists():
                 prepared(place, run)
-            process = server.start(words(kind, place), 0.02)
-            if done < kills:
-                time.sleep(rng.uniform(0, seconds))
-                os.kill(process, signal.SIGKILL)  # if it has come to its end, nothing happens
-            status = server.wait()
+            before = stamps(place)
+            status, _ = server.run(words(kind, place), rng.uniform(0, seconds) if done < kills else None)
             if status == -signal.SIGKILL:
                 done += 1
+                writing += stamps(place) != before
+                print(f"{kind}: kill {done} in run {runs + 1}, {writing} after a write", flush=True)
                 continue
-            assert status == 0, (folder / "log").read_text()
+            assert status == 0, server.log
             assert_same(contents(place), wanted)
             if kind == "evaluate":
-                assert (folder / "log").read_text() == told
+                assert server.log == told
             shutil.rmtree(place)
             runs += 1
             if done >= kills:
-                return done, runs
+                return done, writing, runs
     finally:
         server.close()
 
 
 def assert_same(found, wanted):
-    assert found.keys() == wanted.keys()
+    assert found.keys() == wanted.keys(), f"only here or there: {sorted(found.keys() ^ wanted.keys())}"
     for name in wanted:
-        assert found[name] == wanted[name], name
+        assert found[name] == wanted[name], f"{name}: {differing(found[name], wanted[name])}"
+
+
+def differing(found, wanted):
+    """Where two contents of a file differ, cut short."""
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        return {
+            key: (found.get(key), wanted.get(key)) for key in wanted.keys() | found if found.get(key) != wanted.get(key)
+        }
+    return f"{found!r:.300} and not {wanted!r:.300}"
 
 
 @pytest.mark.timeout(3600)
@@ -238,10 +278,17 @@ def test_twenty_kills_of_a_command_change_nothing(tmp_path, kind):
 
 if __name__ == "__main__":
     for name in sys.argv[1:] or COMMANDS:
-        with tempfile.TemporaryDirectory() as where:
-            start = time.monotonic()
-            killed, came = kill_twenty_times(name, Path(where))
-            print(
-                f"{name}: {killed} kills, {came} runs, all as undisturbed ({time.monotonic() - start:.0f} s)",
-                flush=True,
-            )
+        where, start, before = tempfile.mkdtemp(), time.monotonic(), os.times()
+        try:
+            killed, writing, ended = kill_twenty_times(name, Path(where))
+        except BaseException:
+            print(f"{name}: what is there now is in {where}", flush=True)
+            raise
+        shutil.rmtree(where)
+        took, after = time.monotonic() - start, os.times()
+        processor = sum(getattr(after, part) - getattr(before, part) for part in ("children_user", "children_system"))
+        print(
+            f"{name}: {killed} kills, {writing} of them after a write; {ended} runs, all as undisturbed "
+            f"({took:.0f} s, {processor:.0f} s of the processor)",
+            flush=True,
+        )

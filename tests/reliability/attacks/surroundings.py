@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from attacks.base import TRAIN, attack, command, process
+from attacks.base import TRAIN, Done, attack, command, process
 
 
 def _nobody(folder: Path, *words: str, **more: Any) -> Any:
@@ -49,20 +49,32 @@ def training_without_home(folder: Path) -> str:
 
 @attack("`rlopt suites` in a folder that has been removed", "a traceback")
 def no_folder(folder: Path) -> str:
-    here = folder / "gone"
-    here.mkdir()
-    code = f"import os, shutil; shutil.rmtree({str(here)!r}); from rlopt.__main__ import entry; entry()"
-    done = process("suites", code=code, cwd=here)
+    done = _in_a_removed_folder(folder, "suites")
     assert done.status == 0, done.err
     return "status 0"
 
 
 @attack("`rlopt train` there, without `--out`", "a traceback")
 def training_without_a_folder(folder: Path) -> str:
+    return _in_a_removed_folder(folder, *TRAIN).refused()
+
+
+@attack("`rlopt envs` there, and `rlopt train --env Pong-v5`", "envpool aborted the process")
+def atari_without_a_folder(folder: Path) -> str:
+    done = _in_a_removed_folder(folder, "envs")
+    assert done.status == 0, done.err
+    assert "CartPole-v1" in done.out
+    trained = _in_a_removed_folder(folder, *TRAIN, "--env", "Pong-v5", "--out", folder / "run")
+    trained.refused("unknown environment", done.last)  # in the same words
+    assert not (folder / "run").exists()
+    return f"status 0, and refused: {done.last}"
+
+
+def _in_a_removed_folder(folder: Path, *words: Any) -> Done:
     here = folder / "gone"
     here.mkdir()
     code = f"import os, shutil; shutil.rmtree({str(here)!r}); from rlopt.__main__ import entry; entry()"
-    return process(*TRAIN, code=code, cwd=here).refused()
+    return process(*words, code=code, cwd=here)
 
 
 def _environment(**changes: Any) -> types.ModuleType:

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import math
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -13,8 +15,11 @@ import celo2
 from celo2.step_head import FEATURES
 from rlopt.metareturns import lifetimes, search
 from rlopt.metareturns.config import SearchConfig
+from rlopt.storage import run_lock
 
-CONFIG = SearchConfig(optimizer="adam", envs=("CartPole-v1",), steps=(1000, 2000), generations=4, members=6, seeds=2)
+CONFIG = SearchConfig(
+    optimizer="adam", envs=("CartPole-v1",), steps=(20_000, 40_000), generations=4, members=6, seeds=2
+)
 # A quadratic whose best constant step is e^2 times the rate: with x' = (1 - lr) x, lr = 1.
 RATE = np.exp(-2.0)
 
@@ -57,7 +62,47 @@ def test_a_search_that_was_killed_ends_with_the_same_numbers(tmp_path):
     logs = [(tmp_path / name / search.LOG).read_text().splitlines() for name in ("whole", "cut")]
     without_time = [[json.loads(line) | {"seconds": 0} for line in log] for log in logs]
     assert without_time[0] == without_time[1]
-    assert {row["steps"] for row in without_time[0]} == {1000, 2000}
+    assert {row["steps"] for row in without_time[0]} == {20_000, 40_000}
+
+
+def test_a_search_whose_folder_is_moved_says_where_it_goes_on_and_one_whose_folder_is_removed_ends(tmp_path):
+    whole = search.run(CONFIG, tmp_path / "whole", progress=False, train=fake)
+    here, there = tmp_path / "here", tmp_path / "there"
+
+    def and_move(*arguments):
+        if (here / search.LOG).exists():
+            here.rename(there)
+        return fake(*arguments)
+
+    with pytest.raises(run_lock.Gone, match=f"was moved to {there} .* with --out {there} goes on there"):
+        search.run(CONFIG, here, progress=False, train=and_move)
+    assert not here.exists()
+    assert len(search.rows(there / search.LOG)) == 2
+    assert search.run(CONFIG, there, progress=False, train=fake) == whole
+
+    def and_remove(*arguments):
+        shutil.rmtree(here)
+        return fake(*arguments)
+
+    with pytest.raises(run_lock.Gone, match="was removed"):
+        search.run(CONFIG, here, progress=False, train=and_remove)
+    assert not here.exists()
+
+
+def test_a_disk_that_is_full_for_a_while_costs_a_search_nothing(tmp_path, monkeypatch):
+    whole = search.run(CONFIG, tmp_path / "whole", progress=False, train=fake)
+    append, tries = search.append_line, []
+
+    def sometimes(*arguments):
+        tries.append(1)
+        if len(tries) in (2, 3):
+            raise OSError(28, "No space left on device")
+        append(*arguments)
+
+    monkeypatch.setattr(search, "append_line", sometimes)
+    with pytest.warns(RuntimeWarning, match="nothing could be logged .*No space left"):
+        assert search.run(CONFIG, tmp_path / "s", progress=False, train=fake) == whole
+    assert [row["generation"] for row in search.rows(tmp_path / "s" / search.LOG)] == [0, 1, 2, 3]
 
 
 def test_another_search_is_refused(tmp_path):
@@ -69,6 +114,11 @@ def test_another_search_is_refused(tmp_path):
     with pytest.raises(ValueError, match="neither empty nor a search on returns"):
         search.run(CONFIG, tmp_path / "other", progress=False, train=fake)
     log = tmp_path / "s" / search.LOG
+    row = json.loads(log.read_text())
+    for told in ([1], row | {"steps": math.inf}, row | {"scores": 5}, row | {"heads": None}):
+        (tmp_path / "x").write_text(json.dumps(told) + "\n")
+        with pytest.raises(ValueError, match=r"a generation in .* cannot be read"):
+            search.replayed(search.start(CONFIG), *search.rows(tmp_path / "x"), CONFIG)
     log.write_text(log.read_text().replace('"heads": [[', '"heads": [[9, ', 1))
     with pytest.raises(ValueError, match="generation"):
         search.run(CONFIG, tmp_path / "s", progress=False, train=fake)
@@ -81,6 +131,7 @@ def test_another_search_is_refused(tmp_path):
         ({"sigma": 0.0}, "sigma must be positive, got 0.0"),
         ({"envs": ()}, "envs must be one or more, each once"),
         ({"steps": (1000, 1000)}, "steps must be one or more, each once"),
+        ({"steps": (20_000, 10_000)}, "steps must be at least 10,240 on CartPole-v1, 20 parts to score, got 10,000"),
         ({"learning_rate": -1.0}, "learning_rate must be positive"),
     ],
 )

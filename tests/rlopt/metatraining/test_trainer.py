@@ -21,6 +21,7 @@ from celo2 import form
 from helpers import small_meta_training
 from metatrain import datasets, outer, rules, validation
 from rlopt.metatraining import card, checkpoint, metrics, trainer
+from rlopt.storage import run_lock
 
 SMALL = small_meta_training(
     iterations=6,
@@ -398,6 +399,31 @@ def test_the_command_on_a_card_keeps_the_iterations_that_a_cosine_schedule_depen
         config = dataclasses.replace(SMALL, iterations=200, outer_schedule=schedule)
         path = card.write_theta(tmp_path, theta, config, 50, 1.0, [(50, 1.0)])
         assert expected in json.loads(path.with_suffix(".json").read_text())["command"]
+
+
+def test_a_folder_that_is_moved_during_meta_validation_gets_everything_and_is_not_made_anew(tmp_path):
+    here, there, whole = tmp_path / "here", tmp_path / "there", tmp_path / "whole"
+    config = dataclasses.replace(SMALL, iterations=4, refresh_every=2)
+
+    def score(theta):
+        return validation.Score(float(sum(np.sum(np.abs(x)) for x in jax.tree.leaves(theta))), 1.0, {})
+
+    def and_move(theta):
+        if here.exists():
+            here.rename(there)
+        return score(theta)
+
+    run(config, whole, validate_every=2, score=score)
+    with pytest.raises(run_lock.Gone, match=f"with --out {there} goes on there"):
+        run(config, here, validate_every=2, score=and_move)
+    assert not here.exists()
+    run(config, there, validate_every=2, score=score)
+    for folder in (there, whole):
+        assert [row["iteration"] for row in metrics.read(folder) if "validation_loss" in row] == [2, 4]
+    files = [{p.relative_to(folder): p for p in folder.rglob("*") if p.is_file()} for folder in (there, whole)]
+    assert files[0].keys() == files[1].keys()
+    for name, path in files[0].items():
+        assert path.suffix != ".theta" or path.read_bytes() == files[1][name].read_bytes()
 
 
 def test_the_best_weights_in_meta_validation_are_kept_with_their_score(tmp_path):
