@@ -140,19 +140,17 @@ def ppo(env: VectorEnv, config: PPOConfig, optimizer: OptimizerFactory, network:
         key, *collect_keys, shuffle_key = jax.random.split(state.key, 5)
         env_state, obs, found, noise = collect(env, model, head, config, state, collect_keys)
         batch, rewards = targets(env, model, config, state, found, noise, obs)
-        params, opt_state, history = learn(model, head, config, optimizer, state, batch, shuffle_key)
+        params, opt_state, epochs = learn(model, head, config, optimizer, state, batch, shuffle_key)
         observations = state.observations
         if observations is not None:
             observations = normalization.update(observations, found.steps.obs, found.steps.valid)
         iteration = state.iteration + 1
         after = PPOState(iteration, params, opt_state, env_state, obs, key, state.hyperparams, observations, rewards)
-        return after, measure(found, batch, history)
+        return after, measure(found, batch, epochs)
 
     def act(policy: PPOPolicy, obs: jax.Array, key: jax.Array, greedy: bool = True) -> jax.Array:
         outputs = model.policy(policy.params, normalization.apply(policy.observations, obs))
-        if greedy:
-            return head.to_env(head.mode(outputs))
-        return head.to_env(head.sample(outputs, head.draw_noise(key, obs.shape[:1])))
+        return actions.choose(head, outputs, key, greedy)
 
     def policy(state: PPOState) -> PPOPolicy:
         return PPOPolicy(state.params, state.observations)
@@ -243,7 +241,7 @@ def learn(
     state: Any,
     batch: Batch,
     shuffle_key: jax.Array,
-) -> tuple[Any, Any, learning.History]:
+) -> tuple[Any, Any, learning.Epochs]:
     """Some epochs over a rollout: params, opt_state, what happened; of the agents with and without a memory.
 
     Args:
@@ -297,15 +295,15 @@ def loss(
     return total, Parts(policy_loss, value_loss, entropy, kl, mean(clipped.astype(jnp.float32)))
 
 
-def measure(found: Rollout, batch: Batch, history: learning.History) -> PPOMetrics:
+def measure(found: Rollout, batch: Batch, epochs: learning.Epochs) -> PPOMetrics:
     """Sums up an iteration: the episodes that ended, the updates, and the critic before them."""
-    updates = history.updates
-    means = jax.tree.map(lambda x: losses.masked_mean(x, history.counts), updates)
+    updates = epochs.updates
+    means = jax.tree.map(lambda x: losses.masked_mean(x, epochs.counts), updates)
     return PPOMetrics(
         *metrics.episode_sums(found.steps.episode_return, found.steps.episode_length),
         loss=means.loss,
         **means.aux._asdict(),
         grad_norm=means.grad_norm,
-        update_rms=losses.masked_mean(updates.update_rms, history.made),
+        update_rms=losses.masked_mean(updates.update_rms, epochs.made),
         explained_variance=metrics.explained_variance(batch.value, batch.advantage, batch.valid),
     )

@@ -94,7 +94,7 @@ def rppo(env: VectorEnv, config: RPPOConfig, optimizer: OptimizerFactory, networ
         key, *collect_keys, shuffle_key = jax.random.split(state.key, 5)
         memory, env_state, obs, found, noise = collect(env, model, head, config, state, collect_keys)
         batch, rewards = targets(env, model, config, state, found, noise, memory, obs)
-        params, opt_state, history = ppo_agent.learn(model, head, config, optimizer, state, batch, shuffle_key)
+        params, opt_state, epochs = ppo_agent.learn(model, head, config, optimizer, state, batch, shuffle_key)
         observations = state.observations
         if observations is not None:
             observations = normalization.update(observations, found.steps.obs, found.steps.valid)
@@ -103,15 +103,13 @@ def rppo(env: VectorEnv, config: RPPOConfig, optimizer: OptimizerFactory, networ
             observations,
             rewards,
         )
-        return after, ppo_agent.measure(found, batch, history)
+        return after, ppo_agent.measure(found, batch, epochs)
 
     def act(
         policy: PPOPolicy, memory: jax.Array, obs: jax.Array, key: jax.Array, greedy: bool = True
     ) -> tuple[jax.Array, jax.Array]:
         memory, outputs, _ = model.step(policy.params, memory, normalization.apply(policy.observations, obs))
-        if greedy:
-            return memory, head.to_env(head.mode(outputs))
-        return memory, head.to_env(head.sample(outputs, head.draw_noise(key, obs.shape[:1])))
+        return memory, actions.choose(head, outputs, key, greedy)
 
     def act_first(policy: PPOPolicy, obs: jax.Array, key: jax.Array, greedy: bool = True) -> jax.Array:
         return act(policy, model.start(len(obs)), obs, key, greedy)[1]

