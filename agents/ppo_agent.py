@@ -1,6 +1,7 @@
 """Proximal Policy Optimization (Schulman et al., arXiv 1707.06347). `docs/ppo.md` lists every detail and its source."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -121,20 +122,7 @@ def ppo(env: VectorEnv, config: PPOConfig, optimizer: OptimizerFactory, network:
     check_environment(env, config)
     head = actions.make(env.spec.action_space, config.squash)
     model = models.actor_critic(config, env.spec.observation_shape, head.num_outputs, head.has_log_std, network)
-
-    def init(key: jax.Array, hyperparams: Hyperparams) -> PPOState:
-        key, env_state, params, obs, hyperparams = start(env, model.init, key, hyperparams)
-        return PPOState(
-            iteration=jnp.zeros([], jnp.int32),
-            params=params,
-            opt_state=make_optimizer(optimizer, config, hyperparams, 0.0).init(params),
-            env_state=env_state,
-            obs=obs,
-            key=key,
-            hyperparams=hyperparams,
-            observations=normalization.init(env.spec.observation_shape) if config.normalize_observations else None,
-            rewards=normalization.init_rewards(config.num_envs) if config.normalize_rewards else None,
-        )
+    init = partial(initial, env, model, config, optimizer)
 
     def step(state: PPOState) -> tuple[PPOState, PPOMetrics]:
         key, *collect_keys, shuffle_key = jax.random.split(state.key, 5)
@@ -156,6 +144,29 @@ def ppo(env: VectorEnv, config: PPOConfig, optimizer: OptimizerFactory, network:
         return PPOPolicy(state.params, state.observations)
 
     return Agent(init, step, act, policy, maker(config, PPOHyperparams), unsaved_fields(env))
+
+
+def initial(
+    env: VectorEnv,
+    model: Model,
+    config: PPOConfig,
+    optimizer: OptimizerFactory,
+    key: jax.Array,
+    hyperparams: Hyperparams,
+) -> PPOState:
+    """Before the first iteration: new environments, new parameters."""
+    key, env_state, params, obs, hyperparams = start(env, model.init, key, hyperparams)
+    return PPOState(
+        iteration=jnp.zeros([], jnp.int32),
+        params=params,
+        opt_state=make_optimizer(optimizer, config, hyperparams, 0.0).init(params),
+        env_state=env_state,
+        obs=obs,
+        key=key,
+        hyperparams=hyperparams,
+        observations=normalization.init(env.spec.observation_shape) if config.normalize_observations else None,
+        rewards=normalization.init_rewards(config.num_envs) if config.normalize_rewards else None,
+    )
 
 
 def collect(

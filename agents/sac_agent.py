@@ -1,6 +1,7 @@
 """Soft actor-critic, its temperature learned (Haarnoja et al., arXiv 1812.05905). `docs/sac.md` lists every detail."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -110,29 +111,7 @@ def sac(
     head = actions.make(env.spec.action_space, "tanh")
     model = sac_model.make(config, env.spec.observation_shape, head.num_outputs, network)
     factories = by_part(optimizer)
-
-    def init(key: jax.Array, hyperparams: Hyperparams) -> SACState:
-        def networks(key: jax.Array, obs: jax.Array) -> Any:
-            return model.init(key, obs, jnp.zeros((len(obs), head.num_outputs)))
-
-        key, env_state, params, obs, hyperparams = start(env, networks, key, hyperparams)
-        params["temperature"] = jnp.log(hyperparams.initial_temperature)
-        row, scalar = jnp.zeros(obs.shape[1:], obs.dtype), jnp.float32(0)
-        example = Transition(row, jnp.zeros(head.num_outputs), scalar, scalar, row)
-        return SACState(
-            iteration=jnp.zeros([], jnp.int32),
-            params=params,
-            target_params=jax.tree.map(jnp.copy, params["critic"]),  # of its own, so that a state can be donated
-            opt_state={
-                part: _optimizer(factories, config, hyperparams, jnp.float32(0), part).init({part: params[part]})
-                for part in PARTS
-            },
-            replay=replay.init(example, config.replay_capacity, prioritized=False),
-            env_state=env_state,
-            obs=obs,
-            key=key,
-            hyperparams=hyperparams,
-        )
+    init = partial(initial, env, model, head.num_outputs, config, factories)
 
     def step(state: SACState) -> tuple[SACState, SACMetrics]:
         key, learn_key, *collect_keys = jax.random.split(state.key, 5)
@@ -150,6 +129,40 @@ def sac(
         return state.params["actor"]
 
     return Agent(init, step, act, policy, maker(config, SACHyperparams), unsaved_fields(env))
+
+
+def initial(
+    env: VectorEnv,
+    model: SACModel,
+    num_actions: int,
+    config: SACConfig,
+    factories: Mapping[str, OptimizerFactory],
+    key: jax.Array,
+    hyperparams: Hyperparams,
+) -> SACState:
+    """Before the first iteration: new environments, new parameters, an empty replay."""
+
+    def networks(key: jax.Array, obs: jax.Array) -> Any:
+        return model.init(key, obs, jnp.zeros((len(obs), num_actions)))
+
+    key, env_state, params, obs, hyperparams = start(env, networks, key, hyperparams)
+    params["temperature"] = jnp.log(hyperparams.initial_temperature)
+    row, scalar = jnp.zeros(obs.shape[1:], obs.dtype), jnp.float32(0)
+    example = Transition(row, jnp.zeros(num_actions), scalar, scalar, row)
+    return SACState(
+        iteration=jnp.zeros([], jnp.int32),
+        params=params,
+        target_params=jax.tree.map(jnp.copy, params["critic"]),  # of its own, so that a state can be donated
+        opt_state={
+            part: _optimizer(factories, config, hyperparams, jnp.float32(0), part).init({part: params[part]})
+            for part in PARTS
+        },
+        replay=replay.init(example, config.replay_capacity, prioritized=False),
+        env_state=env_state,
+        obs=obs,
+        key=key,
+        hyperparams=hyperparams,
+    )
 
 
 def by_part(optimizer: OptimizerFactory | Mapping[str, OptimizerFactory]) -> dict[str, OptimizerFactory]:
@@ -278,9 +291,7 @@ def gradient_steps(
         params[part] = after[part]
 
     temperature = jnp.exp(params["temperature"])
-    target = sac_losses.soft_targets(
-        model, head, params["actor"], learned.target_params, temperature, rows, noise[0]
-    )
+    target = sac_losses.soft_targets(model, head, params["actor"], learned.target_params, temperature, rows, noise[0])
     critic, actor = params["critic"], params["actor"]
     descend(
         "critic",
@@ -303,7 +314,9 @@ def gradient_steps(
     return Learned(params, targets, opt_state), means(params, made, temperature)
 
 
-def means(params: Mapping[str, Any], made: Mapping[str, learning.Update], temperature: jax.Array) -> dict[str, jax.Array]:
+def means(
+    params: Mapping[str, Any], made: Mapping[str, learning.Update], temperature: jax.Array
+) -> dict[str, jax.Array]:
     """What one update was, by the names of `SACMetrics`.
 
     Args:

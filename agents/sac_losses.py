@@ -64,7 +64,7 @@ def actor_loss(
 
 
 def temperature_loss(log_temperature: jax.Array, entropy: jax.Array, target: jax.Array) -> tuple[jax.Array, None]:
-    """temperature (entropy - target), whose gradient raises the temperature of a policy with less entropy than that.
+    """The temperature times (entropy - target): its gradient raises that of a policy with less entropy than the target.
 
     Reference: arXiv 1812.05905, equation 18.
     """

@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -139,7 +140,9 @@ def _write_into(held: run_lock.Held, file: Path, cell: Cell) -> None:
 def _write(path: Path, cell: Cell) -> None:
     buffer = io.BytesIO()
     # No rate is NaN in files.
-    arrays = {name: np.asarray(value, float) if name in _RATES else value for name, value in cell._asdict().items()}
+    arrays: dict[str, Any] = {
+        name: np.asarray(value, float) if name in _RATES else value for name, value in cell._asdict().items()
+    }
     np.savez(buffer, **arrays)
     write_atomic(path, buffer.getvalue())
 
@@ -153,10 +156,10 @@ def _read(path: Path, config: SuiteConfig, rates: int) -> Cell:
         array = arrays[name]
         if array.shape != shape or array.dtype.kind != "f":
             raise ValueError(f"{path}: {name} must be floats {shape}, got {array.dtype} {array.shape}; remove the file")
-    found = {name: _with_none(array) if name in _RATES else array for name, array in arrays.items()}
-    return Cell(**found | {"rates": tuple(found["rates"])})
+    tried = tuple(map(_without_nan, arrays.pop("rates").tolist()))
+    mean_rate, final_rate = (_without_nan(float(arrays.pop(name))) for name in _RATES[1:])
+    return Cell(tried, **arrays, mean_rate=mean_rate, final_rate=final_rate)
 
 
-def _with_none(rates: np.ndarray) -> Any:
-    """Numbers as they are, NaN as None."""
-    return np.where(np.isnan(rates), None, rates.astype(object)).tolist()
+def _without_nan(rate: float) -> float | None:
+    return None if math.isnan(rate) else rate

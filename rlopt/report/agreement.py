@@ -1,6 +1,7 @@
 """What makes the runs of a report less comparable than they look."""
 
 from collections.abc import Sequence
+from functools import partial
 
 from rlopt.report.cells import Cell
 from rlopt.report.evidence import Evidence
@@ -37,7 +38,7 @@ def _settings(environment: str, cells: Sequence[Cell]) -> list[str]:
     """A sentence per setting of the agent that is not the same for all."""
     found = []
     for name in dict.fromkeys(name for cell in cells for name in cell.settings if name[0] in _GROUPS):
-        by_value = grouped(cells, lambda cell, name=name: _value(cell, name))
+        by_value: dict[str, list[Cell]] = grouped(cells, partial(_value, name=name))
         if len(by_value) > 1:
             said = "; ".join(f"{value} for {_optimizers(mine)}" for value, mine in by_value.items())
             found.append(

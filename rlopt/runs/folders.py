@@ -11,7 +11,7 @@ from rlopt.runs import plots, results
 from rlopt.storage import run_lock, sealed
 from rlopt.storage.log import Log
 from rlopt.tracking import session, subjects
-from rlopt.training import checkpoint, loop, shown
+from rlopt.training import checkpoint, history, loop, shown
 from rlopt.training.config import TrainConfig
 from rlopt.training.shown import Shown
 

@@ -20,7 +20,7 @@ from rlopt.benchmark.plan import Plan
 from rlopt.runs import experiment, folders, launcher, results
 from rlopt.storage.stopping import BrokeOff, Unfinished
 from rlopt.tracking import session
-from rlopt.training import loop, placement, presets, runtime
+from rlopt.training import placement, presets, runtime
 from rlopt.training.config import TrainConfig
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
