@@ -57,6 +57,13 @@ def make(space: Discrete | Box, squash: str) -> ActionHead:
     return gaussian(space, squash)
 
 
+def choose(head: ActionHead, outputs: jax.Array, key: jax.Array, greedy: bool) -> jax.Array:
+    """What to do at outputs [N, num_outputs], in the environment's units: the mode if greedy, else a sample."""
+    if greedy:
+        return head.to_env(head.mode(outputs))
+    return head.to_env(head.sample(outputs, head.draw_noise(key, outputs.shape[:1])))
+
+
 def categorical(num_actions: int) -> ActionHead:
     """Actions 0 .. num_actions - 1 from logits; sampled as the argmax of logits plus Gumbel noise."""
 

@@ -1,6 +1,7 @@
 """Deep Q-learning with replay (Mnih et al., Nature 2015; van Hasselt et al., arXiv 1509.06461)."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -70,22 +71,7 @@ def dqn(env: VectorEnv, config: DQNConfig, optimizer: OptimizerFactory, network:
     num_actions = check_discrete(env, "dqn").n
     model = models.action_values(config, env.spec.observation_shape, num_actions, False, network)
     memory = experience.memory(env.spec, config)
-
-    def init(key: jax.Array, hyperparams: Hyperparams) -> DQNState:
-        key, env_state, params, obs, hyperparams = start(env, model.init, key, hyperparams)
-        empty, nothing = memory.init(obs)
-        return DQNState(
-            iteration=jnp.zeros([], jnp.int32),
-            params=params,
-            target_params=jax.tree.map(jnp.copy, params),  # of its own, so that a state can be donated
-            opt_state=make_optimizer(optimizer, config, hyperparams, 0.0).init(params),
-            replay=empty,
-            recent=nothing,
-            env_state=env_state,
-            obs=obs,
-            key=key,
-            hyperparams=hyperparams,
-        )
+    init = partial(initial, env, model, memory, config, optimizer)
 
     def step(state: DQNState) -> tuple[DQNState, metrics.QMetrics]:
         key, learn_key, rollout_key, noise_key, resets_key = jax.random.split(state.key, 5)
@@ -117,6 +103,32 @@ def dqn(env: VectorEnv, config: DQNConfig, optimizer: OptimizerFactory, network:
     act = exploration.actor(model.apply, num_actions, config.epsilon_end)
     make_hyperparams = maker(config, DQNHyperparams)
     return Agent(init, step, act, lambda state: state.params, make_hyperparams, unsaved_fields(env, "recent"))
+
+
+def initial(
+    env: VectorEnv,
+    model: Model,
+    memory: experience.Memory,
+    config: DQNConfig,
+    optimizer: OptimizerFactory,
+    key: jax.Array,
+    hyperparams: Hyperparams,
+) -> DQNState:
+    """Before the first iteration: new environments, new parameters, an empty replay."""
+    key, env_state, params, obs, hyperparams = start(env, model.init, key, hyperparams)
+    empty, nothing = memory.init(obs)
+    return DQNState(
+        iteration=jnp.zeros([], jnp.int32),
+        params=params,
+        target_params=jax.tree.map(jnp.copy, params),  # of its own, so that a state can be donated
+        opt_state=make_optimizer(optimizer, config, hyperparams, 0.0).init(params),
+        replay=empty,
+        recent=nothing,
+        env_state=env_state,
+        obs=obs,
+        key=key,
+        hyperparams=hyperparams,
+    )
 
 
 def learn(

@@ -21,8 +21,8 @@ class Update(NamedTuple):
     update_rms: jax.Array
 
 
-class History(NamedTuple):
-    """All updates of an iteration, leaves [U].
+class Epochs(NamedTuple):
+    """What `update_epochs` did: all updates of an iteration, leaves [U].
 
     updates: `Update`. counts: bool; False after a stop: computed, but of no concern. made: bool; the update that finds
     reason to stop counts, but is not made.
@@ -102,7 +102,7 @@ def update_epochs(
     shuffle_key: jax.Array,
     reported: Callable[[jax.Array, Any], jax.Array] = lambda loss, aux: loss,
     stop: Callable[[Any], jax.Array] | None = None,
-) -> tuple[Any, Any, History]:
+) -> tuple[Any, Any, Epochs]:
     """Learns from a rollout: every epoch a permutation of its rows, cut into minibatches without replacement.
 
     Rows are transitions, or of an agent that remembers, sequences of them.
@@ -124,7 +124,7 @@ def update_epochs(
     num = config.epochs * config.minibatches
     flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), batch)
 
-    def update(carry: tuple[Any, Any, jax.Array], inputs: tuple[jax.Array, jax.Array]) -> tuple[Any, History]:
+    def update(carry: tuple[Any, Any, jax.Array], inputs: tuple[jax.Array, jax.Array]) -> tuple[Any, Epochs]:
         (params, opt_state, stopped), (number, rows) = carry, inputs
         counts = ~stopped
         minibatch = jax.tree.map(lambda x: x[rows], flat)
@@ -143,10 +143,10 @@ def update_epochs(
         if stop is not None:
             stopped = stopped | stop(done.aux)
             after = jax.tree.map(lambda old, new: jnp.where(stopped, old, new), [params, opt_state], after)
-        return (*after, stopped), History(done, counts, ~stopped)
+        return (*after, stopped), Epochs(done, counts, ~stopped)
 
     order = permutation.epochs(shuffle_key, config.epochs, jax.tree.leaves(flat)[0].shape[0])
     inputs = (jnp.arange(num), order.reshape(num, -1))
     carry = (state.params, state.opt_state, jnp.zeros([], bool))
-    (params, opt_state, _), history = jax.lax.scan(update, carry, inputs)
-    return params, opt_state, history
+    (params, opt_state, _), done = jax.lax.scan(update, carry, inputs)
+    return params, opt_state, done

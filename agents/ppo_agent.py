@@ -1,6 +1,7 @@
 """Proximal Policy Optimization (Schulman et al., arXiv 1707.06347). `docs/ppo.md` lists every detail and its source."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -121,43 +122,51 @@ def ppo(env: VectorEnv, config: PPOConfig, optimizer: OptimizerFactory, network:
     check_environment(env, config)
     head = actions.make(env.spec.action_space, config.squash)
     model = models.actor_critic(config, env.spec.observation_shape, head.num_outputs, head.has_log_std, network)
-
-    def init(key: jax.Array, hyperparams: Hyperparams) -> PPOState:
-        key, env_state, params, obs, hyperparams = start(env, model.init, key, hyperparams)
-        return PPOState(
-            iteration=jnp.zeros([], jnp.int32),
-            params=params,
-            opt_state=make_optimizer(optimizer, config, hyperparams, 0.0).init(params),
-            env_state=env_state,
-            obs=obs,
-            key=key,
-            hyperparams=hyperparams,
-            observations=normalization.init(env.spec.observation_shape) if config.normalize_observations else None,
-            rewards=normalization.init_rewards(config.num_envs) if config.normalize_rewards else None,
-        )
+    init = partial(initial, env, model, config, optimizer)
 
     def step(state: PPOState) -> tuple[PPOState, PPOMetrics]:
         key, *collect_keys, shuffle_key = jax.random.split(state.key, 5)
         env_state, obs, found, noise = collect(env, model, head, config, state, collect_keys)
         batch, rewards = targets(env, model, config, state, found, noise, obs)
-        params, opt_state, history = learn(model, head, config, optimizer, state, batch, shuffle_key)
+        params, opt_state, epochs = learn(model, head, config, optimizer, state, batch, shuffle_key)
         observations = state.observations
         if observations is not None:
             observations = normalization.update(observations, found.steps.obs, found.steps.valid)
         iteration = state.iteration + 1
         after = PPOState(iteration, params, opt_state, env_state, obs, key, state.hyperparams, observations, rewards)
-        return after, measure(found, batch, history)
+        return after, measure(found, batch, epochs)
 
     def act(policy: PPOPolicy, obs: jax.Array, key: jax.Array, greedy: bool = True) -> jax.Array:
         outputs = model.policy(policy.params, normalization.apply(policy.observations, obs))
-        if greedy:
-            return head.to_env(head.mode(outputs))
-        return head.to_env(head.sample(outputs, head.draw_noise(key, obs.shape[:1])))
+        return actions.choose(head, outputs, key, greedy)
 
     def policy(state: PPOState) -> PPOPolicy:
         return PPOPolicy(state.params, state.observations)
 
     return Agent(init, step, act, policy, maker(config, PPOHyperparams), unsaved_fields(env))
+
+
+def initial(
+    env: VectorEnv,
+    model: Model,
+    config: PPOConfig,
+    optimizer: OptimizerFactory,
+    key: jax.Array,
+    hyperparams: Hyperparams,
+) -> PPOState:
+    """Before the first iteration: new environments, new parameters."""
+    key, env_state, params, obs, hyperparams = start(env, model.init, key, hyperparams)
+    return PPOState(
+        iteration=jnp.zeros([], jnp.int32),
+        params=params,
+        opt_state=make_optimizer(optimizer, config, hyperparams, 0.0).init(params),
+        env_state=env_state,
+        obs=obs,
+        key=key,
+        hyperparams=hyperparams,
+        observations=normalization.init(env.spec.observation_shape) if config.normalize_observations else None,
+        rewards=normalization.init_rewards(config.num_envs) if config.normalize_rewards else None,
+    )
 
 
 def collect(
@@ -243,7 +252,7 @@ def learn(
     state: Any,
     batch: Batch,
     shuffle_key: jax.Array,
-) -> tuple[Any, Any, learning.History]:
+) -> tuple[Any, Any, learning.Epochs]:
     """Some epochs over a rollout: params, opt_state, what happened; of the agents with and without a memory.
 
     Args:
@@ -297,15 +306,15 @@ def loss(
     return total, Parts(policy_loss, value_loss, entropy, kl, mean(clipped.astype(jnp.float32)))
 
 
-def measure(found: Rollout, batch: Batch, history: learning.History) -> PPOMetrics:
+def measure(found: Rollout, batch: Batch, epochs: learning.Epochs) -> PPOMetrics:
     """Sums up an iteration: the episodes that ended, the updates, and the critic before them."""
-    updates = history.updates
-    means = jax.tree.map(lambda x: losses.masked_mean(x, history.counts), updates)
+    updates = epochs.updates
+    means = jax.tree.map(lambda x: losses.masked_mean(x, epochs.counts), updates)
     return PPOMetrics(
         *metrics.episode_sums(found.steps.episode_return, found.steps.episode_length),
         loss=means.loss,
         **means.aux._asdict(),
         grad_norm=means.grad_norm,
-        update_rms=losses.masked_mean(updates.update_rms, history.made),
+        update_rms=losses.masked_mean(updates.update_rms, epochs.made),
         explained_variance=metrics.explained_variance(batch.value, batch.advantage, batch.valid),
     )

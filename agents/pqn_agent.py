@@ -92,10 +92,10 @@ def pqn(env: VectorEnv, config: PQNConfig, optimizer: OptimizerFactory, network:
         env_state, obs, found = rollout(env, act, state.env_state, state.obs, noise, keys)
         batch = targets(env, model, state, found, obs)
         tx = make_optimizer(optimizer, config, state.hyperparams, state.iteration / config.num_iterations)
-        params, opt_state, history = learning.update_epochs(
+        params, opt_state, epochs = learning.update_epochs(
             model, config, tx, lambda params, minibatch: loss(model, params, minibatch), state, batch, shuffle_key
         )
-        measured = metrics.of_action_values(found.steps, history.updates, epsilon)
+        measured = metrics.of_action_values(found.steps, epochs.updates, epsilon)
         after = PQNState(state.iteration + 1, params, opt_state, env_state, obs, key, state.hyperparams)
         return after, measured
 

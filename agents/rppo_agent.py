@@ -1,6 +1,7 @@
 """PPO with a memory, learned by truncated backpropagation through time. `docs/rppo.md` lists every detail."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -74,27 +75,13 @@ def rppo(env: VectorEnv, config: RPPOConfig, optimizer: OptimizerFactory, networ
     check_environment(env, config)
     head = actions.make(env.spec.action_space, config.squash)
     model = recurrent.actor_critic(config, env.spec.observation_shape, head.num_outputs, head.has_log_std, network)
-
-    def init(key: jax.Array, hyperparams: Hyperparams) -> RPPOState:
-        key, env_state, params, obs, hyperparams = start(env, model.init, key, hyperparams)
-        return RPPOState(
-            iteration=jnp.zeros([], jnp.int32),
-            params=params,
-            opt_state=make_optimizer(optimizer, config, hyperparams, 0.0).init(params),
-            env_state=env_state,
-            obs=obs,
-            memory=model.start(config.num_envs),
-            key=key,
-            hyperparams=hyperparams,
-            observations=normalization.init(env.spec.observation_shape) if config.normalize_observations else None,
-            rewards=normalization.init_rewards(config.num_envs) if config.normalize_rewards else None,
-        )
+    init = partial(initial, env, model, config, optimizer)
 
     def step(state: RPPOState) -> tuple[RPPOState, PPOMetrics]:
         key, *collect_keys, shuffle_key = jax.random.split(state.key, 5)
         memory, env_state, obs, found, noise = collect(env, model, head, config, state, collect_keys)
         batch, rewards = targets(env, model, config, state, found, noise, memory, obs)
-        params, opt_state, history = ppo_agent.learn(model, head, config, optimizer, state, batch, shuffle_key)
+        params, opt_state, epochs = ppo_agent.learn(model, head, config, optimizer, state, batch, shuffle_key)
         observations = state.observations
         if observations is not None:
             observations = normalization.update(observations, found.steps.obs, found.steps.valid)
@@ -103,15 +90,13 @@ def rppo(env: VectorEnv, config: RPPOConfig, optimizer: OptimizerFactory, networ
             observations,
             rewards,
         )
-        return after, ppo_agent.measure(found, batch, history)
+        return after, ppo_agent.measure(found, batch, epochs)
 
     def act(
         policy: PPOPolicy, memory: jax.Array, obs: jax.Array, key: jax.Array, greedy: bool = True
     ) -> tuple[jax.Array, jax.Array]:
         memory, outputs, _ = model.step(policy.params, memory, normalization.apply(policy.observations, obs))
-        if greedy:
-            return memory, head.to_env(head.mode(outputs))
-        return memory, head.to_env(head.sample(outputs, head.draw_noise(key, obs.shape[:1])))
+        return memory, actions.choose(head, outputs, key, greedy)
 
     def act_first(policy: PPOPolicy, obs: jax.Array, key: jax.Array, greedy: bool = True) -> jax.Array:
         return act(policy, model.start(len(obs)), obs, key, greedy)[1]
@@ -122,6 +107,30 @@ def rppo(env: VectorEnv, config: RPPOConfig, optimizer: OptimizerFactory, networ
     return Agent(
         *(init, step, act_first, policy, maker(config, RPPOHyperparams), unsaved_fields(env, "memory")),
         Recurrence(model.start, act),
+    )
+
+
+def initial(
+    env: VectorEnv,
+    model: RecurrentModel,
+    config: RPPOConfig,
+    optimizer: OptimizerFactory,
+    key: jax.Array,
+    hyperparams: Hyperparams,
+) -> RPPOState:
+    """Before the first iteration: new environments, new parameters, nothing remembered."""
+    key, env_state, params, obs, hyperparams = start(env, model.init, key, hyperparams)
+    return RPPOState(
+        iteration=jnp.zeros([], jnp.int32),
+        params=params,
+        opt_state=make_optimizer(optimizer, config, hyperparams, 0.0).init(params),
+        env_state=env_state,
+        obs=obs,
+        memory=model.start(config.num_envs),
+        key=key,
+        hyperparams=hyperparams,
+        observations=normalization.init(env.spec.observation_shape) if config.normalize_observations else None,
+        rewards=normalization.init_rewards(config.num_envs) if config.normalize_rewards else None,
     )
 
 

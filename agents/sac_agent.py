@@ -1,13 +1,14 @@
 """Soft actor-critic, its temperature learned (Haarnoja et al., arXiv 1812.05905). `docs/sac.md` lists every detail."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from agents import actions, learning, losses, metrics, replay, sac_model, telling
+from agents import actions, learning, metrics, replay, sac_losses, sac_model, telling
 from agents.actions import ActionHead
 from agents.base import (
     Agent,
@@ -110,29 +111,7 @@ def sac(
     head = actions.make(env.spec.action_space, "tanh")
     model = sac_model.make(config, env.spec.observation_shape, head.num_outputs, network)
     factories = by_part(optimizer)
-
-    def init(key: jax.Array, hyperparams: Hyperparams) -> SACState:
-        def networks(key: jax.Array, obs: jax.Array) -> Any:
-            return model.init(key, obs, jnp.zeros((len(obs), head.num_outputs)))
-
-        key, env_state, params, obs, hyperparams = start(env, networks, key, hyperparams)
-        params["temperature"] = jnp.log(hyperparams.initial_temperature)
-        row, scalar = jnp.zeros(obs.shape[1:], obs.dtype), jnp.float32(0)
-        example = Transition(row, jnp.zeros(head.num_outputs), scalar, scalar, row)
-        return SACState(
-            iteration=jnp.zeros([], jnp.int32),
-            params=params,
-            target_params=jax.tree.map(jnp.copy, params["critic"]),  # of its own, so that a state can be donated
-            opt_state={
-                part: _optimizer(factories, config, hyperparams, jnp.float32(0), part).init({part: params[part]})
-                for part in PARTS
-            },
-            replay=replay.init(example, config.replay_capacity, prioritized=False),
-            env_state=env_state,
-            obs=obs,
-            key=key,
-            hyperparams=hyperparams,
-        )
+    init = partial(initial, env, model, head.num_outputs, config, factories)
 
     def step(state: SACState) -> tuple[SACState, SACMetrics]:
         key, learn_key, *collect_keys = jax.random.split(state.key, 5)
@@ -144,15 +123,46 @@ def sac(
         return after, SACMetrics(*sums, **measured)
 
     def act(policy: Any, obs: jax.Array, key: jax.Array, greedy: bool = True) -> jax.Array:
-        outputs = model.actor(policy, obs)
-        if greedy:
-            return head.to_env(head.mode(outputs))
-        return head.to_env(head.sample(outputs, head.draw_noise(key, obs.shape[:1])))
+        return actions.choose(head, model.actor(policy, obs), key, greedy)
 
     def policy(state: SACState) -> Any:
         return state.params["actor"]
 
     return Agent(init, step, act, policy, maker(config, SACHyperparams), unsaved_fields(env))
+
+
+def initial(
+    env: VectorEnv,
+    model: SACModel,
+    num_actions: int,
+    config: SACConfig,
+    factories: Mapping[str, OptimizerFactory],
+    key: jax.Array,
+    hyperparams: Hyperparams,
+) -> SACState:
+    """Before the first iteration: new environments, new parameters, an empty replay."""
+
+    def networks(key: jax.Array, obs: jax.Array) -> Any:
+        return model.init(key, obs, jnp.zeros((len(obs), num_actions)))
+
+    key, env_state, params, obs, hyperparams = start(env, networks, key, hyperparams)
+    params["temperature"] = jnp.log(hyperparams.initial_temperature)
+    row, scalar = jnp.zeros(obs.shape[1:], obs.dtype), jnp.float32(0)
+    example = Transition(row, jnp.zeros(num_actions), scalar, scalar, row)
+    return SACState(
+        iteration=jnp.zeros([], jnp.int32),
+        params=params,
+        target_params=jax.tree.map(jnp.copy, params["critic"]),  # of its own, so that a state can be donated
+        opt_state={
+            part: _optimizer(factories, config, hyperparams, jnp.float32(0), part).init({part: params[part]})
+            for part in PARTS
+        },
+        replay=replay.init(example, config.replay_capacity, prioritized=False),
+        env_state=env_state,
+        obs=obs,
+        key=key,
+        hyperparams=hyperparams,
+    )
 
 
 def by_part(optimizer: OptimizerFactory | Mapping[str, OptimizerFactory]) -> dict[str, OptimizerFactory]:
@@ -239,13 +249,13 @@ def learn(
             )
 
         after, measured = gradient_steps(model, head, state.hyperparams, txs, learned, rows, noise, tell)
-        # Not a cond: under vmap it would run both branches all the same.
         keep = jax.tree.map(lambda new, old: jnp.where(started, new, old), after, learned)
         return keep, jax.tree.map(lambda x: jnp.where(started, x, 0.0), measured)
 
     num = config.updates_per_iteration
     learned = Learned(state.params, state.target_params, state.opt_state)
-    learned, measured = jax.lax.scan(update, learned, (jnp.arange(num), jax.random.split(key, num)))
+    inputs = (jnp.arange(num), jax.random.split(key, num))
+    learned, measured = learning.scan_once_started(started, update, learned, inputs)
     return learned, jax.tree.map(jnp.mean, measured)
 
 
@@ -281,100 +291,48 @@ def gradient_steps(
         params[part] = after[part]
 
     temperature = jnp.exp(params["temperature"])
-    target = soft_targets(model, head, params["actor"], learned.target_params, temperature, rows, noise[0])
+    target = sac_losses.soft_targets(model, head, params["actor"], learned.target_params, temperature, rows, noise[0])
     critic, actor = params["critic"], params["actor"]
     descend(
         "critic",
-        lambda critic: critic_loss(model, critic, rows, target),
+        lambda critic: sac_losses.critic_loss(model, critic, rows, target),
         lambda: model.critic_dormancy(critic, rows.obs, rows.action),
     )
     descend(
         "actor",
-        lambda actor: actor_loss(model, head, actor, params["critic"], temperature, rows.obs, noise[1]),
+        lambda actor: sac_losses.actor_loss(model, head, actor, params["critic"], temperature, rows.obs, noise[1]),
         lambda: model.actor_dormancy(actor, rows.obs),
     )
     entropy = made["actor"].aux
     wanted = hyperparams.entropy_per_action * head.num_outputs
     descend(
         "temperature",
-        lambda log_temperature: (jnp.exp(log_temperature) * (entropy - wanted), None),
+        lambda log_temperature: sac_losses.temperature_loss(log_temperature, entropy, wanted),
         lambda: jnp.ones([]),
     )
     targets = optax.incremental_update(params["critic"], learned.target_params, hyperparams.target_rate)
+    return Learned(params, targets, opt_state), means(params, made, temperature)
+
+
+def means(
+    params: Mapping[str, Any], made: Mapping[str, learning.Update], temperature: jax.Array
+) -> dict[str, jax.Array]:
+    """What one update was, by the names of `SACMetrics`.
+
+    Args:
+      params, made: of every part, after the update. temperature: before it.
+    """
     q_mean, td_error = made["critic"].aux
     sizes = {part: sum(x.size for x in jax.tree.leaves(params[part])) for part in PARTS}
     squares = sum(sizes[part] * jnp.square(made[part].update_rms) for part in PARTS)
-    measured = {
+    return {
         "loss": made["critic"].loss,
         "actor_loss": made["actor"].loss,
         "temperature_loss": made["temperature"].loss,
-        "entropy": entropy,
+        "entropy": made["actor"].aux,
         "temperature": temperature,
         "q_mean": q_mean,
         "td_error": td_error,
         "grad_norm": jnp.sqrt(sum(jnp.square(made[part].grad_norm) for part in PARTS)),
         "update_rms": jnp.sqrt(squares / sum(sizes.values())),
     }
-    return Learned(params, targets, opt_state), measured
-
-
-def soft_targets(
-    model: SACModel,
-    head: ActionHead,
-    actor: Any,
-    target_params: Any,
-    temperature: jax.Array,
-    rows: Transition,
-    noise: jax.Array,
-) -> jax.Array:
-    """What the critics' values should be, [B]: r + gamma (min Q'(s', a') - temperature log pi(a' | s')), a' ~ pi(s').
-
-    Reference: arXiv 1812.05905, equations 3 and 5.
-    """
-    outputs = model.actor(actor, rows.next_obs)
-    u = head.sample(outputs, noise)
-    values = smaller(model.critic(target_params, rows.next_obs, jnp.tanh(u)))
-    return rows.reward + rows.factor * (values - temperature * head.log_prob(outputs, u))
-
-
-def critic_loss(
-    model: SACModel, critic: Any, rows: Transition, target: jax.Array
-) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    """Sum of both critics' mean halved squared errors; mean value and mean absolute error besides.
-
-    Reference: arXiv 1812.05905, equation 5.
-    """
-    values = model.critic(critic, rows.obs, rows.action)
-    error = values - target
-    loss = jnp.sum(jnp.mean(losses.squared_error(error), axis=1))
-    return loss, (jnp.mean(values), jnp.mean(jnp.abs(error)))
-
-
-def actor_loss(
-    model: SACModel,
-    head: ActionHead,
-    actor: Any,
-    critic: Any,
-    temperature: jax.Array,
-    obs: jax.Array,
-    noise: jax.Array,
-) -> tuple[jax.Array, jax.Array]:
-    """Mean of temperature log pi(a | s) - min Q(s, a) for a ~ pi(s), reparametrised; the policy's entropy besides.
-
-    Reference: arXiv 1812.05905, equation 9.
-    """
-    outputs = model.actor(actor, obs)
-    u = head.sample(outputs, noise)
-    log_prob = head.log_prob(outputs, u)
-    values = smaller(model.critic(critic, obs, jnp.tanh(u)))
-    return jnp.mean(temperature * log_prob - values), -jnp.mean(log_prob)
-
-
-def smaller(values: jax.Array) -> jax.Array:
-    """The smaller of both critics' values, [2, B] -> [B].
-
-    Not `jnp.min`, whose gradient looks for the entry that equals the result: computed a second time within another
-    fusion it may differ in the last bit, and then the gradient is 0 / 0.
-    """
-    first, second = values
-    return jnp.where(first < second, first, second)

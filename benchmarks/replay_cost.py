@@ -17,6 +17,46 @@ CASES = {"CartPole": ((4,), "float32"), "Breakout-MinAtar": ((10, 10, 4), "bool"
 ROWS, DRAWN = 10, 128
 
 
+def programs(shape: tuple[int, ...], dtype: str, capacity: int, seeds: int) -> dict[str, tuple]:
+    """Both replays on rows of a kind: a compiled loop and a state each."""
+    import flashbax
+    import jax
+    import jax.numpy as jnp
+
+    from agents import replay
+
+    obs = jnp.zeros(shape, dtype)
+    row = {"obs": obs, "action": jnp.int32(0), "reward": jnp.float32(0), "factor": jnp.float32(0), "next_obs": obs}
+    rows = jax.tree.map(lambda x: jnp.broadcast_to(x, (ROWS, *x.shape)), row)
+    item = flashbax.make_item_buffer(capacity, ROWS, DRAWN, add_sequences=False, add_batches=True)
+
+    def ours(state, key):
+        state = replay.add(state, rows, jnp.ones(ROWS, bool))
+        return state, replay.sample(state, key, DRAWN).rows
+
+    def theirs(state, key):
+        state = item.add(state, rows)
+        return state, item.sample(state, key).experience
+
+    def loop(one):
+        def total(state, key):
+            state, drawn = one(state, key)
+            return state, sum(jnp.sum(x, dtype=jnp.float32) for x in jax.tree.leaves(drawn))
+
+        def run(state, keys):
+            return jax.lax.scan(lambda s, key: jax.vmap(total)(s, jax.random.split(key, seeds)), state, keys)
+
+        return jax.jit(run, donate_argnums=0)
+
+    def copies(state):
+        return jax.tree.map(lambda x: jnp.stack([x] * seeds), state)
+
+    return {
+        "ours": (loop(ours), copies(replay.init(row, capacity, False))),
+        "flashbax": (loop(theirs), copies(item.init(row))),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--capacities", type=int, nargs="+", default=[10_000, 100_000])
@@ -25,43 +65,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
     runtime.configure(num_devices=1)
-    import flashbax
     import jax
-    import jax.numpy as jnp
-
-    from agents import replay
-
-    def programs(shape: tuple[int, ...], dtype: str, capacity: int, seeds: int) -> dict[str, tuple]:
-        obs = jnp.zeros(shape, dtype)
-        row = {"obs": obs, "action": jnp.int32(0), "reward": jnp.float32(0), "factor": jnp.float32(0), "next_obs": obs}
-        rows = jax.tree.map(lambda x: jnp.broadcast_to(x, (ROWS, *x.shape)), row)
-        item = flashbax.make_item_buffer(capacity, ROWS, DRAWN, add_sequences=False, add_batches=True)
-
-        def ours(state, key):
-            state = replay.add(state, rows, jnp.ones(ROWS, bool))
-            return state, replay.sample(state, key, DRAWN).rows
-
-        def theirs(state, key):
-            state = item.add(state, rows)
-            return state, item.sample(state, key).experience
-
-        def loop(one):
-            def total(state, key):
-                state, drawn = one(state, key)
-                return state, sum(jnp.sum(x, dtype=jnp.float32) for x in jax.tree.leaves(drawn))
-
-            def run(state, keys):
-                return jax.lax.scan(lambda s, key: jax.vmap(total)(s, jax.random.split(key, seeds)), state, keys)
-
-            return jax.jit(run, donate_argnums=0)
-
-        def copies(state):
-            return jax.tree.map(lambda x: jnp.stack([x] * seeds), state)
-
-        return {
-            "ours": (loop(ours), copies(replay.init(row, capacity, False))),
-            "flashbax": (loop(theirs), copies(item.init(row))),
-        }
 
     print("| transitions | capacity | seeds | ours | flashbax | flashbax / ours |")
     print("|---|---|---|---|---|---|")

@@ -108,11 +108,8 @@ def make(env_id: str, num_envs: int, config: AtariConfig | None = None) -> Vecto
     config = config or AtariConfig()
     config.check()
     if config.num_threads > num_cores():
-        warnings.warn(
-            f"num_threads={config.num_threads} on {num_cores()} cores: games will wait for each other",
-            RuntimeWarning,
-            stacklevel=2,
-        )
+        text = f"num_threads={config.num_threads} on {num_cores()} cores: games will wait for each other"
+        warnings.warn(text, RuntimeWarning, stacklevel=2)
     pools = _Pools(env_id, num_envs, config)
     size = config.image_size
     number = jax.ShapeDtypeStruct((), jnp.int32)
@@ -138,8 +135,7 @@ def make(env_id: str, num_envs: int, config: AtariConfig | None = None) -> Vecto
         valid = ~state.ended
         ended = terminated | truncated
         over = over | truncated
-        episode_return = state.episode_return + raw
-        episode_length = state.episode_length + valid
+        episode_return, episode_length = state.episode_return + raw, state.episode_length + valid
         timestep = TimeStep(
             obs=seen(obs),
             reward=reward,

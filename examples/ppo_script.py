@@ -49,6 +49,19 @@ class Transition(NamedTuple):
     done: jax.Array
 
 
+def advantages_of(rollout, last_value):
+    """Generalised advantages [STEPS, ENVS]; last_value: [ENVS], of what is seen after the rollout."""
+
+    def backwards(carry, step):
+        advantage, next_value = carry
+        going = 1.0 - step.done
+        delta = step.reward + 0.99 * next_value * going - step.value
+        advantage = delta + 0.99 * 0.95 * going * advantage
+        return (advantage, step.value), advantage
+
+    return jax.lax.scan(backwards, (jnp.zeros(ENVS), last_value), rollout, reverse=True)[1]
+
+
 def train(key, tx, updates):
     """Trains one agent; lengths of episodes, which are returns in CartPole, of each update: the mean, [updates]."""
     env, env_params = gymnax.make("CartPole-v1")
@@ -95,16 +108,7 @@ def train(key, tx, updates):
         (_, obs, env_state), rollout = jax.lax.scan(
             env_step, (params, obs, env_state), jax.random.split(rollout_key, STEPS)
         )
-        last_value = network.apply(params, obs)[1]
-
-        def backwards(carry, step):
-            advantage, next_value = carry
-            going = 1.0 - step.done
-            delta = step.reward + 0.99 * next_value * going - step.value
-            advantage = delta + 0.99 * 0.95 * going * advantage
-            return (advantage, step.value), advantage
-
-        _, advantages = jax.lax.scan(backwards, (jnp.zeros(ENVS), last_value), rollout, reverse=True)
+        advantages = advantages_of(rollout, network.apply(params, obs)[1])
         batch = (rollout, advantages, advantages + rollout.value)
         (params, opt_state), _ = jax.lax.scan(
             lambda carry, k: epoch(carry, k, batch), (params, opt_state), jax.random.split(key, EPOCHS)

@@ -132,12 +132,7 @@ def build(config: MetaTrainConfig, devices: list[Any] | None = None) -> Program:
         return OuterState(iteration, trained, frozen, average, opt_state, fresh)
 
     def init() -> OuterState:
-        theta = population.rule.init_theta(theta_key)
-        if start is not None:
-            theta = _like(start, theta, config)
-        if config.init_schedule is not None:
-            theta = _with_schedule(theta, config.init_schedule)
-        trained, frozen = population.rule.split(theta)
+        trained, frozen = population.rule.split(_started(config, start, population.rule.init_theta(theta_key)))
         return with_particles(jnp.zeros([], jnp.int32), trained, frozen, trained, outer_optimizer.init(trained))
 
     def estimate(
@@ -194,6 +189,13 @@ def _updated(
         bad_grads=jnp.mean(~jnp.isfinite(flat)),
     )
     return OuterState(state.iteration + 1, trained, state.frozen, average, opt_state, state.particles), metrics
+
+
+def _started(config: MetaTrainConfig, start: celo2.Weights | None, theta: Any) -> Any:
+    """The theta that training starts with: random, unless the configuration names weights for it or a part of it."""
+    if start is not None:
+        theta = _like(start, theta, config)
+    return theta if config.init_schedule is None else _with_schedule(theta, config.init_schedule)
 
 
 def _with_schedule(theta: Any, path: Path) -> Any:

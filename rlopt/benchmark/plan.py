@@ -22,7 +22,7 @@ class Plan:
     """A benchmark: what decides its numbers."""
 
     agent: tyro.conf.Positional[str] = "ppo"
-    """Agent to train: ppo, dqn, pqn."""
+    """Agent to train: ppo, dqn, pqn, rppo, sac."""
     suite: str = "quick"
     """Suite by name; `rlopt suites` lists them."""
     envs: tuple[str, ...] = ()

@@ -70,7 +70,7 @@ def summary_table(cells: scores.Cells, tuned: Mapping[str, bool]) -> Page:
     summaries = {name: scores.summarise(cells, tasks, name) for name in names}
     for name, s in sorted(summaries.items(), key=lambda item: -item[1].final_iqm.estimate):
         rate = cells[tasks[0], name].mean_rate
-        setting = "tuned" if tuned[name] else "none" if np.isnan(rate) else f"{float(rate):g}"
+        setting = "tuned" if tuned[name] else "none" if rate is None else f"{rate:g}"
         wins = "-" if name == REFERENCE else f"{s.wins} of {s.tasks}"
         intervals = (s.final_iqm, s.final_gap, s.speed_iqm, s.speed_gap)
         rows.append((name, setting, *map(_shown, intervals), wins))
@@ -115,8 +115,8 @@ def write(cells: scores.Cells, folder: Path, pages: Sequence[Page]) -> None:
     curves(cells, folder / results.PLOTS / "curves.png")
 
 
-def _number(rate: np.ndarray) -> float | None:
-    return None if np.isnan(rate) else float(f"{float(rate):.4g}")
+def _number(rate: float | None) -> float | None:
+    return None if rate is None else float(f"{rate:.4g}")
 
 
 def curves(cells: scores.Cells, path: Path) -> None:

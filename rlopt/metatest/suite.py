@@ -2,11 +2,12 @@
 
 import io
 import json
+import math
 import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tqdm
@@ -25,25 +26,26 @@ SETTINGS = "suite.json"
 _CELL_LIMIT = 1 << 30
 # Rates that go from the first seed to all seeds, for the mean and for the final loss each.
 FINALISTS = 3
+_RATES = ("rates", "mean_rate", "final_rate")
 Runner = Callable[[Sequence[tuple[float, int]]], training.Curves]
 
 
 class Cell(NamedTuple):
     """What one optimizer reached on one task.
 
-    rates [K]: tried, with one seed; NaN for an optimizer that takes none. tuning_mean, tuning_final [K]: mean and final
+    rates: K, tried with one seed; None for an optimizer that takes none. tuning_mean, tuning_final [K]: mean and final
     loss of that seed (of all seeds for the reference). mean [S], final [S], smooth [S, T / 10]: of all seeds, each at
     the rate, out of the best `FINALISTS` of the tuning, that is best on average. mean_rate, final_rate: these rates.
     """
 
-    rates: np.ndarray
+    rates: tuple[float | None, ...]
     tuning_mean: np.ndarray
     tuning_final: np.ndarray
     mean: np.ndarray
     final: np.ndarray
     smooth: np.ndarray
-    mean_rate: np.ndarray
-    final_rate: np.ndarray
+    mean_rate: float | None
+    final_rate: float | None
 
 
 def run(config: SuiteConfig, folder: Path, progress: bool = True) -> dict[tuple[str, str], Cell]:
@@ -110,14 +112,14 @@ def _choose(run_all: Runner, seeds: int, rates: Sequence[float | None], tuning: 
         curves = training.Curves(*(np.concatenate(leaves, axis=1) for leaves in zip(curves, rest, strict=True)))
     best_mean, best_final = int(np.argmin(curves.mean.mean(1))), int(np.argmin(curves.final.mean(1)))
     return Cell(
-        rates=np.asarray(rates, float),
+        rates=tuple(rates),
         tuning_mean=mean,
         tuning_final=final,
         mean=curves.mean[best_mean],
         final=curves.final[best_final],
         smooth=curves.smooth[best_final],
-        mean_rate=np.asarray(rates[finalists[best_mean]], float),
-        final_rate=np.asarray(rates[finalists[best_final]], float),
+        mean_rate=rates[finalists[best_mean]],
+        final_rate=rates[finalists[best_final]],
     )
 
 
@@ -135,16 +137,27 @@ def _write_into(held: run_lock.Held, file: Path, cell: Cell) -> None:
 
 def _write(path: Path, cell: Cell) -> None:
     buffer = io.BytesIO()
-    np.savez(buffer, **cell._asdict())
+    # No rate is NaN in files.
+    arrays: dict[str, Any] = {
+        name: np.asarray(value, float) if name in _RATES else value for name, value in cell._asdict().items()
+    }
+    np.savez(buffer, **arrays)
     write_atomic(path, buffer.getvalue())
 
 
 def _read(path: Path, config: SuiteConfig, rates: int) -> Cell:
     """A cell as it was written; ValueError for one of other shapes."""
-    cell = Cell(**npz.read(path, Cell._fields, limit=_CELL_LIMIT))
+    arrays = npz.read(path, Cell._fields, limit=_CELL_LIMIT)
     seeds = (config.seeds,)
     shapes = ((rates,), (rates,), (rates,), seeds, seeds, (config.seeds, config.steps // training.EVERY), (), ())
-    for name, array, shape in zip(Cell._fields, cell, shapes, strict=True):
+    for name, shape in zip(Cell._fields, shapes, strict=True):
+        array = arrays[name]
         if array.shape != shape or array.dtype.kind != "f":
             raise ValueError(f"{path}: {name} must be floats {shape}, got {array.dtype} {array.shape}; remove the file")
-    return cell
+    tried = tuple(map(_without_nan, arrays.pop("rates").tolist()))
+    mean_rate, final_rate = (_without_nan(float(arrays.pop(name))) for name in _RATES[1:])
+    return Cell(tried, **arrays, mean_rate=mean_rate, final_rate=final_rate)
+
+
+def _without_nan(rate: float) -> float | None:
+    return None if math.isnan(rate) else rate

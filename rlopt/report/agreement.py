@@ -1,6 +1,7 @@
 """What makes the runs of a report less comparable than they look."""
 
 from collections.abc import Sequence
+from functools import partial
 
 from rlopt.report.cells import Cell
 from rlopt.report.evidence import Evidence
@@ -14,10 +15,10 @@ _GROUPS = ("hyper", "atari")
 def problems(evidence: Evidence) -> list[str]:
     """Sentences: unequal settings first, then seeds, lengths, versions, devices."""
     found: list[str] = []
-    for environment, cells in grouped(evidence.reported, lambda cell: cell.environment).items():
-        found += _settings(environment, cells)
-    for environment, cells in grouped(evidence.reported, lambda cell: cell.environment).items():
-        found += _seeds(environment, cells)
+    by_environment = grouped(evidence.reported, lambda cell: cell.environment)
+    for sentences in (_settings, _seeds, _lengths):
+        for environment, cells in by_environment.items():
+            found += sentences(environment, cells)
     return found + _seeds_lost(evidence) + _versions(evidence.reported) + _devices(evidence.reported)
 
 
@@ -35,38 +36,36 @@ def _value(cell: Cell, name: Setting) -> str:
 
 def _settings(environment: str, cells: Sequence[Cell]) -> list[str]:
     """A sentence per setting of the agent that is not the same for all."""
-    sentences = []
+    found = []
     for name in dict.fromkeys(name for cell in cells for name in cell.settings if name[0] in _GROUPS):
-        values: dict[str, list[Cell]] = {}
-        for cell in cells:
-            values.setdefault(_value(cell, name), []).append(cell)
-        if len(values) > 1:
-            said = "; ".join(
-                f"{value} for {', '.join(dict.fromkeys(cell.optimizer for cell in mine))}"
-                for value, mine in values.items()
-            )
-            sentences.append(
+        by_value: dict[str, list[Cell]] = grouped(cells, partial(_value, name=name))
+        if len(by_value) > 1:
+            said = "; ".join(f"{value} for {_optimizers(mine)}" for value, mine in by_value.items())
+            found.append(
                 f"On {environment}, {name[1]} is not the same for all optimizers ({said}): between these there is no "
                 "verdict, since the difference may be the setting's."
             )
-    return sentences
+    return found
 
 
 def _seeds(environment: str, cells: Sequence[Cell]) -> list[str]:
-    found = []
     by_seeds = grouped(cells, lambda cell: cell.seeds)
-    if len(by_seeds) > 1:
-        each = "; ".join(
-            f"{', '.join(dict.fromkeys(cell.optimizer for cell in mine))}: {len(seeds)} from {seeds[0]}"
-            for seeds, mine in by_seeds.items()
-        )
-        found.append(
-            f"On {environment}, optimizers have unequal seeds ({each}); paired differences use those in common."
-        )
+    if len(by_seeds) < 2:
+        return []
+    said = "; ".join(f"{_optimizers(mine)}: {len(seeds)} from {seeds[0]}" for seeds, mine in by_seeds.items())
+    return [f"On {environment}, optimizers have unequal seeds ({said}); paired differences use those in common."]
+
+
+def _lengths(environment: str, cells: Sequence[Cell]) -> list[str]:
     steps = {int(cell.steps[-1]) for cell in cells if not cell.failed}
-    if len(steps) > 1:
-        found.append(f"On {environment}, runs differ in length ({', '.join(f'{n:,}' for n in sorted(steps))} steps).")
-    return found
+    if len(steps) < 2:
+        return []
+    return [f"On {environment}, runs differ in length ({', '.join(f'{n:,}' for n in sorted(steps))} steps)."]
+
+
+def _optimizers(cells: Sequence[Cell]) -> str:
+    """The names of their optimizers, each once."""
+    return ", ".join(dict.fromkeys(cell.optimizer for cell in cells))
 
 
 def _seeds_lost(evidence: Evidence) -> list[str]:

@@ -104,10 +104,13 @@ def _make(evidence: Evidence, environment: str, trust: bool | Container[str]) ->
             continue
         try:
             if (key := _what_is_timed(cell.config)) not in alike:
-                if _is_pretended(cell.config, cell.folders[0]):
+                agent = loop.build(cell.config)
+                hyperparams = agent.hyperparams(cell.config.handed_rate)
+                shapes = jax.eval_shape(agent.init, jax.random.key(0), hyperparams).params
+                if _is_pretended(cell.config, cell.folders[0], shapes):
                     made.problems.append(f"{optimizer} was not timed: its settings speak of more weights than it has.")
                     continue
-                alike[key] = _update(cell.config)
+                alike[key] = _update(cell.config, hyperparams, shapes)
             made.updates[optimizer] = alike[key]
         # Whatever an optimizer, a network or an environment raises that is of another version, or somebody's own.
         except Exception as error:
@@ -136,22 +139,18 @@ def _what_is_timed(config: TrainConfig) -> str:
     return json.dumps(found, sort_keys=True)
 
 
-def _is_pretended(config: TrainConfig, folder: Path) -> bool:
+def _is_pretended(config: TrainConfig, folder: Path, shapes: Any) -> bool:
     """Whether settings speak of a large network that the run's own file is too small for: they may be anybody's."""
-    agent = loop.build(config)
-    shapes = jax.eval_shape(agent.init, jax.random.key(0), agent.hyperparams(config.handed_rate)).params
     nbytes = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(shapes))
     file = folder / results.PARAMS
     return nbytes > LARGE and (not file.is_file() or nbytes * config.seeds > file.stat().st_size)
 
 
-def _update(config: TrainConfig) -> _Update:
-    agent = loop.build(config)
-    hyperparams = agent.hyperparams(config.handed_rate)
-    shapes = jax.eval_shape(agent.init, jax.random.key(0), hyperparams)
+def _update(config: TrainConfig, hyperparams: Any, shapes: Any) -> _Update:
+    """The update of a configuration's optimizer on parameters of the given shapes."""
     make = factory.make(config.optimizer, config.theta, config.options, config.hyper.updates_per_target)
     tx = make_optimizer(make, config.hyper, hyperparams, 0.0)
-    leaves, treedef = jax.tree.flatten(shapes.params)
+    leaves, treedef = jax.tree.flatten(shapes)
     keys = jax.random.split(jax.random.key(1), len(leaves))
     params = jax.tree.unflatten(
         treedef, [0.1 * jax.random.normal(k, x.shape) for k, x in zip(keys, leaves, strict=True)]

@@ -23,18 +23,7 @@ def leaderboard(
 
     told: verdicts. timed: interquartile means at equal time, of those that have one.
     """
-    kind = {
-        "tuned": "Tuned: each optimizer's learning rate was chosen per environment. ",
-        "shared": "Shared: one learning rate per optimizer for the whole suite. ",
-        "": "",
-    }[setting]
     is_normalised, baseline = scores.normalised(evidence), evidence.baseline
-    scale = "returns, not normalised"
-    if is_normalised:
-        scale = (
-            f"a random policy is 0 and tuned {baseline}'s mean is 1 on each environment; over all of them the "
-            f"interquartile mean of {baseline} itself may be a little off 1, since it leaves out the best and the worst"
-        )
     compared = any(row.better for row in rows)
     columns: dict[str, Any] = {"optimizer": lambda row: row.optimizer, "IQM": lambda row: row.iqm}
     columns |= {"median": lambda row: row.median, "mean": lambda row: row.mean}
@@ -51,6 +40,28 @@ def leaderboard(
     if timed:
         columns["IQM at equal time"] = lambda row: timed.get(row.optimizer)
     columns |= {"seeds": lambda row: row.seeds, "not finite": lambda row: row.failed}
+    return Table(
+        name=f"leaderboard_{setting}" if setting else "leaderboard",
+        title=f"Scores ({setting})" if setting else "Scores",
+        note=_leaderboard_note(evidence, setting, compared, bool(told), bool(timed)),
+        columns=tuple(columns),
+        rows=[tuple(value(row) for value in columns.values()) for row in rows],
+    )
+
+
+def _leaderboard_note(evidence: Evidence, setting: str, compared: bool, has_verdicts: bool, is_timed: bool) -> str:
+    kind = {
+        "tuned": "Tuned: each optimizer's learning rate was chosen per environment. ",
+        "shared": "Shared: one learning rate per optimizer for the whole suite. ",
+        "": "",
+    }[setting]
+    baseline = evidence.baseline
+    scale = "returns, not normalised"
+    if scores.normalised(evidence):
+        scale = (
+            f"a random policy is 0 and tuned {baseline}'s mean is 1 on each environment; over all of them the "
+            f"interquartile mean of {baseline} itself may be a little off 1, since it leaves out the best and the worst"
+        )
     note = (
         f"{kind}Final return over all seeds and environments ({scale}). In brackets: 95 % bootstrap intervals over the "
         "reported seeds; that the learning rate was chosen, and from how few seeds, is not part of them, nor is the "
@@ -61,22 +72,15 @@ def leaderboard(
             f"Better than {baseline}: probability that a run beats one of {baseline}'s. Difference: mean over seeds "
             f"that {baseline} was trained with, too. "
         )
-    if told:
+    if has_verdicts:
         note += (
             "Verdict: by a permutation test of that probability over seeds within environments; p is corrected for the "
             "number of optimizers compared (Holm). "
         )
     note += "Area: under the learning curve, IQM. "
-    if timed:
+    if is_timed:
         note += "At equal time: see below. "
-    note += "Not finite: seeds that broke and count as their worst."
-    return Table(
-        name=f"leaderboard_{setting}" if setting else "leaderboard",
-        title=f"Scores ({setting})" if setting else "Scores",
-        note=note,
-        columns=tuple(columns),
-        rows=[tuple(value(row) for value in columns.values()) for row in rows],
-    )
+    return note + "Not finite: seeds that broke and count as their worst."
 
 
 def returns(evidence: Evidence, setting: str) -> Table:

@@ -11,7 +11,7 @@ from rlopt.runs import plots, results
 from rlopt.storage import run_lock, sealed
 from rlopt.storage.log import Log
 from rlopt.tracking import session, subjects
-from rlopt.training import checkpoint, loop, shown
+from rlopt.training import checkpoint, history, loop, shown
 from rlopt.training.config import TrainConfig
 from rlopt.training.shown import Shown
 
@@ -166,10 +166,10 @@ def _train_locked(
             results.write_rows(place, [rows_of(k, row) for row in rows])
 
     with session.follow(tracker, [subjects.population(place, root, cell) for place, cell in cells]) as report:
-        history = loop.train(config, progress=progress, folder=folder, on_interval=append, on_continue=rewrite)
+        whole = loop.train(config, progress=progress, folder=folder, on_interval=append, on_continue=rewrite)
     _check(all_held)
     log.write()
-    for (place, cell), part in zip(cells, loop.split(history, config), strict=True):
+    for (place, cell), part in zip(cells, history.split(whole, config), strict=True):
         finished = results.write_history(place, cell, part)
         if draw:
             plots.learning_curves([finished], place / results.PLOTS / "learning_curve.png")

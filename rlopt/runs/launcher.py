@@ -164,17 +164,16 @@ class Launcher:
     def _submit(self, root: Path, folder: Path, config: TrainConfig, cores: int) -> _Job:
         if self.kind == "slurm":
             cores = self.options.get("cpus_per_task") or runtime.devices_for(config.size, CORES)
-        label = f"{config.title} on {config.env}"
         folders.prepare(folder, config)
-        executor = self.executor(root / LOGS, f"rlopt {label}", cores)
+        executor = self.executor(root / LOGS, f"rlopt {config.label}", cores)
         arguments = [*command(folder, runtime.devices_for(config.size, cores=cores)), *self.flags]
         if config.code:
             arguments.append("--trust")  # the code is the user's, who names it in this very command
         handle = executor.submit(_resumable(arguments))
-        job = _Job(handle.job_id, label, handle.paths.stderr, handle)
+        job = _Job(handle.job_id, config.label, handle.paths.stderr, handle)
         document = {"launcher": self.kind, "job": job.number, "host": platform.node(), "log": str(job.log)}
-        write_atomic(folder / RECORD, json.dumps(document | {"label": label}).encode() + b"\n")
-        print(f"job {job.number}: {label}: {shlex.join(arguments)}", flush=True)
+        write_atomic(folder / RECORD, json.dumps(document | {"label": config.label}).encode() + b"\n")
+        print(f"job {job.number}: {config.label}: {shlex.join(arguments)}", flush=True)
         return job
 
     def _left_running(self, folder: Path) -> _Job | None:

@@ -22,11 +22,11 @@ from envs import AtariConfig
 from metatrain import npz
 from rlopt import typed
 from rlopt.optimizers import arms, factory
-from rlopt.statistics import bootstrap
+from rlopt.runs import summary
 from rlopt.storage import run_lock
 from rlopt.training import finals, legacy, machine, presets
 from rlopt.training.config import TrainConfig
-from rlopt.training.loop import History
+from rlopt.training.history import History
 
 CONFIG, METRICS, RETURNS, SUMMARY, PARAMS, PLOTS = (
     "config.json",
@@ -46,7 +46,7 @@ _PACKAGES = ("jax", "jaxlib", "flax", "optax", "gymnax", "distrax", "numpy")
 class Run(NamedTuple):
     """A finished run as read back: steps [T], returns [S, T], final [S], stopped [S], and its summary.
 
-    As in `loop.History`; what a seed counts as is so of older runs too (`training.finals`).
+    As in `history.History`; what a seed counts as is so of older runs too (`training.finals`).
     """
 
     folder: Path
@@ -55,23 +55,6 @@ class Run(NamedTuple):
     final: np.ndarray
     stopped: np.ndarray
     summary: dict[str, Any]
-
-
-@dataclasses.dataclass(frozen=True)
-class _Summary:
-    """What tables and plots need of summary.json."""
-
-    agent: str
-    env_id: str
-    optimizer: str
-    learning_rate: float | None
-    seeds: int
-    env_steps: int
-    final_return_iqm: float | None
-    final_return_ci95: tuple[float, ...] | None
-    final_returns: tuple[float | None, ...]
-    stopped_seeds: tuple[int, ...]
-    wall_seconds: float
 
 
 def safe_name(name: str) -> str:
@@ -148,24 +131,8 @@ def write_history(folder: Path, config: TrainConfig, history: History) -> Run:
     )
     write_atomic(folder / RETURNS, buffer.getvalue(), make_folder=False)
     write_atomic(folder / PARAMS, flax.serialization.to_bytes(history.params), make_folder=False)
-    steps = int(history.steps[-1])
-    summary = {
-        "agent": config.agent,
-        "env_id": config.env,
-        "optimizer": config.title,
-        "learning_rate": config.resolved_learning_rate,
-        "seeds": config.seeds,
-        "env_steps": steps,
-        **_final_returns(history.final),
-        "stopped_seeds": [config.seed + i for i in np.flatnonzero(history.stopped >= 0).tolist()],
-        "wall_seconds": round(history.compile_seconds + history.train_seconds, 2),
-        "compile_seconds": round(history.compile_seconds, 2),
-        "cpu_seconds": round(history.cpu_seconds, 2),
-        "devices": history.devices,
-        "processor": machine.processor(),
-        "env_steps_per_second": round(steps * config.seeds / history.train_seconds, 1),
-    }
-    return Run(folder, history.steps, history.returns, history.final, history.stopped, _plain(summary))
+    told = _plain(summary.of(config, history))
+    return Run(folder, history.steps, history.returns, history.final, history.stopped, told)
 
 
 def write_summary(run: Run) -> None:
@@ -189,10 +156,10 @@ def read_run(folder: Path) -> Run:
         whole = name in ("steps", "stopped")
         if arrays[name].shape != shape or not arrays[name].size or (arrays[name].dtype.kind in "iu") != whole:
             raise ValueError(f"{folder / RETURNS}: {name} does not fit: {arrays[name].dtype} {arrays[name].shape}")
-    _check_summary(folder / SUMMARY, run.summary, seeds)
+    summary.check(folder / SUMMARY, run.summary, seeds)
     final = finals.values(run.final, run.returns, run.stopped)
     if not np.array_equal(final, run.final, equal_nan=True):  # of an older version
-        run = run._replace(final=final, summary=run.summary | _plain(_final_returns(final)))
+        run = run._replace(final=final, summary=run.summary | _plain(summary.final_returns(final)))
     return run
 
 
@@ -329,37 +296,6 @@ def read_params(folder: Path, template: Any) -> Any:
     if found != expected:
         raise ValueError(f"{path} is of another network than {folder / CONFIG} says")
     return params
-
-
-def _check_summary(path: Path, summary: dict[str, Any], seeds: int) -> None:
-    """Refuses a summary that tables and plots cannot be made of."""
-    try:
-        found = {field.name: summary[field.name] for field in dataclasses.fields(_Summary)}
-        values: dict[str, Any] = {n: tuple(x) if isinstance(x, list) else x for n, x in found.items()}
-        told = _Summary(**values)
-        typed.check(told)
-    except (KeyError, ValueError) as error:
-        raise ValueError(f"{path} is not of a run that this version understands: {error}") from error
-    numbers = {name: summary.get(name, 0.0) for name in ("compile_seconds", "cpu_seconds")}  # older runs have neither
-    words = {name: summary.get(name, "") for name in ("devices", "processor")}
-    wrong = [name for name, value in numbers.items() if not (value is None or typed.is_number(value))]
-    wrong += [name for name, value in words.items() if not (value is None or isinstance(value, str))]
-    if wrong:
-        raise ValueError(f"{path} is not of a run that this version understands: {', '.join(wrong)}")
-    if told.seeds != seeds or len(told.final_returns) != seeds:
-        raise ValueError(f"{path} is of other runs than {RETURNS}, which has {seeds} seeds")
-    if told.final_return_ci95 is not None and len(told.final_return_ci95) != 2:
-        raise ValueError(f"{path}: final_return_ci95 must be two numbers, got {told.final_return_ci95}")
-
-
-def _final_returns(final: np.ndarray) -> dict[str, Any]:
-    """What a summary says of final returns [S]; no interval for one seed."""
-    interval = bootstrap(final) if np.all(np.isfinite(final)) else None
-    return {
-        "final_return_iqm": interval.estimate if interval else None,
-        "final_return_ci95": [interval.low, interval.high] if interval and interval.known else None,
-        "final_returns": final.tolist(),
-    }
 
 
 def _line(row: dict[str, Any]) -> str:

@@ -24,7 +24,7 @@ class Progress(NamedTuple):
     """How far a run is, after a whole number of logging intervals.
 
     state: tree, the agents' states with leading axis S. rows: {name: float32 [S]} per interval. sums, counts: float32
-    [I, S] per iteration, of returns and episodes. stopped: int64 [S], as in `loop.History`. train_seconds,
+    [I, S] per iteration, of returns and episodes. stopped: int64 [S], as in `history.History`. train_seconds,
     cpu_seconds: so far.
     """
 

@@ -82,6 +82,11 @@ class TrainConfig(Generic[Hyper]):
         return self.optimizer if self.arm is None else self.arm
 
     @property
+    def label(self) -> str:
+        """What messages call the population: its optimizer, and the environment."""
+        return f"{self.title} on {self.env}"
+
+    @property
     def code(self) -> tuple[str, ...]:
         """What it names that is code to be imported: `module:name` of an environment, an optimizer, a network."""
         of_parts = (arms.parse(text).optimizer for text in self.optimizer_of.values())

@@ -7,7 +7,7 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -19,9 +19,10 @@ from celo2.names import check_known
 from rlopt.optimizers import arms, factory
 from rlopt.storage.run_lock import Gone
 from rlopt.storage.stopping import BrokeOff, Unfinished, stop_requested
-from rlopt.training import checkpoint, finals, placement, shown, watchdog
+from rlopt.training import checkpoint, history, placement, shown, watchdog
 from rlopt.training.checkpoint import Progress
 from rlopt.training.config import TrainConfig
+from rlopt.training.history import History
 from rlopt.training.presets import AGENTS
 from rlopt.training.shown import Shown
 
@@ -29,35 +30,6 @@ from rlopt.training.shown import Shown
 SAVE_SECONDS, SAVE_SHARE = 30.0, 20.0
 # How long a signal, or the device's answer, may go unnoticed.
 POLL_SECONDS = 0.001
-
-
-class History(NamedTuple):
-    """What a population did; S members (seeds, or learning rates times seeds), T logging intervals.
-
-    steps: int64 [T], environment steps per seed at the end of each interval.
-    returns: float32 [S, T], mean raw return of the training episodes that ended in the interval; NaN: none did.
-    lengths: float32 [S, T], their mean length.
-    final: float32 [S], mean return over the episodes of the last tenth of training, or what else a seed counts as
-      (`finals`); NaN: no episode ended in any seed of its cell.
-    stopped: int64 [S], environment steps after which a seed was stopped since its loss was not finite; -1: it was not.
-      What it logged before stays, what would come after is NaN.
-    metrics: {name: float32 [S, T]}, means over the interval of what the agent reports.
-    params: tree of NumPy arrays with leading axis S, the trained networks.
-    compile_seconds, train_seconds: wall-clock time. cpu_seconds: processor time of training, over all cores.
-    devices: on what it was trained: "2 x cpu", "1 x NVIDIA H200".
-    """
-
-    steps: np.ndarray
-    returns: np.ndarray
-    lengths: np.ndarray
-    final: np.ndarray
-    stopped: np.ndarray
-    metrics: dict[str, np.ndarray]
-    params: Any
-    compile_seconds: float
-    train_seconds: float
-    cpu_seconds: float
-    devices: str
 
 
 def build(config: TrainConfig) -> agents.Agent:
@@ -135,15 +107,13 @@ def train(
       Unfinished: when asked to stop; BrokeOff, a kind of it: when an environment fails.
     """
     agent = build(config)
-    label = f"{config.title} on {config.env}"
-    with watchdog.watch(label, enabled=jax.default_backend() == "cpu"):
-        return _train(agent, config, label, shown.of(progress), folder, on_interval, on_continue)
+    with watchdog.watch(config.label, enabled=jax.default_backend() == "cpu"):
+        return _train(agent, config, shown.of(progress), folder, on_interval, on_continue)
 
 
 def _train(
     agent: agents.Agent,
     config: TrainConfig,
-    label: str,
     on_screen: Shown,
     folder: Path | None,
     on_interval: Callable[[dict[str, Any]], None] | None,
@@ -156,148 +126,102 @@ def _train(
     steps = np.cumsum(lengths, dtype=np.int64) * config.hyper.env_steps_per_iteration
     in_turn = placement.trains_in_turn(config, mesh, state.obs.shape[2:])
     where = f"{mesh.size} device{'s' if mesh.size > 1 else ''}"
-    on_screen.say(f"compiling {config.agent.upper()} for {config.size} members on {where}, once: {label}")
+    on_screen.say(f"compiling {config.agent.upper()} for {config.size} members on {where}, once: {config.label}")
     run = {n: placement.compile_chunk(mesh, agent, n, state, in_turn) for n in sorted(set(lengths))}
     compile_seconds = time.monotonic() - started
-
-    nothing = np.zeros((0, config.size), np.float32)
-    so_far = Progress(state, [], nothing, nothing, np.full(config.size, -1, np.int64), 0.0, 0.0)
-    if folder is not None and (found := checkpoint.load(folder, config, state)) is not None:
-        so_far = _continued(agent, config, mesh, found, label)
-        if on_continue is not None:
-            on_continue([_logged(steps[i], row) for i, row in enumerate(so_far.rows)])
+    so_far = _begun(agent, config, mesh, state, folder)
     del state
+    if so_far.rows and on_continue is not None:
+        on_continue([_logged(step, row) for step, row in zip(steps.tolist(), so_far.rows, strict=False)])
     clock, cpu_clock = time.monotonic() - so_far.train_seconds, time.process_time() - so_far.cpu_seconds
-    saved, save_seconds = time.monotonic(), 0.0
+    saver = _Saver(folder, config)
     begun = int(steps[len(so_far.rows) - 1]) if so_far.rows else 0
     with (
         stop_requested(enabled=folder is not None) as stop,
-        on_screen.population(config, label, begun, int(steps[-1])) as bar,
+        on_screen.population(config, config.label, begun, int(steps[-1])) as bar,
     ):
         for length, step in list(zip(lengths, steps.tolist(), strict=True))[len(so_far.rows) :]:
-            state, metrics = _run_chunk(run[length], so_far.state, folder, label)
-            so_far = _with_interval(so_far, state, metrics)
+            state, metrics = _run_chunk(run[length], so_far.state, folder, config.label)
+            so_far = history.with_interval(so_far, state, metrics)
             so_far = so_far._replace(
                 train_seconds=time.monotonic() - clock, cpu_seconds=time.process_time() - cpu_clock
             )
             row = so_far.rows[-1]
-            _stop_broken(so_far.stopped, row["loss"], step, label, config)
+            history.stop_broken(so_far.stopped, row["loss"], step, config)
             bar.update(length * config.hyper.env_steps_per_iteration, row["return"])
             if on_interval is not None:
                 try:
                     on_interval(_logged(step, row))
                 except Gone as gone:
-                    _save_elsewhere(gone, config, so_far, label)
+                    _save_elsewhere(gone, config, so_far)
                     raise
             if np.all(so_far.stopped >= 0) or step == steps[-1]:
                 break
-            started, asked = time.monotonic(), bool(stop)  # once: the signal may come at any moment
-            saved_last = False
-            if folder is not None and (asked or started - saved > max(SAVE_SECONDS, SAVE_SHARE * save_seconds)):
-                saved_last = _save(folder, config, so_far, label)
-                saved = time.monotonic()
-                save_seconds = saved - started
-            if asked:
-                where = "from there" if saved_last else "from its last checkpoint, if it has one"
-                raise Unfinished(
-                    f"{label}: stopped at step {step:,}; `rlopt resume {shlex.quote(str(folder))}` goes on {where}"
-                )
-    return _finished(_history(agent, so_far, steps[: len(so_far.rows)], compile_seconds, mesh), label, config)
+            saver.after_interval(so_far, bool(stop), step)
+    return history.of_progress(agent, config, so_far, steps[: len(so_far.rows)], compile_seconds, mesh)
 
 
-def _finished(history: History, label: str, config: TrainConfig) -> History:
-    """With what every seed counts as, those included that broke in the last update."""
-    # The last update's loss is one that came before it.
-    unbroken = [np.all(np.isfinite(x), axis=tuple(range(1, x.ndim))) for x in jax.tree.leaves(history.params)]
-    loss = np.where(np.all(unbroken, axis=0), 0.0, np.nan)
-    _stop_broken(history.stopped, loss, int(history.steps[-1]), label, config)
-    cells = (np.split(x, len(config.cells)) for x in (history.final, history.returns, history.stopped))
-    return history._replace(final=np.concatenate([finals.values(*cell) for cell in zip(*cells, strict=True)]))
+def _begun(agent: agents.Agent, config: TrainConfig, mesh: Mesh, state: Any, folder: Path | None) -> Progress:
+    """What a folder's checkpoint holds, else the beginning, at a state."""
+    found = None if folder is None else checkpoint.load(folder, config, state)
+    if found is not None:
+        return _continued(agent, config, mesh, found)
+    nothing = np.zeros((0, config.size), np.float32)
+    return Progress(state, [], nothing, nothing, np.full(config.size, -1, np.int64), 0.0, 0.0)
 
 
-def split(history: History, config: TrainConfig) -> list[History]:
-    """What each of a population's cells did; the time is shared out evenly."""
-    count = len(config.cells)
-
-    def part(k: int) -> History:
-        def mine(x: np.ndarray) -> np.ndarray:
-            return x[k * config.seeds : (k + 1) * config.seeds]
-
-        return History(
-            steps=history.steps,
-            returns=mine(history.returns),
-            lengths=mine(history.lengths),
-            final=mine(history.final),
-            stopped=mine(history.stopped),
-            metrics={name: mine(values) for name, values in history.metrics.items()},
-            params=jax.tree.map(mine, history.params),
-            compile_seconds=history.compile_seconds / count,
-            train_seconds=history.train_seconds / count,
-            cpu_seconds=history.cpu_seconds / count,
-            devices=history.devices,
-        )
-
-    return [part(k) for k in range(count)]
-
-
-def _with_interval(so_far: Progress, state: Any, metrics: Any) -> Progress:
-    """Progress after one more interval; metrics: NumPy arrays [iterations, S]."""
-    row = _interval(metrics)
-    for values in row.values():
-        values[so_far.stopped >= 0] = np.nan
-    return so_far._replace(
-        state=state,
-        rows=[*so_far.rows, row],
-        sums=np.concatenate([so_far.sums, metrics.return_sum]),
-        counts=np.concatenate([so_far.counts, metrics.num_episodes]),
-    )
-
-
-def _history(agent: agents.Agent, so_far: Progress, steps: np.ndarray, compile_seconds: float, mesh: Mesh) -> History:
-    columns = {name: np.stack([row[name] for row in so_far.rows], axis=1) for name in so_far.rows[0]}
-    tail = max(1, round(finals.FINAL_SHARE * len(so_far.sums)))
-    return History(
-        steps=steps,
-        returns=columns.pop("return"),
-        lengths=columns.pop("length"),
-        final=_ratio(so_far.sums[-tail:].sum(0), so_far.counts[-tail:].sum(0)),
-        stopped=so_far.stopped,
-        metrics=columns,
-        params=jax.tree.map(np.asarray, agent.policy(so_far.state)),
-        compile_seconds=compile_seconds,
-        train_seconds=so_far.train_seconds,
-        cpu_seconds=so_far.cpu_seconds,
-        devices=f"{mesh.size} x {mesh.devices.flat[0].device_kind}",
-    )
-
-
-def _continued(agent: agents.Agent, config: TrainConfig, mesh: Mesh, found: Progress, label: str) -> Progress:
+def _continued(agent: agents.Agent, config: TrainConfig, mesh: Mesh, found: Progress) -> Progress:
     """What a checkpoint holds, with new episodes where those of before cannot be gone on with."""
     if not agent.unsaved:
         return found
     warnings.warn(
-        f"{label}: goes on after {len(found.sums):,} iterations with new episodes, since no file can hold an emulator; "
-        "parameters, optimizer and statistics are as they were",
+        f"{config.label}: goes on after {len(found.sums):,} iterations with new episodes, since no file can hold an "
+        "emulator; parameters, optimizer and statistics are as they were",
         RuntimeWarning,
-        stacklevel=4,
+        stacklevel=5,
     )
     fresh = placement.initial_state(agent, config, mesh, salt=len(found.sums))
     return found._replace(state=found.state._replace(**{name: getattr(fresh, name) for name in agent.unsaved}))
 
 
-def _save(folder: Path, config: TrainConfig, so_far: Progress, label: str) -> bool:
+class _Saver:
+    """Saves checkpoints of a run when they are due."""
+
+    def __init__(self, folder: Path | None, config: TrainConfig):
+        """folder: where they lie; None: none are made."""
+        self._folder, self._config = folder, config
+        self._saved, self._seconds = time.monotonic(), 0.0
+
+    def after_interval(self, so_far: Progress, asked: bool, step: int) -> None:
+        """Saves one if it is due; if the run was asked to stop, in any case, and raises `Unfinished`.
+
+        asked: looked at once, for the signal may come at any moment. step: the last one done.
+        """
+        folder, started, saved = self._folder, time.monotonic(), False
+        is_due = started - self._saved > max(SAVE_SECONDS, SAVE_SHARE * self._seconds)
+        if folder is not None and (asked or is_due):
+            saved = _save(folder, self._config, so_far)
+            self._saved = time.monotonic()
+            self._seconds = self._saved - started
+        if asked:
+            where = "from there" if saved else "from its last checkpoint, if it has one"
+            command = f"`rlopt resume {shlex.quote(str(folder))}`"
+            raise Unfinished(f"{self._config.label}: stopped at step {step:,}; {command} goes on {where}")
+
+
+def _save(folder: Path, config: TrainConfig, so_far: Progress) -> bool:
     """Whether a checkpoint was saved; a run that cannot be, on a full disk for example, goes on all the same."""
     try:
         checkpoint.save(folder, config, so_far)
         return True
     except OSError as error:
-        warnings.warn(f"{label}: no checkpoint could be written ({error})", RuntimeWarning, stacklevel=4)
+        warnings.warn(f"{config.label}: no checkpoint could be written ({error})", RuntimeWarning, stacklevel=5)
         return False
 
 
-def _save_elsewhere(gone: Gone, config: TrainConfig, so_far: Progress, label: str) -> None:
+def _save_elsewhere(gone: Gone, config: TrainConfig, so_far: Progress) -> None:
     """Saves a checkpoint into a folder that was moved, and adds to the message how to go on."""
-    if gone.place is not None and _save(gone.place, config, so_far, label):
+    if gone.place is not None and _save(gone.place, config, so_far):
         gone.args = (f"{gone}; `rlopt resume {shlex.quote(str(gone.place))}` goes on from there",)
 
 
@@ -328,33 +252,3 @@ def _reason(error: Exception) -> str:
 
 def _logged(step: int, row: dict[str, np.ndarray]) -> dict[str, Any]:
     return {"step": int(step), **{name: values.tolist() for name, values in sorted(row.items())}}
-
-
-def _interval(metrics: Any) -> dict[str, np.ndarray]:
-    """Per-seed means [S] over one interval."""
-    episodes = metrics.num_episodes.sum(0)
-    row = {
-        "return": _ratio(metrics.return_sum.sum(0), episodes),
-        "length": _ratio(metrics.length_sum.sum(0), episodes),
-        "episodes": episodes.astype(np.float32),
-    }
-    rest = metrics._asdict()
-    for name in ("return_sum", "length_sum", "num_episodes"):
-        rest.pop(name)
-    return row | {name: value.mean(0) for name, value in rest.items()}
-
-
-def _stop_broken(stopped: np.ndarray, loss: np.ndarray, step: int, label: str, config: TrainConfig) -> None:
-    """Notes the step in `stopped` for members whose loss is not finite for the first time, and says so."""
-    for index in np.flatnonzero(~np.isfinite(loss) & (stopped < 0)).tolist():
-        stopped[index] = step
-        warnings.warn(
-            f"{label}: the loss of {config.member(index)} is not finite (at step {step:,}); this seed is stopped, the "
-            "others go on",
-            RuntimeWarning,
-            stacklevel=4,
-        )
-
-
-def _ratio(total: np.ndarray, count: np.ndarray) -> np.ndarray:
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan).astype(np.float32)

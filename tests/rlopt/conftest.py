@@ -5,17 +5,16 @@ import dataclasses
 from typing import NamedTuple
 
 import jax
-import numpy as np
 import pytest
 
 import envs
+import helpers
 from agents import PPOConfig
 from metatrain import outer
 from rlopt import cli
 from rlopt.runs import results
 from rlopt.training import loop, placement
 from rlopt.training.config import TrainConfig
-from rlopt.training.loop import History
 
 
 class Done(NamedTuple):
@@ -114,33 +113,9 @@ def shared_programs(monkeypatch):
     )
 
 
-def _write(folder, config, final, stopped=None, intervals=5):
-    """A finished run whose seeds rise linearly to their final returns."""
-    final = np.asarray(final, np.float32)
-    stopped = np.full(len(final), -1) if stopped is None else np.asarray(stopped)
-    steps = config.hyper.total_steps // intervals * np.arange(1, intervals + 1)
-    history = History(
-        steps=steps,
-        returns=final[:, None] * np.linspace(1 / intervals, 1, intervals, dtype=np.float32),
-        lengths=np.ones((len(final), intervals), np.float32),
-        final=final,
-        stopped=stopped,
-        metrics={},
-        params={},
-        compile_seconds=1.0,
-        train_seconds=2.0,
-        cpu_seconds=3.0,
-        devices="1 x cpu",
-    )
-    config = dataclasses.replace(config, seeds=len(final))
-    results.write_config(folder, config)
-    results.write_summary(results.write_history(folder, config, history))
-    return folder
-
-
 @pytest.fixture
 def write_run():
-    return _write
+    return helpers.write_run
 
 
 @pytest.fixture

@@ -139,3 +139,18 @@ def test_files_in_run_folders_are_read_up_to_a_limit():
 def test_distrax_is_imported_in_one_place():
     users = {p.name for k in MAY_IMPORT for p in (ROOT / k).rglob("*.py") if "distrax" in set(imports(p))}
     assert users == {"actions.py"}
+
+
+FILE_LINES, FUNCTION_LINES = 350, 60
+
+
+def test_files_and_functions_are_short():
+    """Docstrings of functions are not counted: what a public one takes may need many lines."""
+    for package in (*MAY_IMPORT, "benchmarks", "examples"):
+        for path in (ROOT / package).rglob("*.py"):
+            assert len(path.read_text().splitlines()) <= FILE_LINES, path
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.FunctionDef):
+                    first = node.body[1] if ast.get_docstring(node) and len(node.body) > 1 else node.body[0]
+                    head = node.body[0].lineno - node.lineno
+                    assert head + node.end_lineno - first.lineno + 1 <= FUNCTION_LINES, f"{path}: {node.name}"

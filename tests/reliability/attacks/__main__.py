@@ -3,8 +3,8 @@
 import sys
 from pathlib import Path
 
-# The folder above, so that this one is a package; and the repository, whose code is attacked.
-sys.path[:1] = [str(Path(__file__).resolve().parents[i]) for i in (1, 3)]
+# The folder above, so that this one is a package; tests/helpers.py; and the repository, whose code is attacked.
+sys.path[:1] = [str(Path(__file__).resolve().parents[i]) for i in (1, 2, 3)]
 
 import attacks  # noqa: E402
 

@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 
 from agents import PPOConfig
-from helpers import one_device
+from helpers import one_device, write_run
 from rlopt import cli
 from rlopt.benchmark import random_policy, runner
 from rlopt.benchmark.plan import Plan
 from rlopt.runs import experiment, folders, launcher, results
 from rlopt.storage.stopping import BrokeOff, Unfinished
 from rlopt.tracking import session
-from rlopt.training import loop, placement, presets, runtime
+from rlopt.training import placement, presets, runtime
 from rlopt.training.config import TrainConfig
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -67,12 +67,7 @@ def pretend(place, config):
     results.write_config(place, config)
     for cell in config.cells:
         folder = place / results.rate_name(cell.learning_rate) if config.rates else place
-        returns = np.full((config.seeds, 2), cell.resolved_learning_rate or 1.0, np.float32)
-        times = {"compile_seconds": 1.0, "train_seconds": 1.0, "cpu_seconds": 1.0, "devices": "1 x cpu"}
-        stopped, steps = np.full(config.seeds, -1), np.asarray([128, 256])
-        results.write_config(folder, cell)
-        history = loop.History(steps, returns, returns, returns[:, 0], stopped, {}, {}, **times)
-        results.write_summary(results.write_history(folder, cell, history))
+        write_run(folder, cell, np.full(config.seeds, cell.resolved_learning_rate or 1.0), intervals=2)
 
 
 class NoJobs(launcher.Launcher):

@@ -17,7 +17,7 @@ from rlopt import cli, typed
 from rlopt.benchmark import protocol
 from rlopt.runs import experiment, folders, labels, plots, results
 from rlopt.storage.stopping import Unfinished
-from rlopt.training import checkpoint, legacy, loop
+from rlopt.training import checkpoint, history, legacy, loop
 from rlopt.training.config import TrainConfig
 
 pytestmark = [pytest.mark.filterwarnings("ignore::DeprecationWarning"), pytest.mark.usefixtures("shared_programs")]
@@ -43,7 +43,7 @@ def ask_to_stop():
     ],
 )
 def test_each_rate_and_seed_learns_what_it_learns_alone(config):
-    cells = loop.split(loop.train(config, progress=False), config)
+    cells = history.split(loop.train(config, progress=False), config)
     for rate, cell in zip(config.rates, cells, strict=True):
         alone = loop.train(dataclasses.replace(config, rates=(), learning_rate=rate), progress=False)
         np.testing.assert_array_equal(cell.returns, alone.returns)
@@ -174,7 +174,7 @@ def test_resuming_a_run_of_some_folder_draws_no_sweep(tmp_path):
 def test_a_broken_member_is_named_with_its_rate_and_counts_as_the_worst_of_its_cell():
     config = dataclasses.replace(CONFIG, rates=(1e-3, 1e30))
     with pytest.warns(RuntimeWarning, match=r"loss of seed [56] at learning rate 1e\+30 is not finite"):
-        good, bad = loop.split(loop.train(config, progress=False), config)
+        good, bad = history.split(loop.train(config, progress=False), config)
     assert np.all(good.stopped < 0)
     assert np.all(bad.stopped >= 0)
     assert np.all(bad.final == np.nanmin(bad.returns))

@@ -1,0 +1,82 @@
+"""What `summary.json` says of a finished run, and what tables and plots need of it."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rlopt import typed
+from rlopt.statistics import bootstrap
+from rlopt.training import machine
+from rlopt.training.config import TrainConfig
+from rlopt.training.history import History
+
+
+@dataclasses.dataclass(frozen=True)
+class _Summary:
+    """What tables and plots need of summary.json."""
+
+    agent: str
+    env_id: str
+    optimizer: str
+    learning_rate: float | None
+    seeds: int
+    env_steps: int
+    final_return_iqm: float | None
+    final_return_ci95: tuple[float, ...] | None
+    final_returns: tuple[float | None, ...]
+    stopped_seeds: tuple[int, ...]
+    wall_seconds: float
+
+
+def of(config: TrainConfig, history: History) -> dict[str, Any]:
+    """The summary of a run that has come to its end; not yet as JSON has it."""
+    steps = int(history.steps[-1])
+    return {
+        "agent": config.agent,
+        "env_id": config.env,
+        "optimizer": config.title,
+        "learning_rate": config.resolved_learning_rate,
+        "seeds": config.seeds,
+        "env_steps": steps,
+        **final_returns(history.final),
+        "stopped_seeds": [config.seed + i for i in np.flatnonzero(history.stopped >= 0).tolist()],
+        "wall_seconds": round(history.compile_seconds + history.train_seconds, 2),
+        "compile_seconds": round(history.compile_seconds, 2),
+        "cpu_seconds": round(history.cpu_seconds, 2),
+        "devices": history.devices,
+        "processor": machine.processor(),
+        "env_steps_per_second": round(steps * config.seeds / history.train_seconds, 1),
+    }
+
+
+def final_returns(final: np.ndarray) -> dict[str, Any]:
+    """What a summary says of final returns [S]; no interval for one seed."""
+    interval = bootstrap(final) if np.all(np.isfinite(final)) else None
+    return {
+        "final_return_iqm": interval.estimate if interval else None,
+        "final_return_ci95": [interval.low, interval.high] if interval and interval.known else None,
+        "final_returns": final.tolist(),
+    }
+
+
+def check(path: Path, summary: dict[str, Any], seeds: int) -> None:
+    """Refuses a summary that tables and plots cannot be made of."""
+    try:
+        found = {field.name: summary[field.name] for field in dataclasses.fields(_Summary)}
+        values: dict[str, Any] = {n: tuple(x) if isinstance(x, list) else x for n, x in found.items()}
+        told = _Summary(**values)
+        typed.check(told)
+    except (KeyError, ValueError) as error:
+        raise ValueError(f"{path} is not of a run that this version understands: {error}") from error
+    numbers = {name: summary.get(name, 0.0) for name in ("compile_seconds", "cpu_seconds")}  # older runs have neither
+    words = {name: summary.get(name, "") for name in ("devices", "processor")}
+    wrong = [name for name, value in numbers.items() if not (value is None or typed.is_number(value))]
+    wrong += [name for name, value in words.items() if not (value is None or isinstance(value, str))]
+    if wrong:
+        raise ValueError(f"{path} is not of a run that this version understands: {', '.join(wrong)}")
+    if told.seeds != seeds or len(told.final_returns) != seeds:
+        raise ValueError(f"{path} is of other runs than returns.npz, which has {seeds} seeds")
+    if told.final_return_ci95 is not None and len(told.final_return_ci95) != 2:
+        raise ValueError(f"{path}: final_return_ci95 must be two numbers, got {told.final_return_ci95}")
