@@ -74,7 +74,7 @@ def assert_close(a, b, tolerance=1e-5):
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=tolerance, rtol=tolerance), a, b)
 
 
-@whole
+@rules
 def test_jit_gives_the_same_numbers(make):
     tx = optax.with_extra_args_support(make(0.01))
     params = small_tree()

@@ -24,13 +24,12 @@ SLOW = (
 )
 
 
+assert set(SLOW) <= {one.run.__name__ for one in attacks.load()}
+
+
 def parameter(one):
     marks = [pytest.mark.slow] if one.run.__name__ in SLOW else []
     return pytest.param(one, marks=marks, id=f"{one.kind}-{one.run.__name__}")
-
-
-def test_what_is_slow_is_there():
-    assert set(SLOW) <= {one.run.__name__ for one in attacks.load()}
 
 
 @pytest.mark.parametrize("one", [parameter(one) for one in attacks.load()])

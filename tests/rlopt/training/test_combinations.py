@@ -32,9 +32,10 @@ LEARNED = [name for name, info in OPTIMIZERS.items() if info.learned]
     ("agent", "optimizer"),
     [
         *(("ppo", name) for name in OPTIMIZERS),
+        *((agent, name) for agent in ("dqn", "pqn") for name in (*LEARNED, "adam", "adam_rel", "muon_routed")),
         *(
-            (agent, name)
-            for agent in ("dqn", "pqn", "rppo", "sac")
+            pytest.param(agent, name, marks=[] if name in ("celo2", "celo", "adam") else [pytest.mark.slow])
+            for agent in ("rppo", "sac")
             for name in (*LEARNED, "adam", "adam_rel", "muon_routed")
         ),
     ],
