@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from agents.base import Agent, NetworkLike, OptimizerFactory
+    from agents.base import Agent, NetworkLike, OptimizerFactory, Recurrence
     from agents.config import PPOConfig
     from agents.dqn_agent import DQNHyperparams, DQNState, dqn
     from agents.dqn_config import DQNConfig, PQNConfig
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from agents.sac_config import SACConfig
 
 _WHERE = {
-    "agents.base": ("Agent", "NetworkLike", "OptimizerFactory"),
+    "agents.base": ("Agent", "NetworkLike", "OptimizerFactory", "Recurrence"),
     "agents.config": ("PPOConfig",),
     "agents.dqn_agent": ("DQNHyperparams", "DQNState", "dqn"),
     "agents.dqn_config": ("DQNConfig", "PQNConfig"),
@@ -56,6 +56,7 @@ __all__ = [
     "RPPOConfig",
     "RPPOHyperparams",
     "RPPOState",
+    "Recurrence",
     "SACConfig",
     "SACHyperparams",
     "SACMetrics",

@@ -217,8 +217,8 @@ def targets(
     if values is None:
         values = over_steps(value, steps.obs)
     advantages, rewards = estimate(config, state, steps, values, next_values(env, value, steps, obs, values))
-    seen = normalization.apply(state.observations, steps.obs)
-    return Batch(seen, found.action, log_prob, noise, values, advantages, steps.valid), rewards
+    inputs = normalization.apply(state.observations, steps.obs)
+    return Batch(inputs, found.action, log_prob, noise, values, advantages, steps.valid), rewards
 
 
 def estimate(

@@ -196,7 +196,7 @@ def targets(
     def cut(x: jax.Array) -> jax.Array:
         return x.reshape(-1, length, *x.shape[1:]).swapaxes(1, 2)
 
-    seen = normalization.apply(state.observations, steps.obs)
-    batch = Batch(seen, found.action, extras.log_prob, noise, extras.value, advantages, steps.valid)
+    inputs = normalization.apply(state.observations, steps.obs)
+    batch = Batch(inputs, found.action, extras.log_prob, noise, extras.value, advantages, steps.valid)
     batch = jax.tree.map(cut, batch)
     return batch._replace(obs=Seen(extras.before[::length], batch.obs, cut(episode_over(env.spec, steps)))), rewards

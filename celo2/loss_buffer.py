@@ -58,8 +58,8 @@ def update(buffer: LossBuffer, loss: jax.Array, num_steps: int | jax.Array) -> L
     cap = jnp.where(buffer.count == 0, loss, jnp.max(buffer.means / weight))
     means = beta * buffer.means + (1 - beta) * jnp.minimum(loss, CAP * jnp.abs(cap))
     corrected = means / weight
-    seen = LossBuffer(means, corrected, jnp.minimum(buffer.minima, corrected), count)
-    return jax.tree.map(lambda new, old: jnp.where(jnp.isfinite(loss), new, old), seen, buffer)
+    after = LossBuffer(means, corrected, jnp.minimum(buffer.minima, corrected), count)
+    return jax.tree.map(lambda new, old: jnp.where(jnp.isfinite(loss), new, old), after, buffer)
 
 
 def features(buffer: LossBuffer) -> jax.Array:

@@ -17,13 +17,16 @@ from celo2 import size as sizes
 from celo2.checkpoint import ThetaLike, load_weights
 from celo2.form import Form
 from celo2.layouts import DimensionNumbers
-from celo2.orthogonalize import newton_schulz
 from celo2.reductions import sums
 
 RMS_DECAY = 0.95
 FACTORED_DECAYS = (0.9, 0.99, 0.999)
 RSQRT_EPS = 1e-8
 NORM_EPS = 1e-9
+# Of Newton-Schulz.
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+GRAM_RATIO = 2
+GRAM_SIZE = 32  # below, the products are too small to matter
 
 
 class ScaleByCelo2State(NamedTuple):
@@ -182,10 +185,10 @@ def _step(
     form = settings.form
     # fac_g is never bias-corrected: its factors come from the raw statistics.
     acc = accumulators.update(acc, g, form.momentum_decays, RMS_DECAY, FACTORED_DECAYS, sizes.B2)
-    seen = acc
+    corrected = acc
     if settings.bias_correction:
-        seen = accumulators.bias_corrected(acc, count, form.momentum_decays, RMS_DECAY, FACTORED_DECAYS)
-    value = _direction(weights, g, p, acc, seen, form.odd)
+        corrected = accumulators.bias_corrected(acc, count, form.momentum_decays, RMS_DECAY, FACTORED_DECAYS)
+    value = _direction(weights, g, p, acc, corrected, form.odd)
     if settings.orthogonalize and value.ndim >= 2 and _ratio(value) <= form.newton_schulz_ratio:
         value = newton_schulz(value, form.newton_schulz_steps)
     value = _unit_rms(value, acc if settings.still_without_gradient else None)
@@ -204,16 +207,18 @@ def _direction(
     g: jax.Array,
     p: jax.Array,
     acc: accumulators.Accumulators,
-    seen: accumulators.Accumulators,
+    corrected: accumulators.Accumulators,
     odd: bool,
 ) -> jax.Array:
     if acc.diag is None:
         raw_factor: features.Factor = accumulators.factors(acc)
-        seen_factor = raw_factor if seen is acc else accumulators.factors(seen)
+        corrected_factor = raw_factor if corrected is acc else accumulators.factors(corrected)
     else:
-        raw_factor, seen_factor = accumulators.diagonal_factor(acc), None
-    inputs = features.Inputs(g, p, seen.m, seen.v, None, raw_factor, seen_factor)
-    hidden = features.hidden_inputs(weights, inputs, seen.row, seen.col, min(g.ndim, 2), NORM_EPS, RSQRT_EPS, odd)
+        raw_factor, corrected_factor = accumulators.diagonal_factor(acc), None
+    inputs = features.Inputs(g, p, corrected.m, corrected.v, None, raw_factor, corrected_factor)
+    hidden = features.hidden_inputs(
+        weights, inputs, corrected.row, corrected.col, min(g.ndim, 2), NORM_EPS, RSQRT_EPS, odd
+    )
     # Output 1 is a log-magnitude whose factor is exp(0 * output) and output 2 is unused: only the direction is needed.
     if isinstance(hidden, features.FirstLayer):
         (plus,), (minus,) = update_mlp.odd_parts(weights, hidden.even, hidden.odd, outputs=(0,))
@@ -231,3 +236,65 @@ def _unit_rms(step: jax.Array, unless_still: accumulators.Accumulators | None) -
     if unless_still is not None:
         scale = jnp.where(accumulators.has_had_gradient(unless_still, num_axes), scale, 0.0)
     return step * scale.reshape(scale.shape + (1,) * num_axes)
+
+
+def newton_schulz(x: jax.Array, steps: int = 5, eps: float = 1e-8) -> jax.Array:
+    """Pushes the singular values of every trailing matrix of x towards 1.
+
+    With X = x / (||x||_F + eps), transposed where that makes it wide, repeats
+    A = X X^T;  P = a I + b A + c A A;  X <- P X.  An all-zero matrix stays zero.
+
+    If one side is at least twice the other (and the shorter at least 32), the small Gram matrix is iterated instead,
+    A <- P A P, and the product of all P is applied to X once: the same polynomial, less than half the work at 1 : 6.
+
+    Args:
+      x: [..., n, m]; leading axes are a batch of matrices.
+      steps: number of iterations; the default leaves singular values in about [0.7, 1.2].
+      eps: added to the Frobenius norm.
+
+    Returns:
+      An array of x's shape and dtype.
+
+    Raises:
+      ValueError: if x has fewer than two axes.
+
+    Reference: K. Jordan et al., "Muon", 2024; Celo2, arXiv 2602.19142.
+    """
+    if x.ndim < 2:
+        raise ValueError(f"newton_schulz needs at least two axes, got shape {x.shape}")
+    tall = x.shape[-2] > x.shape[-1]
+    if tall:
+        x = x.mT
+    x = x / (jnp.sqrt(jnp.sum(jnp.square(x), axis=(-2, -1), keepdims=True)) + eps)
+    rows, columns = x.shape[-2:]
+    if rows >= GRAM_SIZE and columns >= GRAM_RATIO * rows:
+        x = _gram_product(x, steps) @ x
+    else:
+        for _ in range(steps):
+            x = _times_polynomial(x @ x.mT, x)
+    return x.mT if tall else x
+
+
+def _times_polynomial(gram: jax.Array, x: jax.Array) -> jax.Array:
+    """(a I + b A + c A A) x."""
+    a, b, c = COEFFICIENTS
+    return a * x + (b * gram + c * (gram @ gram)) @ x
+
+
+def _gram_product(x: jax.Array, steps: int) -> jax.Array:
+    """The product of the polynomials of all steps, [..., n, n].
+
+    All factors are polynomials of one symmetric matrix and commute. Rounding in the Gram matrix is relative to its
+    largest eigenvalue (at most 1), so P is as accurate for small singular values as for large ones, and they are
+    multiplied only once.
+    """
+    a, b, c = COEFFICIENTS
+    gram = x @ x.mT
+    product = jnp.broadcast_to(jnp.eye(gram.shape[-1], dtype=x.dtype), gram.shape)
+    for step in range(steps):
+        polynomial = b * gram + c * (gram @ gram)
+        product = a * product + polynomial @ product
+        if step < steps - 1:
+            half = a * gram + polynomial @ gram
+            gram = a * half + polynomial @ half
+    return product

@@ -117,14 +117,14 @@ def make(env_id: str, num_envs: int, config: AtariConfig | None = None) -> Vecto
     flags = jax.ShapeDtypeStruct((num_envs,), jnp.bool_)
     floats = jax.ShapeDtypeStruct((num_envs,), jnp.float32)
 
-    def seen(obs: jax.Array) -> jax.Array:
+    def channels_last(obs: jax.Array) -> jax.Array:
         return jnp.moveaxis(obs, 1, -1)
 
     def reset(key: jax.Array) -> tuple[AtariState, jax.Array]:
         seed = jax.random.bits(key, (), jnp.uint32)
         pool, obs = io_callback(pools.start, (number, frames), seed)
         zeros = jnp.zeros(num_envs, jnp.float32)
-        return AtariState(pool, zeros.astype(bool), zeros, zeros.astype(jnp.int32)), seen(obs)
+        return AtariState(pool, zeros.astype(bool), zeros, zeros.astype(jnp.int32)), channels_last(obs)
 
     def step(key: jax.Array, state: AtariState, action: jax.Array) -> tuple[AtariState, TimeStep]:
         del key  # the games draw their own random numbers
@@ -137,11 +137,11 @@ def make(env_id: str, num_envs: int, config: AtariConfig | None = None) -> Vecto
         over = over | truncated
         episode_return, episode_length = state.episode_return + raw, state.episode_length + valid
         timestep = TimeStep(
-            obs=seen(obs),
+            obs=channels_last(obs),
             reward=reward,
             terminated=terminated & ~truncated,
             truncated=truncated,
-            final_obs=seen(obs),
+            final_obs=channels_last(obs),
             valid=valid,
             episode_return=jnp.where(over, episode_return, 0.0),
             episode_length=jnp.where(over, episode_length, 0),

@@ -164,7 +164,7 @@ def build(config: MetaTrainConfig, devices: list[Any] | None = None) -> Program:
     return Program(
         init=compiled_init,
         step=lambda state: compiled(state, inputs),
-        refresh=lambda state: compiled_refresh(*state[:5]),
+        refresh=lambda s: compiled_refresh(s.iteration, s.trained, s.frozen, s.average, s.opt_state),
         place=lambda state: OuterState(*(jax.device_put(x, s) for x, s in zip(state, shardings, strict=True))),
         num_devices=mesh.size,
     )

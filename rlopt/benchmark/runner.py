@@ -38,8 +38,8 @@ def run(
     plan.check()
     for optimizer in plan.all_optimizers:
         for env_id in plan.environments:
-            loop.build(plan.tuning_config(optimizer, env_id))
-            loop.build(dataclasses.replace(plan.tuning_config(optimizer, env_id), seeds=plan.seeds))
+            loop.check(plan.tuning_config(optimizer, env_id))
+            loop.check(dataclasses.replace(plan.tuning_config(optimizer, env_id), seeds=plan.seeds))
     folder = folder or results.new_folder(f"benchmark-{plan.agent}-{plan.suite}")
     run_lock.check_links(folder)
     protocol.write_plan(folder, plan)

@@ -95,7 +95,7 @@ class MetaTrainReturns:
 
     config: Annotated[SearchConfig, tyro.conf.arg(name="")] = field(default_factory=SearchConfig)
     out: Path | None = None
-    """Folder; default: runs/returns-OPTIMIZER. The same command goes on with a search that was stopped."""
+    """Folder; default: runs/returns-OPTIMIZER. The same command resumes a search that was stopped."""
 
     def run(self) -> None:
         """Searches or goes on, prints what the mean of the search earned."""

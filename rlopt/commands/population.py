@@ -40,7 +40,7 @@ class Train(Generic[Hyper]):
 
 @dataclass(frozen=True)
 class Resume:
-    """Go on with a training run that was stopped or killed."""
+    """Resume a training run that was stopped or killed."""
 
     folder: tyro.conf.Positional[Path]
     """Run folder, as `rlopt train` leaves it; of a sweep, the folder of an optimizer."""

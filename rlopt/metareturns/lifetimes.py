@@ -36,7 +36,7 @@ def build(config: TrainConfig) -> Callable[[Any, jax.Array], Lifetimes]:
     Raises:
       ValueError: as `loop.build`.
     """
-    loop.build(config)  # every check
+    loop.check(config)
     plain = factory.make(config.optimizer, config.theta, config.options, config.hyper.updates_per_target)
     env = loop.make_env(config, config.hyper.num_envs)
 

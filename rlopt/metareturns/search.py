@@ -44,7 +44,7 @@ class Generation(NamedTuple):
 
 
 def run(config: SearchConfig, folder: Path, *, progress: bool = True, train: Any = None) -> dict[str, Any]:
-    """Searches, or goes on with a search; killed at any moment and started again it ends with the same numbers.
+    """Searches, or resumes a search; killed at any moment and started again it ends with the same numbers.
 
     Args:
       config: what to search.

@@ -129,7 +129,7 @@ class _Run:
             return self.program.init(), 0, 0.0, []
         compact = loaded.state.particles is None
         state = self.program.refresh(loaded.state) if compact else self.program.place(loaded.state)
-        return state, *loaded[1:]
+        return state, loaded.iteration, loaded.wall_seconds, loaded.losses
 
     @functools.cached_property
     def score(self) -> Callable[[Any], validation.Score]:

@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from functools import partial
 
-from rlopt.report.cells import Cell
-from rlopt.report.evidence import Evidence
+from rlopt.report.cells import Cell, Evidence
 from rlopt.report.formats import count
 from rlopt.report.pooling import Setting, grouped, plain
 

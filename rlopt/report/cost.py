@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from agents.base import make_optimizer
 from rlopt import typed
 from rlopt.optimizers import factory
-from rlopt.report.evidence import Evidence
+from rlopt.report.cells import Evidence
 from rlopt.report.formats import Table, Value
 from rlopt.runs import results
 from rlopt.training import loop, machine

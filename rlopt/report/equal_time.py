@@ -5,8 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rlopt.report import scores
-from rlopt.report.cells import Cell
-from rlopt.report.evidence import Evidence
+from rlopt.report.cells import Cell, Evidence
 from rlopt.report.scores import Scores
 from rlopt.report.verdicts import Verdict
 from rlopt.training.finals import FINAL_SHARE

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from rlopt import drawing, escape
 from rlopt.optimizers import catalog
-from rlopt.report.evidence import Evidence
+from rlopt.report.cells import Evidence
 from rlopt.statistics import Interval
 
 _LOOKS = {"light": ("#1b1f24", "#d7dbe0"), "dark": ("#e4e7ea", "#3a4149")}

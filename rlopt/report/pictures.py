@@ -8,8 +8,8 @@ from matplotlib.ticker import EngFormatter
 
 from rlopt import drawing, statistics
 from rlopt.report import rates, scores
+from rlopt.report.cells import Evidence
 from rlopt.report.equal_time import Timing
-from rlopt.report.evidence import Evidence
 from rlopt.report.figures import Band, Picture, bars, fill_bands, grid, look, one_panel
 from rlopt.report.formats import text
 from rlopt.report.scores import GRID, Row, Scores

@@ -1,7 +1,6 @@
 """Learning rates that were tried: which of them, and whether the best lies at their edge."""
 
-from rlopt.report.cells import Cell
-from rlopt.report.evidence import Evidence
+from rlopt.report.cells import Cell, Evidence
 
 
 def swept(evidence: Evidence, environment: str, optimizer: str) -> list[Cell]:

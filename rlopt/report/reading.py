@@ -11,8 +11,7 @@ from rlopt.benchmark.plan import YARDSTICK, Plan
 from rlopt.benchmark.protocol import FINAL, Choice
 from rlopt.optimizers import catalog
 from rlopt.report import agreement, cells, pooling
-from rlopt.report.cells import Cell
-from rlopt.report.evidence import Evidence
+from rlopt.report.cells import Cell, Evidence
 from rlopt.report.pooling import grouped
 from rlopt.runs import results
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from rlopt.benchmark.plan import Plan
 from rlopt.report import rates
-from rlopt.report.evidence import Evidence
+from rlopt.report.cells import Evidence
 from rlopt.runs.results import read_config
 from rlopt.training import presets
 from rlopt.training.config import TrainConfig

@@ -7,8 +7,7 @@ import numpy as np
 from rlopt import statistics
 from rlopt.benchmark.protocol import Scale
 from rlopt.report import agreement
-from rlopt.report.cells import Cell
-from rlopt.report.evidence import Evidence
+from rlopt.report.cells import Cell, Evidence
 from rlopt.statistics import Interval
 from rlopt.training import finals
 

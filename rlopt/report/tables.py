@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from rlopt.report import rates, scores
-from rlopt.report.evidence import Evidence
+from rlopt.report.cells import Evidence
 from rlopt.report.formats import Rated, Table, Value
 from rlopt.report.verdicts import Verdict
 from rlopt.statistics import Interval, bootstrap, tolerance_window

@@ -11,7 +11,7 @@ import numpy as np
 
 from rlopt import statistics
 from rlopt.report import agreement
-from rlopt.report.evidence import Evidence
+from rlopt.report.cells import Evidence
 from rlopt.report.formats import count
 from rlopt.report.scores import Scores
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from rlopt.report import rates, scores, verdicts
-from rlopt.report.evidence import Evidence
+from rlopt.report.cells import Evidence
 from rlopt.report.formats import count
 from rlopt.report.verdicts import Verdict
 from rlopt.training import machine

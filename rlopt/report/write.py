@@ -21,7 +21,7 @@ from rlopt.report import (
     verdicts,
     words,
 )
-from rlopt.report.evidence import Evidence
+from rlopt.report.cells import Evidence
 from rlopt.report.formats import Table
 from rlopt.report.scores import Scores
 from rlopt.runs import results

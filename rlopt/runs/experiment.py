@@ -22,7 +22,7 @@ def run(
 ) -> results.Run:
     """Trains a population into a run folder (default: a new one under runs/) and draws its learning curve.
 
-    A folder with a run of the same settings is gone on with; a finished one is read.
+    A folder with a run of the same settings is resumed; a finished one is read.
 
     Raises:
       ValueError: for bad settings, before the folder is made, or for a folder that holds anything else.
@@ -30,7 +30,7 @@ def run(
     """
     if config.rates:
         raise ValueError("several learning rates are for a sweep")
-    loop.build(config)
+    loop.check(config)
     if folder is not None:
         folders.check(folder, config)
     folder = folder or results.new_folder(f"{config.agent}-{config.env}-{results.safe_name(config.title)}")
@@ -43,7 +43,7 @@ def run(
 def resume(
     folder: Path, progress: bool = True, trust: bool = False, tracker: session.Session | None = None
 ) -> list[results.Run]:
-    """Goes on with an unfinished run, or with one optimizer's part of a sweep, whose plot is drawn anew.
+    """Resumes an unfinished run, or one optimizer's part of a sweep, whose plot is drawn anew.
 
     Args:
       folder: of the run.
@@ -75,7 +75,7 @@ def compare(
 ) -> list[results.Run]:
     """Trains one population per configuration, each in a folder of its own, and draws them together.
 
-    What a folder given holds of the same comparison is not done again: finished runs are taken, others gone on with.
+    What a folder given holds of the same comparison is not done again: finished runs are taken, others resumed.
     launch: trains the populations elsewhere; None: here.
 
     Raises:
@@ -146,7 +146,7 @@ def _train_all(
     if len(set(names)) != len(names) or not names:
         raise ValueError(f"each optimizer may be named once, and at least one, got {', '.join(names) or 'none'}")
     for name, config in zip(names, configs, strict=True):
-        loop.build(config)
+        loop.check(config)
         if folder is not None:
             folders.check(folder / name, config)
     if folder is not None:

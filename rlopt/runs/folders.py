@@ -1,4 +1,4 @@
-"""Populations in their run folders: checked, trained into, gone on with. A sweep has one folder per learning rate."""
+"""Populations in their run folders: checked, trained into, resumed. A sweep has one folder per learning rate."""
 
 import contextlib
 import dataclasses

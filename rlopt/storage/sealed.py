@@ -60,7 +60,7 @@ def _digest(header: dict[str, Any]) -> str:
 
 
 def check_settings(what: str, theirs: dict[str, Any], ours: dict[str, Any], why: str = "") -> None:
-    """Refuses to go on with something made with other settings; why: it cannot, if that is to be said.
+    """Refuses to resume something made with other settings; why: it cannot, if that is to be said.
 
     Raises:
       ValueError: naming what, and every setting that differs.

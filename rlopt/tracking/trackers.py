@@ -53,7 +53,7 @@ class Wandb:
     def __init__(
         self, subjects: Sequence[Subject], first: int, *, mode: str, project: str, by_member: bool, seconds: float
     ):
-        """Starts the runs, or goes on with those that the subjects' folders name.
+        """Starts the runs, or resumes those that the subjects' folders name.
 
         Args:
           subjects: what is tracked.

@@ -33,7 +33,7 @@ def log(lines: Iterable[str]) -> None:
             finish_timeout=max(seconds, 0.1),  # for wandb, 0 is for ever
             x_disable_stats=not stats,
         )
-        # Several runs at once; one whose id is there is gone on with.
+        # Several runs at once; one whose id is there is resumed.
         runs.append(wandb.init(**settings, resume="allow", reinit="create_new", settings=quiet))
     exit_code = 1  # where the training process dies, no end comes
     for line in coming:

@@ -46,6 +46,11 @@ def build(config: TrainConfig) -> agents.Agent:
     return agents.make(make_env(config, config.hyper.num_envs), config.hyper, _optimizer(config))
 
 
+def check(config: TrainConfig) -> None:
+    """Refuses what cannot be trained: raises what `build` raises."""
+    build(config)
+
+
 def _optimizer(config: TrainConfig) -> Any:
     """The agent's optimizer; where parts of it have others, one for each part."""
     updates = config.hyper.updates_per_target
@@ -171,7 +176,7 @@ def _begun(agent: agents.Agent, config: TrainConfig, mesh: Mesh, state: Any, fol
 
 
 def _continued(agent: agents.Agent, config: TrainConfig, mesh: Mesh, found: Progress) -> Progress:
-    """What a checkpoint holds, with new episodes where those of before cannot be gone on with."""
+    """What a checkpoint holds, with new episodes where those of before cannot be resumed."""
     if not agent.unsaved:
         return found
     warnings.warn(

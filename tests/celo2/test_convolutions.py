@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import celo2
-from celo2.orthogonalize import newton_schulz
+from celo2.rule_celo2 import newton_schulz
 
 THETA = celo2.init_theta("celo2", jax.random.key(0))
 SHAPES = {"conv_0": (8, 8, 4, 32), "conv_1": (4, 4, 32, 64), "conv_2": (3, 3, 64, 64), "dense": (96, 32)}

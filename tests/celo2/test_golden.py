@@ -7,7 +7,7 @@ import pytest
 
 import celo2
 from celo2 import accumulators
-from celo2.orthogonalize import newton_schulz
+from celo2.rule_celo2 import newton_schulz
 
 
 def assert_statistic_equal(ours, theirs):
