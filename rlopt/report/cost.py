@@ -104,10 +104,15 @@ def _make(evidence: Evidence, environment: str, trust: bool | Container[str]) ->
             continue
         try:
             if (key := _what_is_timed(cell.config)) not in alike:
-                if _is_pretended(cell.config, cell.folders[0]):
+                shapes = _shapes(cell.config)
+                if _is_pretended(shapes, cell.config, cell.folders[0]):
                     made.problems.append(f"{optimizer} was not timed: its settings speak of more weights than it has.")
                     continue
-                alike[key] = _update(cell.config)
+                # Settings that are none of these make another agent, whose optimizer and network may be the same.
+                program = _program(cell.config, shapes)
+                if program not in alike:
+                    alike[program] = _update(cell.config, shapes)
+                alike[key] = alike[program]
             made.updates[optimizer] = alike[key]
         # Whatever an optimizer, a network or an environment raises that is of another version, or somebody's own.
         except Exception as error:
@@ -130,28 +135,38 @@ def _seconds(evidence: Evidence, optimizer: str) -> tuple[float | None, float | 
 
 
 def _what_is_timed(config: TrainConfig) -> str:
-    """The same for runs whose updates are one program: seeds, rates and lengths make no difference."""
+    """The same for runs whose updates are one program: seeds, rates, lengths and traced settings make no difference."""
     found = typed.plain(dataclasses.replace(config, learning_rate=None, rates=(), seeds=1, seed=0, arm=None))
-    del found["hyper"]["total_steps"]
+    traced = {field.name for field in dataclasses.fields(config.hyper) if field.metadata.get("traced")}
+    found["hyper"] = {name: x for name, x in found["hyper"].items() if name not in traced | {"total_steps"}}
     return json.dumps(found, sort_keys=True)
 
 
-def _is_pretended(config: TrainConfig, folder: Path) -> bool:
-    """Whether settings speak of a large network that the run's own file is too small for: they may be anybody's."""
+def _program(config: TrainConfig, shapes: Any) -> str:
+    """All that an update depends on; alike for more runs than `_what_is_timed`, but an agent has to be made first."""
+    found = typed.plain(config)
+    named = {name: found[name] for name in ("optimizer", "theta", "options")} | {"anneal": config.hyper.anneal}
+    return f"{json.dumps(named, sort_keys=True)} {shapes}"
+
+
+def _shapes(config: TrainConfig) -> Any:
+    """Of the parameters of an agent."""
     agent = loop.build(config)
-    shapes = jax.eval_shape(agent.init, jax.random.key(0), agent.hyperparams(config.handed_rate)).params
+    return jax.eval_shape(agent.init, jax.random.key(0), agent.hyperparams(config.handed_rate)).params
+
+
+def _is_pretended(shapes: Any, config: TrainConfig, folder: Path) -> bool:
+    """Whether settings speak of a large network that the run's own file is too small for: they may be anybody's."""
     nbytes = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(shapes))
     file = folder / results.PARAMS
     return nbytes > LARGE and (not file.is_file() or nbytes * config.seeds > file.stat().st_size)
 
 
-def _update(config: TrainConfig) -> _Update:
-    agent = loop.build(config)
-    hyperparams = agent.hyperparams(config.handed_rate)
-    shapes = jax.eval_shape(agent.init, jax.random.key(0), hyperparams)
+def _update(config: TrainConfig, shapes: Any) -> _Update:
+    hyperparams = loop.build(config).hyperparams(config.handed_rate)
     make = factory.make(config.optimizer, config.theta, config.options, config.hyper.updates_per_target)
     tx = make_optimizer(make, config.hyper, hyperparams, 0.0)
-    leaves, treedef = jax.tree.flatten(shapes.params)
+    leaves, treedef = jax.tree.flatten(shapes)
     keys = jax.random.split(jax.random.key(1), len(leaves))
     params = jax.tree.unflatten(
         treedef, [0.1 * jax.random.normal(k, x.shape) for k, x in zip(keys, leaves, strict=True)]
