@@ -110,7 +110,11 @@ def _make(evidence: Evidence, environment: str, trust: bool | Container[str]) ->
                 if _is_pretended(cell.config, cell.folders[0], shapes):
                     made.problems.append(f"{optimizer} was not timed: its settings speak of more weights than it has.")
                     continue
-                alike[key] = _update(cell.config, hyperparams, shapes)
+                # Settings that are none of these make another agent, whose optimizer and network may be the same.
+                program = _program(cell.config, shapes)
+                if program not in alike:
+                    alike[program] = _update(cell.config, hyperparams, shapes)
+                alike[key] = alike[program]
             made.updates[optimizer] = alike[key]
         # Whatever an optimizer, a network or an environment raises that is of another version, or somebody's own.
         except Exception as error:
@@ -133,10 +137,18 @@ def _seconds(evidence: Evidence, optimizer: str) -> tuple[float | None, float | 
 
 
 def _what_is_timed(config: TrainConfig) -> str:
-    """The same for runs whose updates are one program: seeds, rates and lengths make no difference."""
+    """The same for runs whose updates are one program: seeds, rates, lengths and traced settings make no difference."""
     found = typed.plain(dataclasses.replace(config, learning_rate=None, rates=(), seeds=1, seed=0, arm=None))
-    del found["hyper"]["total_steps"]
+    traced = {field.name for field in dataclasses.fields(config.hyper) if field.metadata.get("traced")}
+    found["hyper"] = {name: x for name, x in found["hyper"].items() if name not in traced | {"total_steps"}}
     return json.dumps(found, sort_keys=True)
+
+
+def _program(config: TrainConfig, shapes: Any) -> str:
+    """All that an update depends on; alike for more runs than `_what_is_timed`, but an agent has to be made first."""
+    found = typed.plain(config)
+    named = {name: found[name] for name in ("optimizer", "theta", "options")} | {"anneal": config.hyper.anneal}
+    return f"{json.dumps(named, sort_keys=True)} {shapes}"
 
 
 def _is_pretended(config: TrainConfig, folder: Path, shapes: Any) -> bool:

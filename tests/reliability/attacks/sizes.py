@@ -5,8 +5,9 @@ import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
-from attacks.base import Done, attack, command, finished, report
+from attacks.base import Done, attack, command, finished, report, settings
 
 MEGABYTES = 1 << 20
 
@@ -78,3 +79,27 @@ def alike(folder: Path) -> str:
     labels.tell_apart([run._replace(summary=Counted(run.summary)) for run in runs])
     assert len(counted) < 200 * len(runs), len(counted)
     return "the time grows with their number"
+
+
+@attack(
+    "`rlopt report` of 40 runs that differ in `--gamma` alone, and of others in `--num-envs`",
+    "each was compiled to be timed",
+)
+def alike_but_for_a_number(folder: Path) -> str:
+    from rlopt.report import cost
+
+    changes: list[dict[str, Any]] = [{"gamma": 0.9 + i / 1000} for i in range(40)]
+    changes += [{"num_envs": 8}, {"num_envs": 16}, {"hidden": (4,)}]
+    for i, hyper in enumerate(changes):
+        finished(folder / str(i), settings(hyper=hyper))
+    update, timed = cost._update, []
+
+    def counted(*arguments: Any) -> Any:
+        timed.append(1)
+        return update(*arguments)
+
+    with mock.patch.object(cost, "_update", counted):
+        done = report(folder)
+    assert done.status == 0, done.err
+    assert (folder / "report" / "tables" / "cost.csv").read_text().count("\n") == 1 + len(changes)
+    return f"{len(timed)} are timed, one for each network"
