@@ -203,9 +203,7 @@ class VeLO:
         self.lstm = {name: Lstm(theta) for name in params}
         self.stats = {name: reference.Statistics(p.shape or (1,), 0.999) for name, p in params.items()}
         # Of Celo's schedule only what it knows of the loss.
-        self.course = reference.Schedule(
-            {"rnn_params": {}, "lstm_init_state": dict.fromkeys(("hidden", "cell"), [0])}, num_steps
-        )
+        self.course = reference.Schedule({"rnn_params": {}, "lstm_init_state": {"hidden": [0], "cell": [0]}}, num_steps)
 
     def __call__(self, params, grads, loss):
         centres = np.asarray([0.03, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9, 1, 1.1])
