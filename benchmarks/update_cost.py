@@ -126,6 +126,10 @@ def optimizers() -> dict[str, Callable[[], Any]]:
         # The cost does not depend on the weights.
         "celo": lambda: celo2.celo(100_000, celo2.init_theta("celo", jax.random.key(0))),
         "celo_adam": lambda: celo2.celo_adam(100_000, celo2.init_theta("celo_adam", jax.random.key(0))),
+        "nnadam": lambda: celo2.nnadam(celo2.init_theta("nnadam", jax.random.key(0))),
+        "adafac_mlp": lambda: celo2.adafac_mlp(celo2.init_theta("adafac_mlp", jax.random.key(0))),
+        "rnn_mlp": lambda: celo2.rnn_mlp(celo2.init_theta("rnn_mlp", jax.random.key(0))),
+        "velo": lambda: celo2.velo(100_000, celo2.init_theta("velo", jax.random.key(0))),
     }
 
 

@@ -6,6 +6,11 @@ Example:
 
 """
 
+from celo2.baselines.ready import adafac_mlp, nnadam, rnn_mlp, velo
+from celo2.baselines.rule_adafac_mlp import ScaleByAdafacMLPState, scale_by_adafac_mlp
+from celo2.baselines.rule_nnadam import ScaleByNNAdamState, scale_by_nnadam
+from celo2.baselines.rule_rnn_mlp import ScaleByRNNMLPState, scale_by_rnn_mlp
+from celo2.baselines.rule_velo import ScaleByVeLOState, scale_by_velo
 from celo2.checkpoint import (
     ThetaLike,
     Weights,
@@ -35,15 +40,20 @@ __all__ = [
     "GraftState",
     "LabelFn",
     "Routing",
+    "ScaleByAdafacMLPState",
     "ScaleByCelo2State",
     "ScaleByCeloAdamState",
     "ScaleByCeloState",
     "ScaleByGraftedCelo2State",
     "ScaleByGraftedCeloState",
+    "ScaleByNNAdamState",
+    "ScaleByRNNMLPState",
+    "ScaleByVeLOState",
     "StepHeadState",
     "Theta",
     "ThetaLike",
     "Weights",
+    "adafac_mlp",
     "celo",
     "celo2",
     "celo2_base",
@@ -57,11 +67,18 @@ __all__ = [
     "load_theta",
     "load_weights",
     "matrix_labels",
+    "nnadam",
     "packaged_weights",
+    "rnn_mlp",
     "routing_table",
     "save_checkpoint",
+    "scale_by_adafac_mlp",
     "scale_by_celo",
     "scale_by_celo2",
     "scale_by_celo_adam",
+    "scale_by_nnadam",
+    "scale_by_rnn_mlp",
     "scale_by_step_head",
+    "scale_by_velo",
+    "velo",
 ]

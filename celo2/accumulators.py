@@ -14,6 +14,9 @@ import numpy as np
 
 SQUARE_FLOOR = 1e-30
 
+# Traced, where they are learned.
+Decays = Sequence[float] | jax.Array
+
 
 class Accumulators(NamedTuple):
     """Statistics of one tensor of shape S, all float32.
@@ -82,7 +85,7 @@ def init(zeros: jax.Array, num_momenta: int, num_factored: int, with_nu: bool = 
     )
 
 
-def _ema(decays: Sequence[float], old: Any, new: jax.Array) -> jax.Array:
+def ema(decays: Decays, old: Any, new: jax.Array) -> jax.Array:
     """`decay * old + (1 - decay) * new` for every decay; old is [n_decays, ...], new is [...]."""
     beta = jnp.asarray(decays, jnp.float32).reshape((-1,) + (1,) * new.ndim)
     return beta * old + (1 - beta) * new[None]
@@ -91,9 +94,9 @@ def _ema(decays: Sequence[float], old: Any, new: jax.Array) -> jax.Array:
 def update(
     acc: Accumulators,
     g: jax.Array,
-    momentum_decays: Sequence[float],
-    rms_decay: float,
-    factored_decays: Sequence[float],
+    momentum_decays: Decays,
+    rms_decay: float | jax.Array,
+    factored_decays: Decays,
     nu_decay: float | None = None,
 ) -> Accumulators:
     """Folds one gradient g (float32, already clipped) into the statistics.
@@ -105,14 +108,14 @@ def update(
     axes = factored_axes(g.shape)
     row = col = diag = None
     if axes is None:
-        diag = _ema(factored_decays, acc.diag, squares + SQUARE_FLOOR)
+        diag = ema(factored_decays, acc.diag, squares + SQUARE_FLOOR)
     else:
         d1, d0 = axes
         # The floor is added to the mean, not to every square: equal up to rounding, and g^2 never goes to memory.
-        row = _ema(factored_decays, acc.row, jnp.mean(squares, axis=d0, keepdims=True) + SQUARE_FLOOR)
-        col = _ema(factored_decays, acc.col, jnp.mean(squares, axis=d1, keepdims=True) + SQUARE_FLOOR)
+        row = ema(factored_decays, acc.row, jnp.mean(squares, axis=d0, keepdims=True) + SQUARE_FLOOR)
+        col = ema(factored_decays, acc.col, jnp.mean(squares, axis=d1, keepdims=True) + SQUARE_FLOOR)
     return Accumulators(
-        m=_ema(momentum_decays, acc.m, g),
+        m=ema(momentum_decays, acc.m, g),
         v=rms_decay * acc.v + (1 - rms_decay) * squares,
         row=row,
         col=col,

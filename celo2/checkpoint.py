@@ -16,7 +16,9 @@ from celo2.names import check_known
 
 _WEIGHTS = "celo2.weights"
 _SUFFIX, _CARD = ".theta", ".json"
-# The largest published theta has 150 KB.
+# Files of the public VeLO hold these three, the weights under the first.
+_WRAPPED = {"params", "gen_id", "step"}
+# The largest published theta, VeLO's, has 10 MB.
 MAX_BYTES = 16 << 20
 
 
@@ -44,7 +46,8 @@ def load_theta(source: str | os.PathLike[str]) -> dict[str, Any]:
     returns, and it uses the weights in the form that they were trained in.
 
     Args:
-      source: a name among `packaged_weights()`, or else the path of a theta file of celo2, celo or celo-adam.
+      source: a name among `packaged_weights()`, or else the path of a theta file of any rule: celo2, celo, celo-adam or
+        a baseline.
 
     Returns:
       theta: a nested dict of float32 NumPy arrays in the published tree.
@@ -66,6 +69,8 @@ def _parse(data: bytes, origin: str) -> dict[str, Any]:
         theta = flax.serialization.msgpack_restore(data)
     except Exception as error:  # msgpack raises many types for foreign or truncated bytes
         raise ValueError(f"{origin}: not a flax-msgpack theta file, or cut short ({error})") from error
+    if isinstance(theta, dict) and set(theta) == _WRAPPED:
+        theta = theta["params"]
     try:
         checks.check_theta(theta)
         with np.errstate(over="ignore"):

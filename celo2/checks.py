@@ -10,8 +10,9 @@ import numpy as np
 import optax
 
 from celo2 import scheduler, update_mlp
+from celo2.baselines import thetas
 
-RULES = ("celo2", "celo", "celo_adam")
+RULES = ("celo2", "celo", "celo_adam", *thetas.BASELINES)
 
 
 Path = tuple[str, ...]
@@ -50,10 +51,13 @@ def rule_of(theta: Any) -> str:
     """
     if not isinstance(theta, Mapping):
         raise ValueError(f"theta must be a nested dict of arrays, got {type(theta).__name__}")
+    baseline = thetas.rule_of(theta)
+    if baseline is not None:
+        return baseline
     has_mlp, has_scheduler = "ff_mod_stack" in theta, "rnn_params" in theta
     if not (has_mlp or has_scheduler):
         raise ValueError(
-            f"not a theta of {', '.join(RULES)}: expected 'ff_mod_stack' or 'rnn_params' at the top, "
+            f"not a theta of {', '.join(RULES)}: expected 'ff_mod_stack', 'rnn_params' or the like at the top, "
             f"found {_few(sorted(map(str, theta)))}"
         )
     return ("celo" if has_scheduler else "celo2") if has_mlp else "celo_adam"
@@ -68,9 +72,12 @@ def check_theta(theta: Any, rule: str | None = None) -> None:
     if rule is not None and found != rule:
         raise ValueError(f"this is a theta of {found!r}, but {rule!r} is needed")
     flat = flatten_paths(theta)
-    bias = flat.get(("ff_mod_stack", "~", "b0"))
-    hidden = int(np.shape(bias)[-1]) if bias is not None and np.ndim(bias) else 8
-    expected = theta_shapes(found, hidden)
+    if found in thetas.BASELINES:
+        expected = thetas.expected_shapes(found, flat)
+    else:
+        bias = flat.get(("ff_mod_stack", "~", "b0"))
+        hidden = int(np.shape(bias)[-1]) if bias is not None and np.ndim(bias) else 8
+        expected = theta_shapes(found, hidden)
     missing, extra = (
         sorted("/".join(path) for path in paths)
         for paths in (expected.keys() - flat.keys(), flat.keys() - expected.keys())

@@ -6,27 +6,37 @@ import jax
 import jax.numpy as jnp
 
 from celo2 import checks, scheduler, update_mlp
+from celo2.baselines import thetas
 from celo2.names import check_known
 
 # Width of Celo's MLP; Celo2's has the default of `update_mlp.init`.
 CELO_HIDDEN = 4
 
 
-def init_theta(rule: str, key: jax.Array) -> dict[str, Any]:
+def init_theta(rule: str, key: jax.Array, **sizes: int) -> dict[str, Any]:
     """Random weights of a rule, in the published tree.
 
     Args:
-      rule: "celo2", "celo" or "celo_adam".
+      rule: "celo2", "celo", "celo_adam", or a baseline: "nnadam", "adafac_mlp", "rnn_mlp", "velo".
       key: a JAX random key.
+      sizes: of baselines, in place of the published ones: `lstm` (nnadam, rnn_mlp, velo), `hidden` (adafac_mlp,
+        rnn_mlp, velo; of the MLP), `bank` (velo: number of MLPs; default: VeLO-S; VeLO has lstm 512 and bank 256).
 
     Returns:
       theta: a nested dict of float32 arrays: weights truncated normal over the root of the number of inputs, biases and
       the start of the LSTM zero.
 
     Raises:
-      ValueError: for an unknown rule.
+      ValueError: for an unknown rule, or a size that it has not or below 1.
     """
     check_known("rule", rule, checks.RULES)
+    known = thetas.BASELINES[rule].sizes if rule in thetas.BASELINES else {}
+    for name, size in sizes.items():
+        check_known(f"size of {rule}", name, known)
+        if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+            raise ValueError(f"{name} must be a whole number of at least 1, got {size!r}")
+    if rule in thetas.BASELINES:
+        return thetas.init_theta(rule, key, **sizes)
     if rule == "celo2":
         return update_mlp.init(key)
     if rule == "celo_adam":

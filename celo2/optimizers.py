@@ -200,7 +200,7 @@ def celo(
         weight_dimension_numbers=weight_dimension_numbers,
         still_without_gradient=still_without_gradient,
     )
-    return _descent(direction, multiplier)
+    return descent(direction, multiplier)
 
 
 def celo_adam(
@@ -222,10 +222,10 @@ def celo_adam(
 
     Reference: as `celo`.
     """
-    return _descent(scale_by_celo_adam(num_steps, theta), multiplier)
+    return descent(scale_by_celo_adam(num_steps, theta), multiplier)
 
 
-def _descent(
+def descent(
     direction: optax.GradientTransformationExtraArgs, multiplier: optax.ScalarOrSchedule
 ) -> optax.GradientTransformationExtraArgs:
     """-multiplier times the direction; unlike a chain with `optax.scale`, with the state that it has alone."""

@@ -60,6 +60,7 @@ def map_tensors(
     params: Any,
     statistics: tuple[Any, ...],
     dimension_numbers: DimensionNumbers | None = None,
+    clip: Callable[[jax.Array], jax.Array] = clipped,
 ) -> tuple[Any, accumulators.Accumulators]:
     """Applies a rule tensor by tensor; where a layout has a batch, matrix by matrix.
 
@@ -68,6 +69,7 @@ def map_tensors(
         where there is a layout, of a matrix; g is clipped.
       updates: gradients. params: parameters, same tree. statistics: as `init_statistics` gives them.
       dimension_numbers: see `init_statistics`.
+      clip: what a gradient goes through first.
 
     Returns:
       The steps, in their parameters' shapes and dtypes, and the new statistics.
@@ -87,7 +89,7 @@ def map_tensors(
         shape, dtype = jnp.shape(p), jnp.result_type(p)
         if jnp.shape(g) != shape:
             raise ValueError(f"a gradient of shape {jnp.shape(g)} was given for a parameter of shape {shape}")
-        g, p = (x.reshape(as_is(shape)) for x in (clipped(g), jnp.asarray(p, jnp.float32)))
+        g, p = (x.reshape(as_is(shape)) for x in (clip(g), jnp.asarray(p, jnp.float32)))
         acc = accumulators.Accumulators(*fields)
         if layout is None:
             acc = _in_shape(acc, as_is(shape))

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 NEWTON_SCHULZ_STEPS = 2
 # Rules that train a part of theta only and take the rest from an earlier run.
 NEEDS_INIT_THETA = ("celo",)
+# Learned optimizers that ours are compared with; they have one form.
+BASELINES = ("nnadam", "adafac_mlp", "rnn_mlp", "velo")
 AT_LEAST_ONE = (
     *("iterations", "tasks_per_family", "hidden", "batch_size", "truncation", "min_unroll"),
     *("outer_hold", "refresh_every"),
@@ -46,8 +48,8 @@ class MetaTrainConfig:
     data_dir: Path | None = None
     """Folder with image files of your own: sets named after a file in it (see docs/metatrain.md)."""
     odd: bool = True
-    """Train the rule in the odd form: the step for the negative gradient and parameters is the negative step;
-    published: --no-odd."""
+    """Train celo2 or celo in the odd form: the step for the negative gradient and parameters is the negative step;
+    published: --no-odd. Baselines are trained as published."""
     size: Literal["unit", "adam", "snr", "learned"] | None = None
     """What steps are multiplied with (by default: adam), see `celo2.scale_by_celo2`; published: unit. With any other,
     the biases of celo2 and celo2_base take Adam (0.9, 0.999, eps 1e-5) at the rule's own rate, as in RL."""
@@ -101,6 +103,8 @@ class MetaTrainConfig:
         """The form that the weights are trained in, and that their card records; ValueError for an impossible one."""
         from celo2.form import PUBLISHED
 
+        if self.rule in BASELINES:
+            return PUBLISHED
         default = PUBLISHED if self.rule == "celo_adam" else PUBLISHED._replace(size="adam")
         if self.rule == "celo2":
             default = default._replace(newton_schulz_steps=NEWTON_SCHULZ_STEPS)
@@ -139,6 +143,8 @@ class MetaTrainConfig:
                 raise ValueError(f"{name} is for celo2; {self.rule} is not orthogonalised")
         if self.rule == "celo_adam" and form != PUBLISHED._replace(odd=True):
             raise ValueError(f"celo_adam has Adam's update, which is odd and has no other form, got {form}")
+        if self.rule in BASELINES and (self.size is not None or self.momentum_decays != PUBLISHED.momentum_decays):
+            raise ValueError(f"size and momentum_decays are for celo2 and celo; {self.rule} has steps of its own")
         if not self.families:
             raise ValueError("families must name at least one task family, such as fashion or mnist/deep")
         if self.min_unroll < self.truncation:

@@ -1,7 +1,7 @@
 """The learned rules as meta-training runs them.
 
 Celo2: constant step size, the published Adam branch for biases. Celo: the update first (phase 1, without schedule),
-then the schedule on top of it (phase 2).
+then the schedule on top of it (phase 2). The baselines: all of theta at once, as published.
 """
 
 import re
@@ -15,9 +15,11 @@ import optax
 
 import celo2
 from celo2 import Theta, rule_celo, scale_by_celo2
+from celo2.baselines import thetas
 from celo2.form import PUBLISHED, Form
 from celo2.labels import ADAM, RULE, path_name
 from celo2.names import check_known
+from metatrain.config import BASELINES
 
 STEP_MULT = 0.001
 # Of steps that have Adam's size or a signal-to-noise ratio for theirs, which are smaller than 1.
@@ -156,12 +158,21 @@ def _celo_adam_rule(form: Form) -> Rule:
     return Rule(partial(celo2.init_theta, "celo_adam"), optimizer, SCHEDULE)
 
 
+def _baseline_rule(name: str) -> Rule:
+    def optimizer(theta: Theta, num_steps: Any) -> optax.GradientTransformationExtraArgs:
+        return celo2.velo(num_steps, theta) if name == "velo" else getattr(celo2, name)(theta)
+
+    trained = dict.fromkeys(path[0] for path in thetas.BASELINES[name].shapes())
+    return Rule(partial(celo2.init_theta, name), optimizer, tuple(trained))
+
+
 RULES: dict[str, Callable[[Form], Rule]] = {
     "celo2": lambda form: _celo2_rule(form, orthogonalize=True),
     "celo2_base": lambda form: _celo2_rule(form, orthogonalize=False),
     "celo_phase1": lambda form: _celo_rule(form, use_scheduler=False),
     "celo": lambda form: _celo_rule(form, use_scheduler=True),
     "celo_adam": _celo_adam_rule,
+    **{name: lambda form, name=name: _baseline_rule(name) for name in BASELINES},  # type: ignore[misc]
 }
 
 

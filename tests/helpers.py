@@ -7,7 +7,10 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+import celo2
+from celo2.baselines import thetas
 from metatrain.config import MetaTrainConfig
+from rlopt.optimizers.catalog import OPTIMIZERS
 from rlopt.runs import results
 from rlopt.training import placement
 from rlopt.training.config import TrainConfig
@@ -58,3 +61,14 @@ def write_run(folder: Path, config: TrainConfig, final, stopped=None, intervals:
     results.write_config(folder, config)
     results.write_summary(results.write_history(folder, config, history))
     return folder
+
+
+def weights_for(optimizer: str, folder: Path) -> Path | None:
+    """A file of random weights, as small as can be, for a rule that has none packaged; None for all others."""
+    info = OPTIMIZERS.get(optimizer)
+    if info is None or not info.learned or info.weights is not None:
+        return None
+    sizes = dict.fromkeys(thetas.BASELINES[info.rule].sizes, 4)
+    path = folder / f"{optimizer}.theta"
+    celo2.save_checkpoint(path, celo2.init_theta(info.rule, jax.random.key(0), **sizes))
+    return path

@@ -18,7 +18,8 @@ class MetaTrainArguments(MetaTrainConfig):
 
     rule: tyro.conf.Positional[str] = MetaTrainConfig.rule
     """Rule to train: celo2 (with Newton-Schulz), celo2_base, celo_phase1 (Celo's update rule), celo (its schedule,
-    on top of the update rule of --init-theta), celo_adam (the same schedule over Adam)."""
+    on top of the update rule of --init-theta), celo_adam (the same schedule over Adam), or a rule to compare
+    with: nnadam, adafac_mlp, rnn_mlp, velo (of VeLO-S's size)."""
 
 
 @dataclass(frozen=True)

@@ -32,8 +32,9 @@ class OptimizerInfo(NamedTuple):
       DQN) if it has parameters of these names, and with `theta` if learned.
     options: what can be set besides, with defaults; their types are those of the defaults (a number, True or False), or
       a `Choice`.
-    weights: name of the packaged weights; None: it is not learned. rule: whose weights it takes, as `celo2.init_theta`
-      names it. scheduled: finds its step size by itself and takes no learning rate, but has an option `SHARE`.
+    weights: name of the packaged weights; None: there are none. rule: whose weights it takes, as `celo2.init_theta`
+      names it; None: it is not learned. scheduled: finds its step size by itself and takes no learning rate, but has an
+      option `SHARE`.
     """
 
     summary: str
@@ -47,7 +48,7 @@ class OptimizerInfo(NamedTuple):
     @property
     def learned(self) -> bool:
         """Whether it has weights (a theta)."""
-        return self.weights is not None
+        return self.rule is not None
 
     @property
     def defaults(self) -> dict[str, Any]:
@@ -99,6 +100,19 @@ _RULE = {
 _FOR_RL = {"multiplier": 1.0, "routing": _ROUTING} | _RULE | _ADAM
 # As published, with weights of that form: AdamW at 20 times the rate.
 _PUBLISHED = {"multiplier": 20.0} | _RULE | {"b1": 0.9, "b2": 0.95, "eps": 1e-8}
+
+
+def _baseline(rule: str, summary: str, options: Mapping[str, Any] = MappingProxyType({})) -> OptimizerInfo:
+    """A learned rule to compare with: no packaged weights, no learning rate, a share as `celo_adam` has one."""
+    return OptimizerInfo(
+        summary + "; give weights with --theta",
+        None,
+        f"rlopt.optimizers.routed:{rule}",
+        {SHARE: 1.0, "scaled": Choice(True, (False,)), **options},
+        rule=rule,
+        scheduled=True,
+    )
+
 
 OPTIMIZERS: dict[str, OptimizerInfo] = {
     "adam": OptimizerInfo("Adam", 2.5e-3, "optax:adam", _ADAM),
@@ -209,6 +223,18 @@ OPTIMIZERS: dict[str, OptimizerInfo] = {
         weights="celo_adam",
         rule="celo_adam",
         scheduled=True,
+    ),
+    "nnadam": _baseline("nnadam", "NN-Adam (learned): an LSTM moves the settings of Adam: celo2.nnadam(theta)"),
+    "adafac_mlp": _baseline(
+        "adafac_mlp", "AdaFac-MLP (learned): a small MLP over gradient statistics: celo2.adafac_mlp(theta)"
+    ),
+    "rnn_mlp": _baseline(
+        "rnn_mlp", "RNN-MLP (learned): an LSTM per tensor above an MLP per parameter: celo2.rnn_mlp(theta)"
+    ),
+    "velo": _baseline(
+        "velo",
+        "VeLO of any size (learned): a schedule per tensor above mixed MLPs: celo2.velo(num_updates, theta)",
+        {"mlp_mult": 1.0},
     ),
 }
 

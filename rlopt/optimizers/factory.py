@@ -143,8 +143,17 @@ def load_weights(name: str, theta: Path | None) -> celo2.Weights:
     Args:
       name: of the optimizer, whose packaged weights they are where theta is None.
       theta: a file, or the name of other packaged weights.
+
+    Raises:
+      ValueError: where theta is None and no weights are packaged.
     """
-    return celo2.load_weights(look_up(name).weights if theta is None else theta)
+    source = look_up(name).weights if theta is None else theta
+    if source is None:
+        raise ValueError(
+            f"{name} has no packaged weights: give a file with --theta (in comparisons: --theta {name} FILE), from "
+            f"`rlopt metatrain {look_up(name).rule}` or as published"
+        )
+    return celo2.load_weights(source)
 
 
 def _check_form(name: str, weights: celo2.Weights, options: Mapping[str, Any]) -> None:

@@ -129,6 +129,28 @@ def celo_adam(share: Any, *, theta: Any, num_updates: int, scaled: bool) -> opta
     return rules.celo_adam(num_updates, theta, multiplier=share if scaled else 1.0)
 
 
+def nnadam(share: Any, *, theta: Any, scaled: bool) -> optax.GradientTransformation:
+    """`celo2.nnadam(theta, multiplier=share)`; share: as of `celo`, if `scaled`."""
+    return rules.nnadam(theta, multiplier=share if scaled else 1.0)
+
+
+def adafac_mlp(share: Any, *, theta: Any, scaled: bool) -> optax.GradientTransformation:
+    """`celo2.adafac_mlp(theta, multiplier=share)`; share: as of `celo`, if `scaled`."""
+    return rules.adafac_mlp(theta, multiplier=share if scaled else 1.0)
+
+
+def rnn_mlp(share: Any, *, theta: Any, scaled: bool) -> optax.GradientTransformation:
+    """`celo2.rnn_mlp(theta, multiplier=share)`; share: as of `celo`, if `scaled`."""
+    return rules.rnn_mlp(theta, multiplier=share if scaled else 1.0)
+
+
+def velo(
+    share: Any, *, theta: Any, num_updates: int, scaled: bool, mlp_mult: float = 1.0
+) -> optax.GradientTransformation:
+    """`celo2.velo(num_updates, theta, multiplier=share)`; share: as of `celo`, if `scaled`."""
+    return rules.velo(num_updates, theta, multiplier=share if scaled else 1.0, mlp_mult=mlp_mult)
+
+
 def _routed(
     hidden: optax.GradientTransformation, learning_rate: Any, multiplier: float, routing: str = "hidden"
 ) -> optax.GradientTransformation:

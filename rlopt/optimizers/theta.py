@@ -13,7 +13,7 @@ from rlopt import escape
 
 
 class Loaded(NamedTuple):
-    """theta: the weights. rule: "celo2", "celo" or "celo_adam". name: as given. card: {} if there is none.
+    """theta: the weights. rule: of `celo2.checks.RULES`. name: as given. card: {} if there is none.
 
     form: the one that the card records, or else the published one.
     """
@@ -49,13 +49,14 @@ def info(loaded: Loaded, probed: str = "") -> str:
         sizes.setdefault("/".join(path[:2]), []).append(value.size)
     norm = float(np.sqrt(sum(np.sum(np.square(x)) for x in paths.values())))
     digest = sha256(loaded.theta)
+    form = ", ".join(f"{name} {value}" for name, value in to_card(loaded.form).items())
     theirs = loaded.card.get("sha256", digest)
     lines = [
         f"{loaded.name}: theta of {loaded.rule}, {sum(x.size for x in paths.values()):,} numbers, norm {norm:.4g}",
         f"sha256 {digest}",
         *([] if theirs == digest else [f"the card beside it is of other weights, sha256 {theirs}"]),
         *(f"  {name:28} {sum(parts):7,} numbers in {len(parts)} arrays" for name, parts in sorted(sizes.items())),
-        "form: " + ", ".join(f"{name} {value}" for name, value in to_card(loaded.form).items()),
+        *([f"form: {form}"] if loaded.rule in ("celo2", "celo", "celo_adam") else []),
         *probed.splitlines(),
         "card:" if loaded.card else "no card beside it",
         *(f"  {key}: {_short(key, value)}" for key, value in loaded.card.items() if key != "config"),

@@ -16,7 +16,13 @@ _LEAST = 3  # a bin with fewer parameters shows nothing
 
 
 def plot(loaded: Loaded, path: Path) -> None:
-    """Draws what the rule of `loaded` has: response, slices through it, oddness, drift on noise, schedule."""
+    """Draws what the rule of `loaded` has: response, slices through it, oddness, drift on noise, schedule.
+
+    Raises:
+      ValueError: for a baseline, of which there is no picture.
+    """
+    if loaded.rule not in theta_probe.DRAWN:
+        raise ValueError(f"{loaded.name} holds weights of {loaded.rule}; drawn are {', '.join(theta_probe.DRAWN)}")
     has_rule, has_schedule = loaded.rule != "celo_adam", loaded.rule != "celo2"
     panels = 4 * has_rule + has_schedule
     figure = Figure(figsize=(4.6 * panels, 4.0), layout="constrained")

@@ -12,6 +12,8 @@ from rlopt.optimizers.theta import Loaded
 
 SIZE = 64
 STEPS = 100
+# Rules whose steps and schedule can be drawn.
+DRAWN = ("celo2", "celo", "celo_adam")
 TRAINING_LENGTH = 1000
 # Of the drift on noise: steps with a root mean square of 1e-3 on a matrix of N(0, 0.1^2).
 NOISE_STEPS, NOISE_RATE, NOISE_SCALE, NOISE_SEEDS = 300, 1e-3, 0.1, 16
@@ -111,7 +113,7 @@ def drift(loaded: Loaded, seeds: int = NOISE_SEEDS) -> Drift:
 
 def describe(loaded: Loaded) -> str:
     """The numbers of `even_share` and `drift` as text; "" for a rule without an update of its own."""
-    if loaded.rule == "celo_adam":
+    if loaded.rule not in ("celo2", "celo"):
         return ""
     found = drift(loaded)
     return (

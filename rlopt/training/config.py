@@ -36,14 +36,15 @@ class TrainConfig(Generic[Hyper]):
     """Optimizer by name (`rlopt optimizers` lists them), or a function like optax's as `module:function`; in Python,
     that function itself."""
     learning_rate: float | None = None
-    """Learning rate; default: the optimizer's own for this agent and environment. Celo and Celo-Adam take none."""
+    """Learning rate; default: the optimizer's own for this agent and environment. Celo, Celo-Adam and the
+    learned baselines take none."""
     rates: Annotated[tuple[float, ...], tyro.conf.Suppress] = ()
     """Learning rates trained side by side in one program, each with all seeds (`rlopt sweep`); (): one rate only."""
     theta: Path | None = None
     """Weight file for a learned optimizer, in place of the packaged weights."""
     options: dict[str, float | str] = field(default_factory=dict)
     """What the optimizer is told besides, such as `--options weight_decay 0.1`; `rlopt optimizers` lists the names.
-    Default of `share` (Celo, Celo-Adam): the agent's."""
+    Default of `share` (what takes no learning rate): the agent's."""
     optimizer_of: dict[str, str] = field(default_factory=dict)
     """Other optimizers for parts of the agent, such as `--optimizer-of critic celo2`; sac has critic, actor and
     temperature. Written as in a comparison (`adam:b2=0.99`), each at its own default learning rate."""

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import celo2
+from helpers import weights_for
 from metatrain import rules
 from rlopt.metatest import optimizers, scores, suite, tasks, text, training
 from rlopt.metatest.config import DEFAULT_TASKS, HAND_DESIGNED, LEARNED, REFERENCE, SuiteConfig
@@ -19,7 +20,7 @@ SMALL = SuiteConfig(optimizers=("celo2", "sgd"), tasks=("teacher",), steps=20, s
 
 def test_the_defaults_name_everything_there_is():
     assert DEFAULT_TASKS == tasks.NAMES
-    learned = {name for name, info in catalog.OPTIMIZERS.items() if info.learned}
+    learned = {name for name, info in catalog.OPTIMIZERS.items() if info.weights}
     assert {arms.parse(text).optimizer for text in LEARNED} == learned
     assert len([name for name in HAND_DESIGNED if name != REFERENCE]) >= 10
     assert tuple(SuiteConfig().arms) == LEARNED + HAND_DESIGNED
@@ -178,8 +179,9 @@ def test_other_weights_options_and_forms_are_other_results_and_each_arm_has_its_
     assert decayed[REFERENCE].file == odd[REFERENCE].file, "Adam has no such option"
 
 
-def test_every_optimizer_of_the_catalog_can_take_part():
-    found = optimizers.contestants(SuiteConfig(optimizers=tuple(catalog.OPTIMIZERS)))
+def test_every_optimizer_of_the_catalog_can_take_part(tmp_path):
+    theta = {name: path for name in catalog.OPTIMIZERS if (path := weights_for(name, tmp_path))}
+    found = optimizers.contestants(SuiteConfig(optimizers=tuple(catalog.OPTIMIZERS), theta=theta))
     assert set(found) == {*catalog.OPTIMIZERS, REFERENCE}
     assert len({entry.file for entry in found.values()}) == len(found)
     for name, info in catalog.OPTIMIZERS.items():

@@ -12,6 +12,8 @@ import optax
 import pytest
 
 import celo2
+from helpers import weights_for
+from metatrain.config import BASELINES
 from rlopt.optimizers import catalog, factory, routed
 from rlopt.play import evaluation
 from rlopt.runs import experiment, results
@@ -34,8 +36,9 @@ def loss_fn(params):
 
 
 @pytest.mark.parametrize("name", catalog.OPTIMIZERS)
-def test_every_optimizer_learns_with_its_rate_traced(name):
-    make = factory.make(name, updates_per_target=10)
+def test_every_optimizer_learns_with_its_rate_traced(name, tmp_path):
+    theta = weights_for(name, tmp_path)
+    make = factory.make(name, theta, updates_per_target=10)
     info = catalog.OPTIMIZERS[name]
     own = 0.3 if info.scheduled else info.learning_rate or 0.0
 
@@ -55,7 +58,8 @@ def test_every_optimizer_learns_with_its_rate_traced(name):
 
     losses = train(jnp.asarray([own, 3 * own]))
     assert np.all(np.isfinite(losses))
-    assert np.all(losses[:, -1] < losses[:, 0])
+    if theta is None:  # random weights take steps, but know not where
+        assert np.all(losses[:, -1] < losses[:, 0])
     assert not np.array_equal(losses[0], losses[1]), "a scheduled optimizer takes its share"
 
 
@@ -126,7 +130,25 @@ def test_weights_of_the_published_form_take_the_published_steps():
 
 def test_every_learned_rule_is_compared_with_its_line_of_optax():
     compared = test_a_name_is_the_line_of_optax_that_the_documents_show.pytestmark[0].args[1]
-    assert {name for name, info in catalog.OPTIMIZERS.items() if info.learned} == {name for name, _ in compared}
+    assert {name for name, info in catalog.OPTIMIZERS.items() if info.weights} == {name for name, _ in compared}
+
+
+def test_baselines_are_their_lines_of_optax_and_need_weights(tmp_path):
+    baselines = {name: info for name, info in catalog.OPTIMIZERS.items() if info.learned and not info.weights}
+    assert set(baselines) == set(BASELINES)
+    for name in baselines:
+        with pytest.raises(ValueError, match=rf"{name} has no packaged weights: give a file with --theta .*metatrain"):
+            factory.make(name)
+        path = weights_for(name, tmp_path)
+        line = celo2.velo(60, path, multiplier=3.0) if name == "velo" else getattr(celo2, name)(path, multiplier=3.0)
+        ways = (line, factory.make(name, path)(3.0, 60), factory.make(name, path, {"scaled": False})(3.0, 60))
+        params = {"w": jnp.ones((2, 3))}
+        shown, made, unscaled = jax.jit(
+            lambda p, ways=ways: [tx.update(p, tx.init(p), p, value=1.0)[0]["w"] for tx in ways]
+        )(params)
+        np.testing.assert_array_equal(made, shown)
+        np.testing.assert_allclose(made, 3 * unscaled, rtol=1e-5)
+        assert np.any(made != 0)
 
 
 @pytest.mark.parametrize(

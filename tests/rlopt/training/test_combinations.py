@@ -9,6 +9,7 @@ import pytest
 
 import agents
 import envs
+from helpers import weights_for
 from rlopt.optimizers.catalog import OPTIMIZERS
 from rlopt.training import loop, presets
 from rlopt.training.config import TrainConfig
@@ -40,10 +41,11 @@ LEARNED = [name for name, info in OPTIMIZERS.items() if info.learned]
         ),
     ],
 )
-def test_every_optimizer_fits_every_agent(agent, optimizer):
+def test_every_optimizer_fits_every_agent(agent, optimizer, tmp_path):
     env_id = "Pendulum-v1" if agent == "sac" else "CartPole-v1"
     hyper = dataclasses.replace(presets.config(agent, env_id), hidden=(8, 8), anneal=True)
-    config = TrainConfig(agent=agent, env=env_id, optimizer=optimizer, hyper=hyper)
+    theta = weights_for(optimizer, tmp_path)
+    config = TrainConfig(agent=agent, env=env_id, optimizer=optimizer, theta=theta, hyper=hyper)
     check_one_iteration(loop.build(config))
 
 

@@ -1,0 +1,80 @@
+"""What several baselines are built of: LSTM rows per tensor, dense layers, logarithms with bounds."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from celo2 import trees
+from celo2.update_mlp import Theta
+
+LOG_BOUND = 5.0
+
+
+class Rows(NamedTuple):
+    """State of an LSTM of size H with a row for each of n tensors: hidden, cell, float32 [n, H]."""
+
+    hidden: jax.Array
+    cell: jax.Array
+
+
+def array(x: Any) -> jax.Array:
+    """A part of theta in float32."""
+    return jnp.asarray(x, jnp.float32)
+
+
+def dense(layer: Theta, x: jax.Array) -> jax.Array:
+    """[..., inputs] -> [..., outputs]."""
+    return x @ array(layer["w"]) + array(layer["b"])
+
+
+def start_rows(theta: Theta, count: int) -> Rows:
+    """Every tensor's row as theta has it."""
+    start = theta["lstm_init_state"]
+    return Rows(*(jnp.tile(array(start[name]), (count, 1)) for name in Rows._fields))
+
+
+def lstm(layer: Theta, x: jax.Array, rows: Rows) -> Rows:
+    """One step of all rows; x: [n, inputs]. Gates in the order input, cell, forget (plus 1), output."""
+    gates = dense(layer, jnp.concatenate([x, rows.hidden], axis=-1))
+    i, g, f, o = jnp.split(gates, 4, axis=-1)
+    cell = jax.nn.sigmoid(f + 1) * rows.cell + jax.nn.sigmoid(i) * jnp.tanh(g)
+    return Rows(jax.nn.sigmoid(o) * jnp.tanh(cell), cell)
+
+
+def log_size(x: jax.Array) -> jax.Array:
+    """log(1e-8 + |x|), within +-5."""
+    return jnp.clip(jnp.log(1e-8 + jnp.abs(x)), -LOG_BOUND, LOG_BOUND)
+
+
+def finite(g: jax.Array) -> jax.Array:
+    """A gradient in float32, not clipped: NaN counts as 0, infinite entries as +-1000."""
+    g = jnp.asarray(g, jnp.float32)
+    return jnp.nan_to_num(g, nan=0.0, posinf=trees.GRADIENT_CLIP, neginf=-trees.GRADIENT_CLIP)
+
+
+def floats(tree: Any) -> list[jax.Array]:
+    """The leaves of a tree in float32, in order."""
+    return [jnp.asarray(x, jnp.float32) for x in jax.tree.leaves(tree)]
+
+
+def steps_like(params: Any, steps: Sequence[jax.Array]) -> Any:
+    """Steps, in the order of the leaves, as a tree in the parameters' shapes and dtypes."""
+    treedef: Any
+    leaves, treedef = jax.tree.flatten(params)
+    shaped = [s.reshape(jnp.shape(p)).astype(jnp.result_type(p)) for s, p in zip(steps, leaves, strict=True)]
+    return treedef.unflatten(shaped)
+
+
+def check_shapes(updates: Any, params: Any, rule: str) -> None:
+    """Refuses missing parameters and gradients of other shapes.
+
+    Raises:
+      ValueError: naming the shapes.
+    """
+    if params is None:
+        raise ValueError(f"{rule} reads the parameters: call update(grads, state, params)")
+    for g, p in zip(jax.tree.leaves(updates), jax.tree.leaves(params), strict=True):
+        if jnp.shape(g) != jnp.shape(p):
+            raise ValueError(f"a gradient of shape {jnp.shape(g)} was given for a parameter of shape {jnp.shape(p)}")
