@@ -3,11 +3,13 @@
 import itertools
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
 from rlopt import escape, typed
+from rlopt.commands import config_file
 from rlopt.commands.benchmark import Benchmark, ListSuites, Report
 from rlopt.commands.learned import MetaTest, MetaTrain, MetaTrainReturns, Theta
 from rlopt.commands.listing import ListEnvs, ListOptimizers, ListPresets
@@ -19,11 +21,15 @@ from rlopt.training.config import TrainConfig
 _RETURNS = "metatrain-returns"
 
 
-def _named(args: list[str]) -> tuple[str, str, str]:
-    """Agent, environment and preset, found before parsing: they decide which settings there are, and their defaults."""
+def _named(args: list[str], base: TrainConfig | None) -> tuple[str, str, str]:
+    """Agent, environment and preset, found before parsing: they decide which settings there are, and their defaults.
+
+    base: what `--config` says.
+    """
+    default = TrainConfig if base is None else base
     after = itertools.pairwise(args)  # a word after a flag is the flag's value
-    agent = next((word for before, word in after if word in presets.AGENTS and before[:1] != "-"), TrainConfig.agent)
-    return agent, _flag(args, "--env") or TrainConfig.env, _flag(args, "--preset") or TrainConfig.preset
+    agent = next((word for before, word in after if word in presets.AGENTS and before[:1] != "-"), default.agent)
+    return agent, _flag(args, "--env") or default.env, _flag(args, "--preset") or default.preset
 
 
 def _flag(args: list[str], flag: str) -> str | None:
@@ -79,17 +85,25 @@ def _parse(args: list[str]) -> Any:
     args = _with_pairs_joined(args)
     if args[:2] == ["metatrain", "returns"]:  # its settings are not those of the rules that are trained on images
         args = [_RETURNS, *args[2:]]
-    agent, env_id, preset = _named(args)
+    path = _flag(args, "--config") if args[:1] and args[0] in config_file.COMMANDS else None
+    base = None if path is None else config_file.read(Path(path))
+    agent, env_id, preset = _named(args, base)
     preset = preset if preset in presets.NAMES else TrainConfig.preset  # what is misspelt is refused below
     found = presets.find(agent, env_id, preset)
     hyper = presets.config(agent, env_id, preset)
     kind = presets.CONFIGS[agent]
     subcommand = tyro.conf.subcommand
-    train = Train(TrainConfig(agent=agent, atari=found.atari, hyper=hyper))
+    shared: dict[str, Any] = {"agent": agent, "atari": found.atari, "hyper": hyper}
+    train, compare, sweep = Train(TrainConfig(**shared)), Compare(**shared), Sweep(**shared)
+    if base is not None:
+        begun = config_file.defaults(args[0], base, agent, preset)
+        train, compare, sweep = (
+            begun if isinstance(begun, type(other)) else other for other in (train, compare, sweep)
+        )
     commands = (
         Annotated[Train[kind], subcommand("train", default=train)]  # type: ignore[valid-type]
-        | Annotated[Compare[kind], subcommand("compare", default=Compare(agent, atari=found.atari, hyper=hyper))]  # type: ignore[valid-type]
-        | Annotated[Sweep[kind], subcommand("sweep", default=Sweep(agent, atari=found.atari, hyper=hyper))]  # type: ignore[valid-type]
+        | Annotated[Compare[kind], subcommand("compare", default=compare)]  # type: ignore[valid-type]
+        | Annotated[Sweep[kind], subcommand("sweep", default=sweep)]  # type: ignore[valid-type]
         | Annotated[Benchmark, subcommand("benchmark", default=Benchmark())]
         | Annotated[Report, subcommand("report")]
         | Annotated[Resume, subcommand("resume")]
@@ -105,7 +119,8 @@ def _parse(args: list[str]) -> Any:
         | Annotated[ListPresets, subcommand("presets")]
         | Annotated[ListEnvs, subcommand("envs")]
     )
-    return tyro.cli(commands, prog="rlopt", args=args, description=__doc__)
+    command = tyro.cli(commands, prog="rlopt", args=args, description=__doc__)
+    return command if base is None else config_file.completed(command, base, args)
 
 
 def _num_devices(command: Any) -> int | None:
