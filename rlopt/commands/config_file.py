@@ -47,9 +47,7 @@ def defaults(kind: str, config: TrainConfig, agent: str, preset: str) -> Any:
             raise ValueError(f"--config is of {name} {theirs}, which decides on all other settings, got {ours}")
     if kind == "train":
         if config.rates:
-            raise ValueError(
-                f"--config is of a sweep of {len(config.rates)} learning rates; it goes with `rlopt sweep`"
-            )
+            raise ValueError(f"--config is of a sweep of {len(config.rates)} rates; it goes with `rlopt sweep`")
         return Train(replace(config, options={}, optimizer_of={}))
     shared = {name: getattr(config, name) for name in ("agent", "env", "seeds", "seed", "preset", "atari", "hyper")}
     if kind == "compare":
@@ -75,8 +73,7 @@ def completed(command: Any, config: TrainConfig, words: Sequence[str]) -> Any:
             kept = {"learning_rate": "--learning-rate", "theta": "--theta"}
             own = {name: None for name, flag in kept.items() if not _given(words, flag)}
             found = replace(found, **own, optimizer_of=parts, arm=None)
-        command = replace(command, config=found)
-        named = found.code
+        command, optimizers = replace(command, config=found), (found.optimizer,)
     else:
         command = replace(command, optimizer_of=parts)
         if isinstance(command, Sweep) and command.optimizers == (config.optimizer,):
@@ -84,12 +81,10 @@ def completed(command: Any, config: TrainConfig, words: Sequence[str]) -> Any:
             text = config.optimizer if config.arm is None else f"{config.arm}={config.optimizer}"
             options = {**config.options, **command.options}
             command = replace(command, optimizers=(text,), options=options, theta={**weights, **command.theta})
-        named = (*(x for x in (command.env, command.hyper.network) if ":" in x), *parts.values())
-        named += tuple(
-            x for x in getattr(command, "optimizers", ()) if config.optimizer in x and ":" in config.optimizer
-        )
-    for name in named:
-        if ":" in name and name in (*config.code, *config.optimizer_of.values()) and not any(name in w for w in words):
+        found, optimizers = command, getattr(command, "optimizers", ())
+    used = (found.env, found.hyper.network, *optimizers, *parts.values())
+    for name in config.code:
+        if any(name in text for text in used) and not any(name in word for word in words):
             raise ValueError(f"--config names {name!r}, which is code: name it as a flag as well if it is your own")
     return command
 

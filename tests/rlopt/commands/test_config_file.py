@@ -47,7 +47,7 @@ def test_an_optimizers_own_settings_go_with_it(tmp_path):
 def test_a_sweeps_file_starts_the_same_sweep(tmp_path):
     config = written(tmp_path / "run", optimizer="adamw", rates=(0.1, 0.2), options={"b1": 0.8}, seeds=2)
     assert cli._parse(["sweep", "--config", str(tmp_path / "run")]).configs() == [config]
-    with pytest.raises(ValueError, match="of a sweep of 2 learning rates; it goes with `rlopt sweep`"):
+    with pytest.raises(ValueError, match="of a sweep of 2 rates; it goes with `rlopt sweep`"):
         cli._parse(["train", "--config", str(tmp_path / "run")])
 
 
