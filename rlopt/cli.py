@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import tyro
 
 from rlopt import escape, typed
-from rlopt.commands import config_file
+from rlopt.commands import config_file, flags
 from rlopt.commands.benchmark import Benchmark, ListSuites, Report
 from rlopt.commands.learned import MetaTest, MetaTrain, MetaTrainReturns, Theta
 from rlopt.commands.listing import ListEnvs, ListOptimizers, ListPresets
@@ -81,44 +81,52 @@ def _is_value(word: str) -> bool:
     return word[:1] != "-" or word[1:2].isdigit() or word[1:2] == "."
 
 
+_COMMANDS: dict[str, type] = {
+    "train": Train,
+    "compare": Compare,
+    "sweep": Sweep,
+    "benchmark": Benchmark,
+    "report": Report,
+    "resume": Resume,
+    "plot": Plot,
+    "evaluate": Evaluate,
+    "watch": Watch,
+    "metatrain": MetaTrain,
+    _RETURNS: MetaTrainReturns,
+    "metatest": MetaTest,
+    "theta": Theta,
+    "optimizers": ListOptimizers,
+    "suites": ListSuites,
+    "presets": ListPresets,
+    "envs": ListEnvs,
+}
+_WITH_DEFAULTS = (Benchmark, MetaTrain, MetaTrainReturns, MetaTest)
+
+
 def _parse(args: list[str]) -> Any:
-    args = _with_pairs_joined(args)
     if args[:2] == ["metatrain", "returns"]:  # its settings are not those of the rules that are trained on images
         args = [_RETURNS, *args[2:]]
     path = _flag(args, "--config") if args[:1] and args[0] in config_file.COMMANDS else None
     base = None if path is None else config_file.read(Path(path))
     agent, env_id, preset = _named(args, base)
+    kind = presets.CONFIGS[agent]
+    known = flags.of(_COMMANDS[args[0]], kind) if args[:1] and args[0] in _COMMANDS else None
+    if known is not None:
+        args = [args[0], *flags.understood(args[0], args[1:], known)]
+    args = _with_pairs_joined(args)
     preset = preset if preset in presets.NAMES else TrainConfig.preset  # what is misspelt is refused below
     found = presets.find(agent, env_id, preset)
-    hyper = presets.config(agent, env_id, preset)
-    kind = presets.CONFIGS[agent]
-    subcommand = tyro.conf.subcommand
-    shared: dict[str, Any] = {"agent": agent, "atari": found.atari, "hyper": hyper}
-    train, compare, sweep = Train(TrainConfig(**shared)), Compare(**shared), Sweep(**shared)
+    shared: dict[str, Any] = {"agent": agent, "atari": found.atari, "hyper": presets.config(agent, env_id, preset)}
+    defaults = {"train": Train(TrainConfig(**shared)), "compare": Compare(**shared), "sweep": Sweep(**shared)}
+    defaults |= {name: made() for name, made in _COMMANDS.items() if made in _WITH_DEFAULTS}
     if base is not None:
-        begun = config_file.defaults(args[0], base, agent, preset)
-        train, compare, sweep = (
-            begun if isinstance(begun, type(other)) else other for other in (train, compare, sweep)
-        )
-    commands = (
-        Annotated[Train[kind], subcommand("train", default=train)]  # type: ignore[valid-type]
-        | Annotated[Compare[kind], subcommand("compare", default=compare)]  # type: ignore[valid-type]
-        | Annotated[Sweep[kind], subcommand("sweep", default=sweep)]  # type: ignore[valid-type]
-        | Annotated[Benchmark, subcommand("benchmark", default=Benchmark())]
-        | Annotated[Report, subcommand("report")]
-        | Annotated[Resume, subcommand("resume")]
-        | Annotated[Plot, subcommand("plot")]
-        | Annotated[Evaluate, subcommand("evaluate")]
-        | Annotated[Watch, subcommand("watch")]
-        | Annotated[MetaTrain, subcommand("metatrain", default=MetaTrain())]
-        | Annotated[MetaTrainReturns, subcommand(_RETURNS, default=MetaTrainReturns())]
-        | Annotated[MetaTest, subcommand("metatest", default=MetaTest())]
-        | Annotated[Theta, subcommand("theta")]
-        | Annotated[ListOptimizers, subcommand("optimizers")]
-        | Annotated[ListSuites, subcommand("suites")]
-        | Annotated[ListPresets, subcommand("presets")]
-        | Annotated[ListEnvs, subcommand("envs")]
-    )
+        defaults[args[0]] = config_file.defaults(args[0], base, agent, preset)
+    commands: Any = None
+    for name, made in _COMMANDS.items():
+        default = {"default": defaults[name]} if name in defaults else {}
+        of_agent = made[kind] if name in config_file.COMMANDS else made  # type: ignore[index]
+        one = Annotated[of_agent, tyro.conf.subcommand(name, **default)]  # type: ignore[valid-type]
+        commands = one if commands is None else commands | one
     command = tyro.cli(commands, prog="rlopt", args=args, description=__doc__)
     return command if base is None else config_file.completed(command, base, args)
 
