@@ -1,4 +1,4 @@
-"""The command line: `rlopt COMMAND --help` says more about each command."""
+"""The command line: `rlopt COMMAND --help` says more about each command, `rlopt --version` which version this is."""
 
 import itertools
 import sys
@@ -8,14 +8,15 @@ from typing import Annotated, Any
 
 import tyro
 
+from envs.atari_config import AtariConfig, is_atari
 from rlopt import escape, typed
-from rlopt.commands import config_file, flags
+from rlopt.commands import config_file, early, flags
 from rlopt.commands.benchmark import Benchmark, ListSuites, Report
 from rlopt.commands.learned import MetaTest, MetaTrain, MetaTrainReturns, Theta
 from rlopt.commands.listing import ListEnvs, ListOptimizers, ListPresets
 from rlopt.commands.population import Compare, Evaluate, Plot, Resume, Sweep, Train, Watch
 from rlopt.storage.stopping import BrokeOff, Unfinished
-from rlopt.training import presets, runtime
+from rlopt.training import machine, presets, runtime
 from rlopt.training.config import TrainConfig
 
 _RETURNS = "metatrain-returns"
@@ -127,8 +128,18 @@ def _parse(args: list[str]) -> Any:
         of_agent = made[kind] if name in config_file.COMMANDS else made  # type: ignore[index]
         one = Annotated[of_agent, tyro.conf.subcommand(name, **default)]  # type: ignore[valid-type]
         commands = one if commands is None else commands | one
-    command = tyro.cli(commands, prog="rlopt", args=args, description=__doc__)
+    registry = tyro.constructors.ConstructorRegistry()
+    if {"-h", "--help"} & set(args) and not is_atari(env_id):
+        registry.struct_rule(_without_flags)
+    command = tyro.cli(commands, prog="rlopt", args=args, description=__doc__, registry=registry)
     return command if base is None else config_file.completed(command, base, args)
+
+
+def _without_flags(kind: tyro.constructors.StructTypeInfo) -> tyro.constructors.StructConstructorSpec | None:
+    """Leaves out the settings of Atari games, from the help for other environments."""
+    if kind.type is not AtariConfig:
+        return None
+    return tyro.constructors.StructConstructorSpec(instantiate=AtariConfig, fields=())
 
 
 def _num_devices(command: Any) -> int | None:
@@ -159,11 +170,17 @@ def main(args: list[str] | None = None, configure: Callable[..., None] | None = 
     """
     configure = configure or runtime.configure
     try:
-        command = _parse(sys.argv[1:] if args is None else args)
+        words = sys.argv[1:] if args is None else args
+        if words[:1] == ["--version"]:
+            print(f"rlopt {machine.own_version()}")
+            return 0
+        command = _parse(words)
+        early.check(command)
         if getattr(command, "launcher", "none") == "none":  # else jobs train, with the environment as it is
             exactly = isinstance(command, Resume) and command.devices is not None
             concurrent = isinstance(command, MetaTrain)
             configure(num_devices=_num_devices(command), concurrent=concurrent, exactly=exactly)
+            early.announce(command)
         command.run()
     except (ValueError, OSError) as error:
         print(f"rlopt: {escape.terminal(str(error))}", file=sys.stderr)
