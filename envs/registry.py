@@ -1,8 +1,6 @@
 """Environments by id."""
 
-import difflib
-
-from envs import atari, gymnax, probes
+from envs import atari, gymnax, names, probes
 from envs.atari_config import AtariConfig, is_atari
 from envs.base import VectorEnv
 
@@ -13,7 +11,7 @@ def ids() -> tuple[str, ...]:
 
 
 def check_id(env_id: str) -> None:
-    """Refuses an unknown id; the message lists what there is, closest first. `module:Class` is not looked up yet."""
+    """Refuses an unknown id; the message names the nearest. `module:Class` is not looked up yet."""
     # Ids of the others are known without importing envpool, which takes a second.
     if ":" in env_id or env_id in gymnax.ids() + probes.ids():
         return
@@ -26,10 +24,9 @@ def check_id(env_id: str) -> None:
         raise ValueError(
             f"{env_id} is of envpool's {suite.removeprefix('envpool.')} suite; of envpool, only Atari is offered"
         )
-    close = difflib.get_close_matches(env_id, ids(), n=len(ids()), cutoff=0.0)
     why = atari.why_not()
     without = f" (without Atari games, since envpool cannot be imported: {why})" if why else ""
-    raise ValueError(f"unknown environment {env_id!r}; there are {', '.join(close)}{without}")
+    raise ValueError(f"{names.unknown(env_id, ids())}{without}")
 
 
 def make(env_id: str, num_envs: int, atari_config: AtariConfig | None = None) -> VectorEnv:

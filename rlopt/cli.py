@@ -1,29 +1,36 @@
-"""The command line: `rlopt COMMAND --help` says more about each command."""
+"""The command line: `rlopt COMMAND --help` says more about each command, `rlopt --version` which version this is."""
 
 import itertools
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
+from envs.atari_config import AtariConfig, is_atari
 from rlopt import escape, typed
+from rlopt.commands import config_file, early, flags
 from rlopt.commands.benchmark import Benchmark, ListSuites, Report
 from rlopt.commands.learned import MetaTest, MetaTrain, MetaTrainReturns, Theta
 from rlopt.commands.listing import ListEnvs, ListOptimizers, ListPresets
 from rlopt.commands.population import Compare, Evaluate, Plot, Resume, Sweep, Train, Watch
 from rlopt.storage.stopping import BrokeOff, Unfinished
-from rlopt.training import presets, runtime
+from rlopt.training import machine, presets, runtime
 from rlopt.training.config import TrainConfig
 
 _RETURNS = "metatrain-returns"
 
 
-def _named(args: list[str]) -> tuple[str, str, str]:
-    """Agent, environment and preset, found before parsing: they decide which settings there are, and their defaults."""
+def _named(args: list[str], base: TrainConfig | None) -> tuple[str, str, str]:
+    """Agent, environment and preset, found before parsing: they decide which settings there are, and their defaults.
+
+    base: what `--config` says.
+    """
+    default = TrainConfig if base is None else base
     after = itertools.pairwise(args)  # a word after a flag is the flag's value
-    agent = next((word for before, word in after if word in presets.AGENTS and before[:1] != "-"), TrainConfig.agent)
-    return agent, _flag(args, "--env") or TrainConfig.env, _flag(args, "--preset") or TrainConfig.preset
+    agent = next((word for before, word in after if word in presets.AGENTS and before[:1] != "-"), default.agent)
+    return agent, _flag(args, "--env") or default.env, _flag(args, "--preset") or default.preset
 
 
 def _flag(args: list[str], flag: str) -> str | None:
@@ -75,37 +82,64 @@ def _is_value(word: str) -> bool:
     return word[:1] != "-" or word[1:2].isdigit() or word[1:2] == "."
 
 
+_COMMANDS: dict[str, type] = {
+    "train": Train,
+    "compare": Compare,
+    "sweep": Sweep,
+    "benchmark": Benchmark,
+    "report": Report,
+    "resume": Resume,
+    "plot": Plot,
+    "evaluate": Evaluate,
+    "watch": Watch,
+    "metatrain": MetaTrain,
+    _RETURNS: MetaTrainReturns,
+    "metatest": MetaTest,
+    "theta": Theta,
+    "optimizers": ListOptimizers,
+    "suites": ListSuites,
+    "presets": ListPresets,
+    "envs": ListEnvs,
+}
+_WITH_DEFAULTS = (Benchmark, MetaTrain, MetaTrainReturns, MetaTest)
+
+
 def _parse(args: list[str]) -> Any:
-    args = _with_pairs_joined(args)
     if args[:2] == ["metatrain", "returns"]:  # its settings are not those of the rules that are trained on images
         args = [_RETURNS, *args[2:]]
-    agent, env_id, preset = _named(args)
+    path = _flag(args, "--config") if args[:1] and args[0] in config_file.COMMANDS else None
+    base = None if path is None else config_file.read(Path(path))
+    agent, env_id, preset = _named(args, base)
+    kind = presets.CONFIGS[agent]
+    known = flags.of(_COMMANDS[args[0]], kind) if args[:1] and args[0] in _COMMANDS else None
+    if known is not None:
+        args = [args[0], *flags.understood(args[0], args[1:], known)]
+    args = _with_pairs_joined(args)
     preset = preset if preset in presets.NAMES else TrainConfig.preset  # what is misspelt is refused below
     found = presets.find(agent, env_id, preset)
-    hyper = presets.config(agent, env_id, preset)
-    kind = presets.CONFIGS[agent]
-    subcommand = tyro.conf.subcommand
-    train = Train(TrainConfig(agent=agent, atari=found.atari, hyper=hyper))
-    commands = (
-        Annotated[Train[kind], subcommand("train", default=train)]  # type: ignore[valid-type]
-        | Annotated[Compare[kind], subcommand("compare", default=Compare(agent, atari=found.atari, hyper=hyper))]  # type: ignore[valid-type]
-        | Annotated[Sweep[kind], subcommand("sweep", default=Sweep(agent, atari=found.atari, hyper=hyper))]  # type: ignore[valid-type]
-        | Annotated[Benchmark, subcommand("benchmark", default=Benchmark())]
-        | Annotated[Report, subcommand("report")]
-        | Annotated[Resume, subcommand("resume")]
-        | Annotated[Plot, subcommand("plot")]
-        | Annotated[Evaluate, subcommand("evaluate")]
-        | Annotated[Watch, subcommand("watch")]
-        | Annotated[MetaTrain, subcommand("metatrain", default=MetaTrain())]
-        | Annotated[MetaTrainReturns, subcommand(_RETURNS, default=MetaTrainReturns())]
-        | Annotated[MetaTest, subcommand("metatest", default=MetaTest())]
-        | Annotated[Theta, subcommand("theta")]
-        | Annotated[ListOptimizers, subcommand("optimizers")]
-        | Annotated[ListSuites, subcommand("suites")]
-        | Annotated[ListPresets, subcommand("presets")]
-        | Annotated[ListEnvs, subcommand("envs")]
-    )
-    return tyro.cli(commands, prog="rlopt", args=args, description=__doc__)
+    shared: dict[str, Any] = {"agent": agent, "atari": found.atari, "hyper": presets.config(agent, env_id, preset)}
+    defaults = {"train": Train(TrainConfig(**shared)), "compare": Compare(**shared), "sweep": Sweep(**shared)}
+    defaults |= {name: made() for name, made in _COMMANDS.items() if made in _WITH_DEFAULTS}
+    if base is not None:
+        defaults[args[0]] = config_file.defaults(args[0], base, agent, preset)
+    commands: Any = None
+    for name, made in _COMMANDS.items():
+        default = {"default": defaults[name]} if name in defaults else {}
+        of_agent = made[kind] if name in config_file.COMMANDS else made  # type: ignore[index]
+        one = Annotated[of_agent, tyro.conf.subcommand(name, **default)]  # type: ignore[valid-type]
+        commands = one if commands is None else commands | one
+    registry = tyro.constructors.ConstructorRegistry()
+    if {"-h", "--help"} & set(args) and not is_atari(env_id):
+        registry.struct_rule(_without_flags)
+    command = tyro.cli(commands, prog="rlopt", args=args, description=__doc__, registry=registry)
+    return command if base is None else config_file.completed(command, base, args)
+
+
+def _without_flags(kind: tyro.constructors.StructTypeInfo) -> tyro.constructors.StructConstructorSpec | None:
+    """Leaves out the settings of Atari games, from the help for other environments."""
+    if kind.type is not AtariConfig:
+        return None
+    return tyro.constructors.StructConstructorSpec(instantiate=AtariConfig, fields=())
 
 
 def _num_devices(command: Any) -> int | None:
@@ -136,11 +170,17 @@ def main(args: list[str] | None = None, configure: Callable[..., None] | None = 
     """
     configure = configure or runtime.configure
     try:
-        command = _parse(sys.argv[1:] if args is None else args)
+        words = sys.argv[1:] if args is None else args
+        if words[:1] == ["--version"]:
+            print(f"rlopt {machine.own_version()}")
+            return 0
+        command = _parse(words)
+        early.check(command)
         if getattr(command, "launcher", "none") == "none":  # else jobs train, with the environment as it is
             exactly = isinstance(command, Resume) and command.devices is not None
             concurrent = isinstance(command, MetaTrain)
             configure(num_devices=_num_devices(command), concurrent=concurrent, exactly=exactly)
+            early.announce(command)
         command.run()
     except (ValueError, OSError) as error:
         print(f"rlopt: {escape.terminal(str(error))}", file=sys.stderr)

@@ -20,6 +20,8 @@ class Train(Generic[Hyper]):
     """Train one population: an agent, an environment, an optimizer, several seeds in one program."""
 
     config: Annotated[TrainConfig[Hyper], tyro.conf.arg(name="")] = field(default_factory=TrainConfig)
+    file: Annotated[Path | None, tyro.conf.arg(name="config")] = None
+    """The config.json of a run, or its folder: the same run again. Flags win."""
     out: Path | None = None
     """Run folder; default: a new one under runs/."""
     tracking: Annotated[PopulationTracking, tyro.conf.arg(name="")] = field(default_factory=PopulationTracking)
@@ -83,6 +85,9 @@ class _Several(Generic[Hyper]):
     """Other optimizers for parts of the agent, in every population: `--optimizer-of temperature adam` of sac."""
     theta: dict[str, Path] = field(default_factory=dict)
     """Weight files for learned optimizers, in place of the packaged ones: `--theta celo2 mine.theta`."""
+    file: Annotated[Path | None, tyro.conf.arg(name="config")] = None
+    """The config.json of a run, or its folder: its settings, but for the optimizer's own (a sweep's: those, too).
+    Flags win."""
     launcher: Literal["none", "local", "slurm"] = "none"
     """Where populations are trained: here, or each as a job, in other processes of this machine or under SLURM."""
     launcher_options: dict[str, str] = field(default_factory=dict)

@@ -18,13 +18,11 @@ import jax
 import numpy as np
 
 from celo2.files import JSON_LIMIT, append_line, read_json, read_limited, write_atomic
-from envs import AtariConfig
 from metatrain import npz
-from rlopt import typed
-from rlopt.optimizers import arms, factory
+from rlopt.optimizers import factory
 from rlopt.runs import summary
 from rlopt.storage import run_lock
-from rlopt.training import finals, legacy, machine, presets
+from rlopt.training import finals, legacy, machine, stored
 from rlopt.training.config import TrainConfig
 from rlopt.training.history import History
 
@@ -215,20 +213,10 @@ def read_config(folder: Path) -> TrainConfig:
     if not path.is_file():
         raise ValueError(f"{folder} holds no run ({CONFIG} is needed)")
     try:
-        found = legacy.upgraded(read_json(path))
-        kind = presets.CONFIGS[found["agent"]]
-        hyper: dict[str, Any] = {n: tuple(x) if isinstance(x, list) else x for n, x in found.pop("hyper").items()}
-        settings = {field.name: found[field.name] for field in dataclasses.fields(TrainConfig) if field.name in found}
-        settings["atari"] = AtariConfig(**found.get("atari", {}))
-        settings["options"] = dict(found.get("options", {}))
-        settings["rates"] = tuple(found.get("rates", ()))
-        settings["theta"] = None if found["theta"] is None else Path(found["theta"])
-        config: TrainConfig = TrainConfig(**settings, hyper=kind(**hyper))
-        typed.check(config)
-        arms.check_options(config.options)
-        return config
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        document = read_json(path)
+    except ValueError as error:
         raise ValueError(f"{path} is not of a run that this version understands: {error!r}") from error
+    return stored.config(path, document)
 
 
 def is_trusted(config: TrainConfig, trust: bool | Container[str]) -> bool:

@@ -132,7 +132,7 @@ def test_impossible_settings_are_refused(settings, message):
 
 
 def test_wrong_ids_and_threads_are_named():
-    with pytest.raises(ValueError, match="unknown environment 'Pong-v4'; there are Pong-v5, "):
+    with pytest.raises(ValueError, match="unknown environment 'Pong-v4'; the nearest are Pong-v5, "):
         envs.make("Pong-v4", 1)
     with pytest.raises(ValueError, match=r"Ant-v5 is of envpool's mujoco.gym suite; of envpool, only Atari is offered"):
         envs.make("Ant-v5", 1)

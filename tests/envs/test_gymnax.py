@@ -81,7 +81,7 @@ def test_vmap_over_seeds_equals_single_seeds():
 
 
 def test_unknown_id_lists_close_matches_first():
-    with pytest.raises(ValueError, match=r"unknown environment 'Cartpole'; there are CartPole-v1, "):
+    with pytest.raises(ValueError, match=r"unknown environment 'Cartpole'; the nearest are CartPole-v1, "):
         envs.make("Cartpole", num_envs=1)
 
 

@@ -44,7 +44,7 @@ def test_help_needs_no_jax(command):
     [
         (["train", "ppo", "--optimizer", "adamm"], "unknown optimizer 'adamm'; there are adam, radam, adamw"),
         (["train", "pppo"], "unknown agent 'pppo'; there are ppo"),
-        (["train", "ppo", "--env", "CartPole-v2"], "unknown environment 'CartPole-v2'; there are CartPole-v1,"),
+        (["train", "ppo", "--env", "CartPole-v2"], "unknown environment 'CartPole-v2'; the nearest are CartPole-v1,"),
         (["train", "ppo", "--seeds", "0"], "seeds must be at least 1, got 0"),
         (["train", "ppo", "--learning-rate", "-1"], "learning_rate must be positive and finite, got -1.0"),
         (["train", "ppo", "--minibatches", "3"], "does not divide into 3 minibatches"),

@@ -129,7 +129,7 @@ def test_rates_to_try_are_the_same_on_every_environment_of_a_suite():
         ("--options momentum 0.5", "none of adam, celo2 has an option 'momentum'; there are b1,"),
         ("--theta celo x.theta", "theta was given for 'celo', which is not compared; there are adam, celo2"),
         ("--theta celo2 nowhere.theta", "nowhere.theta"),
-        ("--envs Cartpole", "unknown environment 'Cartpole'; there are CartPole-v1,"),
+        ("--envs Cartpole", "unknown environment 'Cartpole'; the nearest are CartPole-v1,"),
     ],
 )
 def test_impossible_benchmarks_are_refused(flags, message, monkeypatch, capsys, tmp_path):

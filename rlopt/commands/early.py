@@ -1,0 +1,92 @@
+"""What can be refused, and what is said, before jax is imported, which takes seconds."""
+
+import dataclasses
+import difflib
+import errno
+import os
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+from envs import names
+from rlopt import escape
+from rlopt.benchmark.suites import SUITES
+from rlopt.commands.benchmark import Benchmark
+from rlopt.commands.population import Compare, Evaluate, Resume, Sweep, Train, Watch
+from rlopt.optimizers import arms, catalog
+from rlopt.training import presets
+from rlopt.training.config import TrainConfig
+
+
+def check(command: Any) -> None:
+    """Refuses what needs no environment and no program to be refused; the rest is for the command itself.
+
+    Raises:
+      ValueError, FileNotFoundError: as the command would.
+    """
+    if isinstance(command, Resume | Evaluate | Watch) and not (command.folder / "config.json").is_file():
+        raise ValueError(f"{command.folder} holds no run (config.json is needed)")
+    if isinstance(command, Benchmark):
+        plan = command.plan
+        _known("suite", plan.suite, SUITES)
+        _names(plan.agent, [arm.optimizer for arm in arms.parse_all(plan.optimizers).values()], plan.envs)
+    if isinstance(command, Train):
+        arm = arms.parse(command.config.optimizer)
+        _names(command.config.agent, [arm.optimizer], [command.config.env])
+        dataclasses.replace(command.config, optimizer=arm.optimizer).check()
+        theta = command.config.theta
+        if theta is not None and theta.suffix and not theta.exists():  # packaged weights are named without one
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(theta))
+    if isinstance(command, Compare | Sweep):
+        optimizers = [arm.optimizer for arm in arms.parse_all(command.optimizers).values()]
+        _names(command.agent, optimizers, [command.env])
+        shared = {x: getattr(command, x) for x in ("agent", "env", "seeds", "seed", "preset", "atari", "hyper")}
+        for optimizer in optimizers:
+            # Only what is shared: an optimizer's own rate and options are looked up with the optimizer.
+            TrainConfig(**shared, optimizer=optimizer, learning_rate=_any_rate(optimizer)).check()
+
+
+def _any_rate(optimizer: str) -> float | None:
+    info = catalog.find(optimizer)
+    return None if info is not None and info.scheduled else 1.0
+
+
+def _names(agent: str, optimizers: Iterable[str], env_ids: Iterable[str]) -> None:
+    _known("agent", agent, presets.AGENTS)
+    for optimizer in optimizers:
+        if catalog.find(optimizer) is None:
+            _known("optimizer", optimizer, catalog.OPTIMIZERS)
+    for env_id in env_ids:
+        names.check_early(env_id)
+
+
+def _known(kind: str, name: str, known: Iterable[str]) -> None:
+    """As `celo2.names.check_known`, but that imports jax."""
+    known = list(known)
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=len(known), cutoff=0.0)
+        raise ValueError(f"unknown {kind} {name!r}; there are {', '.join(close)}")
+
+
+def announce(command: Any) -> None:
+    """Says what is going to be compiled, before jax is imported; where that has been done, the first bar is near."""
+    if "jax" in sys.modules:
+        return
+    if isinstance(command, Train):
+        what = _said(command.config, command.config.optimizer, command.config.seeds)
+    elif isinstance(command, Compare | Sweep):
+        what = _said(command, ", ".join(command.optimizers), command.seeds)
+    elif isinstance(command, Benchmark):
+        what = (
+            f"{command.plan.agent} on {', '.join(command.plan.environments)}: {', '.join(command.plan.all_optimizers)}"
+        )
+    elif isinstance(command, Resume):
+        what = f"{command.folder} goes on"
+    else:
+        return
+    print(escape.terminal(f"{what}; starting JAX, then compiling"), file=sys.stderr, flush=True)
+
+
+def _said(settings: Any, optimizers: str, seeds: int) -> str:
+    counted = f"{seeds} seed{'s' if seeds != 1 else ''} of {settings.hyper.total_steps:,} steps"
+    return f"{settings.agent} on {settings.env} with {optimizers}: {counted}"

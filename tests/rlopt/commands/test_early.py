@@ -1,0 +1,54 @@
+"""What is refused and said before jax is imported."""
+
+import subprocess
+import sys
+
+import pytest
+
+import envs
+from envs import names
+from rlopt import cli
+from rlopt.training import machine
+
+# jax cannot be imported in the process, so that what is refused here is refused without it.
+WITHOUT_JAX = "import sys; sys.modules['jax'] = None; from rlopt import cli; sys.exit(cli.main(sys.argv[1:]))"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("train --env CartPole-v2", "unknown environment 'CartPole-v2'; the nearest are CartPole-v1, "),
+        ("train --lr -1", "learning_rate must be positive and finite, got -1.0"),
+        ("compare --optimizer adamm", "unknown optimizer 'adamm'; there are adam,"),
+        ("benchmark --suite quik", "unknown suite 'quik'; there are quick,"),
+        ("train --theta no.theta", "No such file or directory: 'no.theta'"),
+        ("evaluate nowhere", "nowhere holds no run (config.json is needed)"),
+    ],
+)
+def test_refusals_need_no_jax(words, said):
+    done = subprocess.run([sys.executable, "-c", WITHOUT_JAX, *words.split()], capture_output=True, text=True)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert said in done.stderr
+    assert len(done.stderr) < 700
+
+
+def test_what_is_being_compiled_is_said_before_jax_is_imported():
+    done = subprocess.run([sys.executable, "-c", WITHOUT_JAX, "train", "--lr", "1e-3"], capture_output=True, text=True)
+    assert done.stderr.startswith("ppo on CartPole-v1 with celo2: 8 seeds of 500,000 steps; starting JAX")
+
+
+def test_every_environment_is_known_early():
+    installed = {name for name in envs.ids() if not name.startswith(names.PROBES)}
+    assert installed <= set(names._installed())
+    for env_id in envs.ids():
+        names.check_early(env_id)
+
+
+def test_version_and_help(command, capsys):
+    assert command("--version").out == f"rlopt {machine.own_version()}\n"
+    shown = []
+    for env in ("CartPole-v1", "Pong-v5"):
+        with pytest.raises(SystemExit):
+            cli._parse(["train", "--env", env, "--help"])
+        shown.append("--atari.frame-skip" in capsys.readouterr().out)
+    assert shown == [False, True]
