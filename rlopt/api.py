@@ -112,33 +112,13 @@ def to_dataframe(runs: "Run | Iterable[Run]") -> "pandas.DataFrame":
       runs: one, or several.
 
     Returns:
-      Columns run (the folder), agent, env, optimizer, learning_rate, seed, step (environment steps per seed), return
-      (mean raw return of the episodes that ended in the interval; NaN where none did), stopped (whether the seed had
-      been stopped by then because its loss was not finite).
+      The columns of `rlopt.runs.tidy.COLUMNS`, which `rlopt export` writes, too.
 
     Raises:
       ModuleNotFoundError: if pandas is not installed.
     """
     import pandas as pd
 
-    several: list[Any] = [runs] if hasattr(runs, "returns") else list(runs)
-    frames = []
-    for run in several:
-        num_seeds, num_steps = run.returns.shape
-        first = load_config(run.folder).seed
-        frames.append(
-            pd.DataFrame(
-                {
-                    "run": str(run.folder),
-                    "agent": run.summary["agent"],
-                    "env": run.summary["env_id"],
-                    "optimizer": run.summary["optimizer"],
-                    "learning_rate": run.summary["learning_rate"],
-                    "seed": [seed for seed in range(first, first + num_seeds) for _ in range(num_steps)],
-                    "step": list(run.steps) * num_seeds,
-                    "return": run.returns.reshape(-1),
-                    "stopped": ((run.stopped[:, None] >= 0) & (run.steps > run.stopped[:, None])).reshape(-1),
-                }
-            )
-        )
-    return pd.concat(frames, ignore_index=True)
+    from rlopt.runs import tidy
+
+    return pd.DataFrame(tidy.columns([runs] if hasattr(runs, "returns") else list(runs)))

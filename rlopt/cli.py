@@ -12,6 +12,7 @@ from envs.atari_config import AtariConfig, is_atari
 from rlopt import escape, typed
 from rlopt.commands import config_file, early, flags
 from rlopt.commands.benchmark import Benchmark, ListSuites, Report
+from rlopt.commands.export import Export
 from rlopt.commands.learned import MetaTest, MetaTrain, MetaTrainReturns, Theta
 from rlopt.commands.listing import ListEnvs, ListOptimizers, ListPresets
 from rlopt.commands.population import Compare, Evaluate, Plot, Resume, Sweep, Train, Watch
@@ -90,6 +91,7 @@ _COMMANDS: dict[str, type] = {
     "report": Report,
     "resume": Resume,
     "plot": Plot,
+    "export": Export,
     "evaluate": Evaluate,
     "watch": Watch,
     "metatrain": MetaTrain,

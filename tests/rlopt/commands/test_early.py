@@ -11,7 +11,16 @@ from rlopt import cli
 from rlopt.training import machine
 
 # jax cannot be imported in the process, so that what is refused here is refused without it.
-WITHOUT_JAX = "import sys; sys.modules['jax'] = None; from rlopt import cli; sys.exit(cli.main(sys.argv[1:]))"
+WITHOUT_JAX = """
+import sys
+class Refusing:
+    def find_spec(name, *more):
+        if name == "jax":
+            raise ImportError("jax was to be imported")
+sys.meta_path.insert(0, Refusing)
+from rlopt import cli
+sys.exit(cli.main(sys.argv[1:]))
+"""
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,94 @@
+"""Learning curves as a tidy table: one row per run, seed and logging interval."""
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from celo2.files import write_atomic
+from rlopt.runs import results
+
+COLUMNS = MappingProxyType(
+    {
+        "run": "run folder",
+        "agent": "ppo, dqn, ...",
+        "env": "environment id",
+        "optimizer": "name, with options of its own the name of the arm",
+        "learning_rate": "empty (NaN) where the optimizer takes none",
+        "seed": "seed of the run",
+        "step": "environment steps of the seed at the end of the interval",
+        "return": "mean raw return of the episodes that ended in the interval; empty (NaN) where none did",
+        "stopped": "whether the seed had been stopped by then, because its loss was not finite",
+    }
+)
+
+
+def columns(runs: Sequence[results.Run]) -> dict[str, np.ndarray]:
+    """The columns of `COLUMNS`, all of the same length: runs, seeds and intervals, the last the quickest.
+
+    Raises:
+      ValueError: for no run, or a folder whose settings do not fit its arrays.
+    """
+    if not runs:
+        raise ValueError("there is no finished run")
+    parts = [_columns(run) for run in runs]
+    return {name: np.concatenate([part[name] for part in parts]) for name in COLUMNS}
+
+
+def _columns(run: results.Run) -> dict[str, np.ndarray]:
+    config = results.read_config(run.folder)
+    results.check_seeds(run, config)
+    seeds, intervals = run.returns.shape
+    stopped = run.stopped[:, None]
+
+    def repeated(value: Any) -> np.ndarray:
+        return np.full(seeds * intervals, value, dtype=object)
+
+    rate = run.summary["learning_rate"]
+    return {
+        "run": repeated(str(run.folder)),
+        "agent": repeated(run.summary["agent"]),
+        "env": repeated(run.summary["env_id"]),
+        "optimizer": repeated(run.summary["optimizer"]),
+        "learning_rate": np.full(seeds * intervals, np.nan if rate is None else rate, np.float64),
+        "seed": np.repeat(np.arange(config.seed, config.seed + seeds), intervals),
+        "step": np.tile(run.steps, seeds),
+        "return": run.returns.reshape(-1),
+        "stopped": ((stopped >= 0) & (run.steps > stopped)).reshape(-1),
+    }
+
+
+def write_csv(table: dict[str, np.ndarray], path: Path) -> None:
+    """Writes a table with a heading; NaN is empty, truth is `true` or `false`."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(table)
+    writer.writerows(zip(*(map(_word, column) for column in table.values()), strict=True))
+    write_atomic(path, text.getvalue().encode())
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, bool | np.bool_):
+        return str(bool(value)).lower()
+    return "" if isinstance(value, float | np.floating) and np.isnan(value) else str(value)
+
+
+def write_parquet(table: dict[str, np.ndarray], path: Path) -> None:
+    """Writes a table, NaN as null.
+
+    Raises:
+      ValueError: if pyarrow is not installed.
+    """
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ModuleNotFoundError as error:
+        raise ValueError("--parquet needs pyarrow: `pip install rlopt[parquet]`; --csv needs nothing") from error
+    made = {name: pyarrow.array(column, from_pandas=True) for name, column in table.items()}
+    buffer = io.BytesIO()
+    parquet.write_table(pyarrow.table(made), buffer)
+    write_atomic(path, buffer.getvalue())
