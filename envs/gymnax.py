@@ -157,7 +157,7 @@ def _vectorized(env: Any, params: Any, env_id: str, num_envs: int, binary: bool 
         num_envs=num_envs,
         observation_shape=tuple(first_obs.shape),
         observation_dtype=first_obs.dtype,
-        action_space=_action_space(env.action_space(params), env_id),
+        action_space=_action_space(_asked(env_id, "action_space", lambda: env.action_space(params)), env_id),
         time_limit=_time_limit(limit, env_id),
     )
     if 0 in spec.observation_shape:
@@ -186,12 +186,13 @@ def _vectorized(env: Any, params: Any, env_id: str, num_envs: int, binary: bool 
 
 def _single(env: Any, params: Any, env_id: str, binary: bool) -> _Single:
     """The environment with its parameters, and observations as agents see them."""
-    raw = jax.eval_shape(lambda key: env.reset_env(key, params)[0], jax.random.key(0))
+    key = jax.random.key(0)
+    raw = _asked(env_id, "a reset", lambda: jax.eval_shape(lambda key: env.reset_env(key, params)[0], key))
     if not isinstance(raw, jax.ShapeDtypeStruct):
         raise ValueError(f"{env_id}: an observation must be one array, got {jax.tree.structure(raw)}; flatten it")
     classes = None
     if raw.shape == () and jnp.issubdtype(raw.dtype, jnp.integer):
-        space = env.observation_space(params)
+        space = _asked(env_id, "observation_space", lambda: env.observation_space(params))
         if not _is_count(getattr(space, "n", None)):
             raise ValueError(
                 f"{env_id}: an observation that is a single whole number needs an observation space with n, the number "
@@ -257,16 +258,22 @@ def _step(single: _Single, key: jax.Array, state: GymnaxState, action: jax.Array
     return after, timestep
 
 
+def _asked(env_id: str, what: str, ask: Callable[[], Any]) -> Any:
+    """What an environment answers; ValueError where it fails: a user's own class may raise anything."""
+    try:
+        return ask()
+    except NotImplementedError:  # see `from_gymnax`
+        raise
+    except Exception as error:
+        raise ValueError(f"{env_id}: {what} fails: {error!r:.500}") from error
+
+
 def _check_step(env_id: str, first: tuple[Any, Any], step_one: Any, space: Discrete | Box) -> None:
     """Refuses an environment whose step does not go with its reset; what broadcasts would go unnoticed."""
     shape, kind = ((), jnp.int32) if isinstance(space, Discrete) else (space.shape, jnp.float32)
     action = jax.ShapeDtypeStruct(shape, kind)
-    try:
-        obs, state, *rest = jax.eval_shape(step_one, jax.random.key(0), first[1], action)
-    except NotImplementedError:
-        raise
-    except Exception as error:  # a user's own class may raise anything
-        raise ValueError(f"{env_id}: a step fails: {error!r:.500}") from error
+    key = jax.random.key(0)
+    obs, state, *rest = _asked(env_id, "a step", lambda: jax.eval_shape(step_one, key, first[1], action))
     wanted, found = ([(x.shape, x.dtype) for x in jax.tree.leaves(tree)] for tree in (first, (obs, state)))
     kinds: list[Any] = [jax.tree.structure(tree) for tree in (first[1], state)]
     if wanted != found or kinds[0] != kinds[1]:

@@ -169,9 +169,14 @@ def _check_form(name: str, weights: celo2.Weights, options: Mapping[str, Any]) -
 def _import(path: str) -> Any:
     module, _, name = path.partition(":")
     try:
-        return own_code.imported(module, name)
+        found = own_code.imported(module, name)
     except Exception as error:  # a user's own module may raise anything
         raise ValueError(f"cannot import the optimizer {path!r}: {error}") from error
+    try:
+        inspect.signature(found)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"the optimizer {path!r} must be a function with named parameters: {error}") from error
+    return found
 
 
 def _with_name(name: str, made: Any) -> Any:

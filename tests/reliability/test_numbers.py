@@ -167,6 +167,19 @@ def test_an_environment_that_does_not_keep_to_its_shapes_is_refused_by_name(monk
         envs.make("faulty:Faulty", 4)
 
 
+@pytest.mark.parametrize(
+    ("part", "message"), [("reset_env", "a reset"), ("action_space", "action_space"), ("step_env", "a step")]
+)
+def test_an_environment_of_which_a_part_fails_is_refused_by_name(monkeypatch, part, message):
+    def fails(self, *arguments):
+        raise ValueError("a mistake")
+
+    monkeypatch.setitem(sys.modules, "faulty", sys.modules[__name__])
+    monkeypatch.setattr(Faulty, part, fails)
+    with pytest.raises(ValueError, match=rf"faulty:Faulty: {message} fails: ValueError\('a mistake'\)"):
+        envs.make("faulty:Faulty", 4)
+
+
 def test_every_environment_of_gymnax_keeps_to_its_shapes():
     for name in envs.gymnax.ids():
         env, params = gymnax.make(name)

@@ -252,6 +252,7 @@ def test_a_function_of_ones_own():
     [
         ("optax:nothing", "cannot import the optimizer 'optax:nothing'"),
         ("nowhere:sgd", "cannot import the optimizer 'nowhere:sgd': No module named 'nowhere'"),
+        ("math:pi", "the optimizer 'math:pi' must be a function with named parameters"),
         ("optax:chain", "cannot make an optimizer from 'optax:chain'"),
         (f"{__name__}:not_an_optimizer", "makes a float, not an optax optimizer"),
     ],
