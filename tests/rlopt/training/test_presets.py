@@ -1,5 +1,7 @@
 """Presets: every one of them fits its environment, and rates follow the agent."""
 
+from pathlib import Path
+
 import jax
 import pytest
 
@@ -89,3 +91,9 @@ def test_optimizers_without_a_rate_are_handed_a_share(agent):
             assert config.handed_rate == config.resolved_learning_rate
     assert TrainConfig(agent="dqn", optimizer="celo").handed_rate == 0.01
     assert TrainConfig(agent="pqn", optimizer="celo_adam").handed_rate == 3
+
+
+@pytest.mark.parametrize("module", ["benchmark/plan.py", "commands/population.py", "training/config.py"])
+def test_help_names_every_agent(module):
+    text = (Path(presets.__file__).parents[1] / module).read_text()
+    assert f'"""Agent to train: {", ".join(presets.AGENTS)}."""' in text
