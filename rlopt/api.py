@@ -120,5 +120,6 @@ def to_dataframe(runs: "Run | Iterable[Run]") -> "pandas.DataFrame":
     import pandas as pd
 
     from rlopt.runs import tidy
+    from rlopt.runs.results import Run
 
-    return pd.DataFrame(tidy.columns([runs] if hasattr(runs, "returns") else list(runs)))
+    return pd.DataFrame(tidy.columns([runs] if isinstance(runs, Run) else list(runs)))

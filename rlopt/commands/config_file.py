@@ -81,7 +81,7 @@ def completed(command: Any, config: TrainConfig, words: Sequence[str]) -> Any:
             text = config.optimizer if config.arm is None else f"{config.arm}={config.optimizer}"
             options = {**config.options, **command.options}
             command = replace(command, optimizers=(text,), options=options, theta={**weights, **command.theta})
-        found, optimizers = command, getattr(command, "optimizers", ())
+        found, optimizers = command, tuple(getattr(command, "optimizers", ()))
     used = (found.env, found.hyper.network, *optimizers, *parts.values())
     for name in config.code:
         if any(name in text for text in used) and not any(name in word for word in words):
