@@ -30,7 +30,7 @@ from rlopt.optimizers import theta
 from rlopt.play import evaluation, film
 from rlopt.runs import experiment, launcher, results
 from rlopt.storage import run_lock, sealed
-from rlopt.training import checkpoint
+from rlopt.training import checkpoint, presets
 from rlopt.training.config import TrainConfig
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -286,7 +286,7 @@ def test_settings_of_other_types_are_refused(tmp_path, finished, changes, messag
 
 def test_the_settings_of_every_kind_have_the_types_that_they_declare():
     for agent in ("ppo", "dqn", "pqn", "rppo", "sac"):
-        typed.check(TrainConfig(agent=agent, hyper=results.presets.config(agent, "CartPole-v1")))
+        typed.check(TrainConfig(agent=agent, hyper=presets.config(agent, "CartPole-v1")))
     typed.check(MetaTrainConfig())
 
 
