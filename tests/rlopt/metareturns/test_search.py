@@ -65,7 +65,7 @@ def test_a_search_that_was_killed_ends_with_the_same_numbers(tmp_path):
     assert {row["steps"] for row in without_time[0]} == {20_000, 40_000}
 
 
-def test_a_search_whose_folder_is_moved_says_where_it_goes_on_and_one_whose_folder_is_removed_ends(tmp_path):
+def test_a_search_whose_folder_is_moved_says_where_it_goes_on(tmp_path):
     whole = search.run(CONFIG, tmp_path / "whole", progress=False, train=fake)
     here, there = tmp_path / "here", tmp_path / "there"
 

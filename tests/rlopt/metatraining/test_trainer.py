@@ -401,7 +401,7 @@ def test_the_command_on_a_card_keeps_the_iterations_that_a_cosine_schedule_depen
         assert expected in json.loads(path.with_suffix(".json").read_text())["command"]
 
 
-def test_a_folder_that_is_moved_during_meta_validation_gets_everything_and_is_not_made_anew(tmp_path):
+def test_a_folder_that_is_moved_during_meta_validation_gets_everything(tmp_path):
     here, there, whole = tmp_path / "here", tmp_path / "there", tmp_path / "whole"
     config = dataclasses.replace(SMALL, iterations=4, refresh_every=2)
 
