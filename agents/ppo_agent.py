@@ -1,6 +1,6 @@
 """Proximal Policy Optimization (Schulman et al., arXiv 1707.06347). `docs/ppo.md` lists every detail and its source."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -155,18 +155,30 @@ def initial(
     hyperparams: Hyperparams,
 ) -> PPOState:
     """Before the first iteration: new environments, new parameters."""
-    key, env_state, params, obs, hyperparams = start(env, model.init, key, hyperparams)
-    return PPOState(
-        iteration=jnp.zeros([], jnp.int32),
-        params=params,
-        opt_state=make_optimizer(optimizer, config, hyperparams, 0.0).init(params),
-        env_state=env_state,
-        obs=obs,
-        key=key,
-        hyperparams=hyperparams,
-        observations=normalization.init(env.spec.observation_shape) if config.normalize_observations else None,
-        rewards=normalization.init_rewards(config.num_envs) if config.normalize_rewards else None,
-    )
+    return PPOState(**first_fields(env, model.init, config, optimizer, key, hyperparams))
+
+
+def first_fields(
+    env: VectorEnv,
+    init: Callable[[jax.Array, Any], Any],
+    config: PPOSettings,
+    optimizer: OptimizerFactory,
+    key: jax.Array,
+    hyperparams: Hyperparams,
+) -> dict[str, Any]:
+    """What states with and without a memory have in common, before the first iteration."""
+    key, env_state, params, obs, hyperparams = start(env, init, key, hyperparams)
+    return {
+        "iteration": jnp.zeros([], jnp.int32),
+        "params": params,
+        "opt_state": make_optimizer(optimizer, config, hyperparams, 0.0).init(params),
+        "env_state": env_state,
+        "obs": obs,
+        "key": key,
+        "hyperparams": hyperparams,
+        "observations": normalization.init(env.spec.observation_shape) if config.normalize_observations else None,
+        "rewards": normalization.init_rewards(config.num_envs) if config.normalize_rewards else None,
+    }
 
 
 def collect(

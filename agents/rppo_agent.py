@@ -15,8 +15,6 @@ from agents.base import (
     OptimizerFactory,
     Recurrence,
     check_environment,
-    make_optimizer,
-    start,
     unsaved_fields,
 )
 from agents.hyperparameters import Hyperparams, maker, type_of
@@ -119,19 +117,8 @@ def initial(
     hyperparams: Hyperparams,
 ) -> RPPOState:
     """Before the first iteration: new environments, new parameters, nothing remembered."""
-    key, env_state, params, obs, hyperparams = start(env, model.init, key, hyperparams)
-    return RPPOState(
-        iteration=jnp.zeros([], jnp.int32),
-        params=params,
-        opt_state=make_optimizer(optimizer, config, hyperparams, 0.0).init(params),
-        env_state=env_state,
-        obs=obs,
-        memory=model.start(config.num_envs),
-        key=key,
-        hyperparams=hyperparams,
-        observations=normalization.init(env.spec.observation_shape) if config.normalize_observations else None,
-        rewards=normalization.init_rewards(config.num_envs) if config.normalize_rewards else None,
-    )
+    fields = ppo_agent.first_fields(env, model.init, config, optimizer, key, hyperparams)
+    return RPPOState(**fields, memory=model.start(config.num_envs))
 
 
 def collect(

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from celo2 import loss_buffer
-from celo2.update_mlp import Theta, truncated_normal
+from celo2 import loss_buffer, lstm
+from celo2.update_mlp import Theta, drawn, truncated_normal
 
 SIZE = 64
 PROGRESS_CENTRES = (0.03, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9, 1.0, 1.1)
@@ -38,15 +38,11 @@ def shapes() -> dict[tuple[str, ...], tuple[int, ...]]:
 
 def init_theta(key: jax.Array) -> dict[str, Any]:
     """Random weights: truncated normal over sqrt(fan-in), zero biases, zero initial state."""
-    theta: dict[str, Any] = {}
-    for path, shape in sorted(shapes().items()):
-        key, subkey = jax.random.split(key)
-        node = theta
-        for part in path[:-1]:
-            node = node.setdefault(part, {})
-        is_weight = path[-1] == "w"
-        node[path[-1]] = truncated_normal(subkey, shape, shape[0]) if is_weight else jnp.zeros(shape, jnp.float32)
-    return theta
+
+    def draw(key: jax.Array, path: tuple[str, ...], shape: tuple[int, ...]) -> jax.Array:
+        return truncated_normal(key, shape, shape[0]) if path[-1] == "w" else jnp.zeros(shape, jnp.float32)
+
+    return drawn(key, shapes(), draw)
 
 
 def init(theta: Theta) -> SchedulerState:
@@ -75,12 +71,9 @@ def update(
     x = inputs(losses, count, num_steps)
     weights = theta["rnn_params"]
     # "linear" is evaluated and dropped in the published code: it exists in the files only.
-    u = _dense(weights["linear_2"], x) + jax.nn.relu(_dense(weights["linear_1"], x))
-    gates = _dense(weights["rnn/linear"], jnp.concatenate([u, state.hidden]))
-    i, g, f, o = jnp.split(gates, 4)
-    cell = jax.nn.sigmoid(f + 1) * state.cell + jax.nn.sigmoid(i) * jnp.tanh(g)
-    hidden = jax.nn.sigmoid(o) * jnp.tanh(cell)
-    eta = SCALE * jnp.exp(_dense(weights["step_size"], hidden)[0])
+    u = lstm.dense(weights["linear_2"], x) + jax.nn.relu(lstm.dense(weights["linear_1"], x))
+    hidden, cell = lstm.step(weights["rnn/linear"], u, state.hidden, state.cell)
+    eta = SCALE * jnp.exp(lstm.dense(weights["step_size"], hidden)[0])
     return eta, SchedulerState(losses, hidden, cell)
 
 
@@ -89,7 +82,3 @@ def inputs(losses: loss_buffer.LossBuffer, count: jax.Array, num_steps: int | ja
     fraction = count.astype(jnp.float32) / jnp.asarray(num_steps, jnp.float32)
     progress = jnp.tanh(PROGRESS_SLOPE * (fraction - jnp.asarray(PROGRESS_CENTRES, jnp.float32)))
     return jnp.concatenate([progress, loss_buffer.features(losses)])
-
-
-def _dense(layer: Theta, x: jax.Array) -> jax.Array:
-    return x @ jnp.asarray(layer["w"], jnp.float32) + jnp.asarray(layer["b"], jnp.float32)

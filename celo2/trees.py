@@ -26,6 +26,16 @@ def clipped(g: jax.Array) -> jax.Array:
     return jnp.where(jnp.isnan(g), 0.0, jnp.clip(g, -GRADIENT_CLIP, GRADIENT_CLIP))
 
 
+def check_shape(g: Any, p: Any) -> None:
+    """Refuses a gradient of another shape than its parameter's.
+
+    Raises:
+      ValueError: naming both.
+    """
+    if jnp.shape(g) != jnp.shape(p):
+        raise ValueError(f"a gradient of shape {jnp.shape(g)} was given for a parameter of shape {jnp.shape(p)}")
+
+
 def init_statistics(
     params: Any,
     num_momenta: int,
@@ -87,8 +97,7 @@ def map_tensors(
     layouts = resolve(dimension_numbers, updates)
     for g, box, layout, p, *fields in zip(grads, boxes, layouts, *columns, strict=True):
         shape, dtype = jnp.shape(p), jnp.result_type(p)
-        if jnp.shape(g) != shape:
-            raise ValueError(f"a gradient of shape {jnp.shape(g)} was given for a parameter of shape {shape}")
+        check_shape(g, p)
         g, p = (x.reshape(as_is(shape)) for x in (clip(g), jnp.asarray(p, jnp.float32)))
         acc = accumulators.Accumulators(*fields)
         if layout is None:

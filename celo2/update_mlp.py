@@ -5,7 +5,7 @@ can be exchanged. The first layer is stored as one weight per feature group (`w0
 it equals a dense layer on the concatenated features.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -72,17 +72,32 @@ def truncated_normal(key: jax.Array, shape: Sequence[int], fan_in: int) -> jax.A
     return jax.random.truncated_normal(key, -2.0, 2.0, shape, jnp.float32) / fan_in**0.5
 
 
+def drawn(
+    key: jax.Array,
+    shapes: Mapping[tuple[str, ...], tuple[int, ...]],
+    draw: Callable[[jax.Array, tuple[str, ...], tuple[int, ...]], jax.Array],
+) -> dict[str, Any]:
+    """A theta with arrays of these paths and shapes, in their sorted order each `draw(key, path, shape)`."""
+    theta: dict[str, Any] = {}
+    for path, shape in sorted(shapes.items()):
+        key, subkey = jax.random.split(key)
+        node = theta
+        for part in path[:-1]:
+            node = node.setdefault(part, {})
+        node[path[-1]] = draw(subkey, path, shape)
+    return theta
+
+
 def init(key: jax.Array, hidden: int = 8) -> dict[str, Any]:
     """Random theta: `truncated_normal` weights (fan-in 30 for every first-layer group), biases 0."""
-    arrays = {}
-    for name, shape in sorted(shapes(hidden).items()):
-        key, subkey = jax.random.split(key)
-        if name.startswith("b"):
-            arrays[name] = jnp.zeros(shape, jnp.float32)
-        else:
-            fan_in = sum(GROUPS.values()) if name.startswith("w0") else shape[0]
-            arrays[name] = truncated_normal(subkey, shape, fan_in)
-    return {"ff_mod_stack": {"~": arrays}}
+
+    def draw(key: jax.Array, path: tuple[str, ...], shape: tuple[int, ...]) -> jax.Array:
+        if path[-1].startswith("b"):
+            return jnp.zeros(shape, jnp.float32)
+        fan_in = sum(GROUPS.values()) if path[-1].startswith("w0") else shape[0]
+        return truncated_normal(key, shape, fan_in)
+
+    return drawn(key, {("ff_mod_stack", "~", name): shape for name, shape in shapes(hidden).items()}, draw)
 
 
 def layers(theta: Theta) -> LayerWeights:

@@ -31,18 +31,7 @@ def _named(args: list[str], base: TrainConfig | None) -> tuple[str, str, str]:
     default = TrainConfig if base is None else base
     after = itertools.pairwise(args)  # a word after a flag is the flag's value
     agent = next((word for before, word in after if word in presets.AGENTS and before[:1] != "-"), default.agent)
-    return agent, _flag(args, "--env") or default.env, _flag(args, "--preset") or default.preset
-
-
-def _flag(args: list[str], flag: str) -> str | None:
-    """The last value given for a flag."""
-    found = None
-    for i, word in enumerate(args):
-        if word == flag and i + 1 < len(args):
-            found = args[i + 1]
-        elif word.startswith(f"{flag}="):
-            found = word.removeprefix(f"{flag}=")
-    return found
+    return agent, flags.value_of(args, "--env") or default.env, flags.value_of(args, "--preset") or default.preset
 
 
 def _with_pairs_joined(args: list[str]) -> list[str]:
@@ -51,17 +40,17 @@ def _with_pairs_joined(args: list[str]) -> list[str]:
     Raises:
       ValueError: for what is no pairs, or a name that is given twice.
     """
-    flags = ("--options", "--launcher-options", *(("--theta", "--rates") if args[:1] != ["train"] else ()))
+    of_pairs = ("--options", "--launcher-options", *(("--theta", "--rates") if args[:1] != ["train"] else ()))
     joined: list[str] = []
     taken: dict[str, dict[str, str]] = {}
     rest = list(args)
     while rest:
         flag = rest.pop(0)
         name = flag.replace("_", "-")
-        if name not in flags:
+        if name not in of_pairs:
             joined.append(flag)
             continue
-        words = list(itertools.takewhile(_is_value, rest))
+        words = list(itertools.takewhile(lambda word: not flags.is_flag(word), rest))
         del rest[: len(words)]
         if name not in taken:
             joined.append(flag)
@@ -76,11 +65,6 @@ def _with_pairs_joined(args: list[str]) -> list[str]:
         at = [word.replace("_", "-") for word in joined].index(name) + 1
         joined[at:at] = [word for pair in pairs.items() for word in pair]
     return joined
-
-
-def _is_value(word: str) -> bool:
-    """Whether a word is none of a flag."""
-    return word[:1] != "-" or word[1:2].isdigit() or word[1:2] == "."
 
 
 _COMMANDS: dict[str, type] = {
@@ -109,7 +93,7 @@ _WITH_DEFAULTS = (Benchmark, MetaTrain, MetaTrainReturns, MetaTest)
 def _parse(args: list[str]) -> Any:
     if args[:2] == ["metatrain", "returns"]:  # its settings are not those of the rules that are trained on images
         args = [_RETURNS, *args[2:]]
-    path = _flag(args, "--config") if args[:1] and args[0] in config_file.COMMANDS else None
+    path = flags.value_of(args, "--config") if args[:1] and args[0] in config_file.COMMANDS else None
     base = None if path is None else config_file.read(Path(path))
     agent, env_id, preset = _named(args, base)
     kind = presets.CONFIGS[agent]

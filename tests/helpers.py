@@ -39,6 +39,13 @@ def one_device(members: int) -> Mesh:
     return Mesh(np.asarray(jax.devices()[:1]), (placement.AXIS,))
 
 
+def same_program(one, two) -> bool:
+    """Whether nothing differs between two traced programs (jaxprs), theta included, without compiling either."""
+    assert one.consts
+    assert two.consts
+    return str(one) == str(two) and all(map(np.array_equal, one.consts, two.consts))
+
+
 def write_run(folder: Path, config: TrainConfig, final, stopped=None, intervals: int = 5) -> Path:
     """A finished run that nobody trained: its seeds rise linearly to their final returns."""
     final = np.asarray(final, np.float32)

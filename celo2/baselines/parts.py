@@ -1,4 +1,4 @@
-"""What several baselines are built of: LSTM rows per tensor, dense layers, logarithms with bounds."""
+"""What several baselines are built of: LSTM rows per tensor, logarithms with bounds, means and variances."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from celo2 import trees
+from celo2 import lstm, trees
 from celo2.update_mlp import Theta
 
 LOG_BOUND = 5.0
@@ -19,28 +19,16 @@ class Rows(NamedTuple):
     cell: jax.Array
 
 
-def array(x: Any) -> jax.Array:
-    """A part of theta in float32."""
-    return jnp.asarray(x, jnp.float32)
-
-
-def dense(layer: Theta, x: jax.Array) -> jax.Array:
-    """[..., inputs] -> [..., outputs]."""
-    return x @ array(layer["w"]) + array(layer["b"])
-
-
 def start_rows(theta: Theta, count: int) -> Rows:
     """Every tensor's row as theta has it."""
     start = theta["lstm_init_state"]
-    return Rows(*(jnp.tile(array(start[name]), (count, 1)) for name in Rows._fields))
+    return Rows(*(jnp.tile(lstm.array(start[name]), (count, 1)) for name in Rows._fields))
 
 
-def lstm(layer: Theta, x: jax.Array, rows: Rows) -> Rows:
-    """One step of all rows; x: [n, inputs]. Gates in the order input, cell, forget (plus 1), output."""
-    gates = dense(layer, jnp.concatenate([x, rows.hidden], axis=-1))
-    i, g, f, o = jnp.split(gates, 4, axis=-1)
-    cell = jax.nn.sigmoid(f + 1) * rows.cell + jax.nn.sigmoid(i) * jnp.tanh(g)
-    return Rows(jax.nn.sigmoid(o) * jnp.tanh(cell), cell)
+def spread(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Mean and variance of all elements."""
+    mean = jnp.mean(x)
+    return mean, jnp.mean(jnp.square(x - mean))
 
 
 def log_size(x: jax.Array) -> jax.Array:
@@ -76,5 +64,4 @@ def check_shapes(updates: Any, params: Any, rule: str) -> None:
     if params is None:
         raise ValueError(f"{rule} reads the parameters: call update(grads, state, params)")
     for g, p in zip(jax.tree.leaves(updates), jax.tree.leaves(params), strict=True):
-        if jnp.shape(g) != jnp.shape(p):
-            raise ValueError(f"a gradient of shape {jnp.shape(g)} was given for a parameter of shape {jnp.shape(p)}")
+        trees.check_shape(g, p)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from celo2 import accumulators, checks, features, trees, update_mlp
+from celo2 import accumulators, checks, features, lstm, trees, update_mlp
 from celo2.baselines import parts, thetas
 from celo2.checkpoint import ThetaLike, load_weights
 from celo2.update_mlp import Theta
@@ -91,7 +91,7 @@ def _decays(theta: Theta) -> _Decays:
 
     def decay(starts: tuple[float, ...], name: str) -> jax.Array:
         logs = jnp.asarray(np.log1p(-np.asarray(starts)), jnp.float32)
-        return 1 - jnp.exp(10.0 * (0.1 * logs + parts.array(theta[name])))
+        return 1 - jnp.exp(10.0 * (0.1 * logs + lstm.array(theta[name])))
 
     rms, factored = decay(RMS_DECAYS, "rms_decays"), decay(FACTORED_DECAYS, "adafactor_decays")
     return _Decays(decay(MOMENTUM_DECAYS, "momentum_decays"), jnp.clip(rms[0], 0, 1), jnp.clip(factored, 0, 1))
@@ -99,7 +99,7 @@ def _decays(theta: Theta) -> _Decays:
 
 def _layers(theta: Theta, count: jax.Array) -> update_mlp.LayerWeights:
     """The MLP as `features` reads it: features that it has not get no weight, those of the time are in the bias."""
-    nn = {name: parts.array(x) for name, x in theta["nn"]["~"].items()}
+    nn = {name: lstm.array(x) for name, x in theta["nn"]["~"].items()}
     groups, start = {}, 0
     for name, width in update_mlp.GROUPS.items():
         if name in _WITHOUT:

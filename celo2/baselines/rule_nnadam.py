@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from celo2 import checks, trees
+from celo2 import checks, lstm, trees
 from celo2.baselines import parts, thetas
 from celo2.checkpoint import ThetaLike, load_weights
 
@@ -56,7 +56,7 @@ def scale_by_nnadam(theta: ThetaLike) -> optax.GradientTransformationExtraArgs:
         checks.check_params(params)
         mu, nu = (optax.tree.zeros_like(params, dtype=jnp.float32) for _ in range(2))
         count = len(jax.tree.leaves(params))
-        start = jnp.stack([parts.array(theta[name]) for name in thetas.NNADAM_NAMES])
+        start = jnp.stack([lstm.array(theta[name]) for name in thetas.NNADAM_NAMES])
         rows = parts.start_rows(theta, count)
         return ScaleByNNAdamState(jnp.zeros([], jnp.int32), mu, nu, jnp.tile(start, (count, 1)), rows)
 
@@ -76,8 +76,8 @@ def scale_by_nnadam(theta: ThetaLike) -> optax.GradientTransformationExtraArgs:
         steps = [r * (1 + e) / (e + jnp.sqrt(v + EPS_ROOT)) * m for r, e, m, v in zip(rate, eps, mu, nu, strict=True)]
         tensors = zip(parts.floats(params), grads, mu, nu, strict=True)
         inputs = jnp.stack([_inputs(*tensor, s) for tensor, s in zip(tensors, state.settings, strict=True)])
-        rows = parts.lstm(theta["rnn_params"]["rnn/linear"], inputs, state.rows)
-        moved = parts.dense(theta["rnn_to_controls_params"]["rnn_to_controls"], rows.hidden)
+        rows = parts.Rows(*lstm.step(theta["rnn_params"]["rnn/linear"], inputs, *state.rows))
+        moved = lstm.dense(theta["rnn_to_controls_params"]["rnn_to_controls"], rows.hidden)
         settings = jnp.stack(_coordinates(*_adam(state.settings + OUTPUT_SCALE * moved)), axis=-1)
         new = ScaleByNNAdamState(count, treedef.unflatten(mu), treedef.unflatten(nu), settings, rows)
         return parts.steps_like(params, steps), new
@@ -98,12 +98,7 @@ def _coordinates(rate: jax.Array, b1: jax.Array, b2: jax.Array, eps: jax.Array) 
 
 def _inputs(p: jax.Array, g: jax.Array, m: jax.Array, v: jax.Array, settings: jax.Array) -> jax.Array:
     """What the LSTM reads of one tensor, float32 [19]."""
-
-    def spread(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        mean = jnp.mean(x)
-        return mean, jnp.mean(jnp.square(x - mean))
-
-    (mean_p, var_p), (mean_g, var_g), (mean_m, var_m), (mean_v, var_v) = map(spread, (p, g, m, v))
+    (mean_p, var_p), (mean_g, var_g), (mean_m, var_m), (mean_v, var_v) = map(parts.spread, (p, g, m, v))
     rate, b1, b2, eps = _SCALE * jnp.clip(settings, -_CLIP, _CLIP)
     # In the alphabetic order of the published names, which the weights are in.
     is_bias, is_scalar = (jnp.float32(1.0 if p.ndim == rank else -1.0) for rank in (1, 0))

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from celo2 import accumulators, checks
+from celo2 import accumulators, checks, lstm
 from celo2.baselines import parts, thetas
 from celo2.checkpoint import ThetaLike, load_weights
 from celo2.update_mlp import Theta
@@ -96,8 +96,8 @@ def scale_by_rnn_mlp(theta: ThetaLike) -> optax.GradientTransformationExtraArgs:
             Clipping(jnp.float32(1 - CLIP_DECAY), jnp.ones([], jnp.int32)),
             LossStatistics(jnp.zeros([]), jnp.zeros([]), jnp.zeros([], jnp.int32)),
             parts.start_rows(theta, count),
-            parts.array(theta["initial_from_lstm"]) * 1.0,  # not theta's own array, which may be needed again
-            jnp.tile(parts.array(theta["initial_from_mlp"]), (count, 1)),
+            lstm.array(theta["initial_from_lstm"]) * 1.0,  # not theta's own array, which may be needed again
+            jnp.tile(lstm.array(theta["initial_from_mlp"]), (count, 1)),
         )
 
     def update_fn(
@@ -121,9 +121,9 @@ def scale_by_rnn_mlp(theta: ThetaLike) -> optax.GradientTransformationExtraArgs:
                 for tensor, told in zip(tensors, state.from_mlp, strict=True)
             ]
         )
-        rows = parts.lstm(theta["rnn_params"]["rnn/linear"], inputs, state.rows)
-        from_lstm = jnp.mean(parts.dense(theta["rnn_to_in_params"]["rnn_to_in"], rows.hidden), axis=0)
-        told = parts.dense(theta["rnn_to_ff_params"]["rnn_to_ff"], rows.hidden)
+        rows = parts.Rows(*lstm.step(theta["rnn_params"]["rnn/linear"], inputs, *state.rows))
+        from_lstm = jnp.mean(lstm.dense(theta["rnn_to_in_params"]["rnn_to_in"], rows.hidden), axis=0)
+        told = lstm.dense(theta["rnn_to_ff_params"]["rnn_to_ff"], rows.hidden)
         time = jnp.sin(state.count.astype(jnp.float32) / (jnp.asarray(thetas.ADAFAC_TIMES, jnp.float32) * jnp.pi))
         found = [
             _mlp(theta, *tensor, jnp.concatenate([time, _shared_inputs(tensor[0], len(values)), x]))
@@ -163,12 +163,7 @@ def _clip(state: Clipping, grads: list[jax.Array]) -> tuple[Clipping, list[jax.A
 
 def _tensor_inputs(p: jax.Array, g: jax.Array, m: jax.Array, v: jax.Array, loss_inputs: jax.Array) -> jax.Array:
     """What the LSTM reads of a tensor, without the messages: float32 [18], in the published (alphabetic) order."""
-
-    def spread(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        mean = jnp.mean(x)
-        return mean, jnp.mean(jnp.square(x - mean))
-
-    (mean_p, var_p), (mean_m, var_m), (mean_v, var_v) = map(spread, (p, m, v))
+    (mean_p, var_p), (mean_m, var_m), (mean_v, var_v) = map(parts.spread, (p, m, v))
     norms = (jnp.sqrt(jnp.sum(jnp.square(x))) for x in (g, p))
     sizes = jnp.stack([*norms, mean_m, mean_v, mean_p, var_m, var_v, var_p])
     log_g, log_p, log_mean_m, log_mean_v, log_mean_p, log_var_m, log_var_v, log_var_p = parts.log_size(sizes)
@@ -206,12 +201,12 @@ def _mlp(
     flat = p.reshape(1, -1)
     rows = [g.reshape(1, -1), flat, jnp.log(jnp.abs(flat) + 1e-8), m, v, m * root, root]
     features = jnp.concatenate(rows)
-    weights = parts.array(one["w"])
+    weights = lstm.array(one["w"])
     scale = jax.lax.rsqrt(NORM_EPS + jnp.mean(jnp.square(features), axis=1))
     own = features.T @ (scale[:, None] * weights[: len(features)])
-    hidden = jax.nn.relu(own + (shared @ weights[len(features) :] + parts.array(one["b"])))
-    hidden = jax.nn.relu(parts.dense(two, hidden))
-    weights, bias = parts.array(three["w"]), parts.array(three["b"])
+    hidden = jax.nn.relu(own + (shared @ weights[len(features) :] + lstm.array(one["b"])))
+    hidden = jax.nn.relu(lstm.dense(two, hidden))
+    weights, bias = lstm.array(three["w"]), lstm.array(three["b"])
     direction, magnitude = jnp.moveaxis(hidden @ weights[:, :2] + bias[:2], -1, 0)
     message = jnp.mean(hidden, axis=0) @ weights[:, 2:] + bias[2:]
     return STEP_MULT * direction * jnp.exp(EXP_MULT * magnitude), message

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from celo2 import accumulators, checks, loss_buffer, rule_celo, scheduler, trees, update_mlp
+from celo2 import accumulators, checks, loss_buffer, lstm, rule_celo, scheduler, trees, update_mlp
 from celo2.baselines import parts
 from celo2.checkpoint import ThetaLike, load_weights
 from celo2.form import PUBLISHED
@@ -106,11 +106,11 @@ def _controls(
     own = jnp.stack([_tensor_inputs(*tensor) for tensor in tensors])
     # "fraction_left", "loss_features", then the tensor's own: the published, alphabetic order.
     x = jnp.concatenate([jnp.broadcast_to(course, (len(own), len(course))), own], axis=-1)
-    shared = jnp.max(jax.nn.relu(parts.dense(weights["linear_1"], x)), axis=0)
+    shared = jnp.max(jax.nn.relu(lstm.dense(weights["linear_1"], x)), axis=0)
     # "linear" is evaluated and dropped in the published code: it exists in the files only.
-    rows = parts.lstm(weights["rnn/linear"], parts.dense(weights["linear_2"], x) + shared, rows)
-    eta = parts.dense(weights["step_size"], rows.hidden)[:, 0]
-    return rows, eta, parts.dense(weights["rnn_to_controls"], rows.hidden)
+    rows = parts.Rows(*lstm.step(weights["rnn/linear"], lstm.dense(weights["linear_2"], x) + shared, *rows))
+    eta = lstm.dense(weights["step_size"], rows.hidden)[:, 0]
+    return rows, eta, lstm.dense(weights["rnn_to_controls"], rows.hidden)
 
 
 def _tensor_inputs(p: jax.Array, m: jax.Array, v: jax.Array) -> jax.Array:
@@ -135,5 +135,5 @@ def _tensor_inputs(p: jax.Array, m: jax.Array, v: jax.Array) -> jax.Array:
 
 def _mixed(theta: Theta, controls: jax.Array, mlp_mult: float) -> dict[str, jax.Array]:
     """The weights of each tensor's MLP, {name: [n, ...]}."""
-    bank = {name: parts.array(x) for name, x in theta["ff_mod_stack"]["~"].items()}
+    bank = {name: lstm.array(x) for name, x in theta["ff_mod_stack"]["~"].items()}
     return {name: mlp_mult / controls.shape[1] * jnp.tensordot(controls, x, axes=1) for name, x in bank.items()}

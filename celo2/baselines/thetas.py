@@ -137,14 +137,7 @@ def init_theta(rule: str, key: jax.Array, **sizes: int) -> dict[str, Any]:
 
     NN-Adam starts as Adam (its output layer is zero), RNN-MLP's messages of the first step are random.
     """
-    theta: dict[str, Any] = {}
-    for path, shape in sorted(BASELINES[rule].shapes(**sizes).items()):
-        key, subkey = jax.random.split(key)
-        node = theta
-        for part in path[:-1]:
-            node = node.setdefault(part, {})
-        node[path[-1]] = _initial(subkey, path, shape)
-    return theta
+    return update_mlp.drawn(key, BASELINES[rule].shapes(**sizes), _initial)
 
 
 def _initial(key: jax.Array, path: Path, shape: tuple[int, ...]) -> jax.Array:

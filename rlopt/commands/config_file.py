@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from rlopt import typed
+from rlopt.commands import flags
 from rlopt.commands.population import Compare, Sweep, Train
 from rlopt.training import stored
 from rlopt.training.config import TrainConfig
@@ -71,7 +72,7 @@ def completed(command: Any, config: TrainConfig, words: Sequence[str]) -> Any:
             found = replace(found, options={**config.options, **given}, optimizer_of=parts)
         else:  # its rate, its weights and its name are those of the file's optimizer, unless flags say more
             kept = {"learning_rate": "--learning-rate", "theta": "--theta"}
-            own = {name: None for name, flag in kept.items() if not _given(words, flag)}
+            own = {name: None for name, flag in kept.items() if flags.value_of(words, flag) is None}
             found = replace(found, **own, optimizer_of=parts, arm=None)
         command, optimizers = replace(command, config=found), (found.optimizer,)
     else:
@@ -87,7 +88,3 @@ def completed(command: Any, config: TrainConfig, words: Sequence[str]) -> Any:
         if any(name in text for text in used) and not any(name in word for word in words):
             raise ValueError(f"--config names {name!r}, which is code: name it as a flag as well if it is your own")
     return command
-
-
-def _given(words: Sequence[str], flag: str) -> bool:
-    return any(word == flag or word.startswith(f"{flag}=") for word in words)

@@ -79,14 +79,26 @@ def understood(command: str, words: Sequence[str], known: Mapping[str, Any]) -> 
             continue
         written, equals, value = word.partition("=")
         values = [value] if equals else []
-        while not equals and rest and not _is_flag(rest[0]):
+        while not equals and rest and not is_flag(rest[0]):
             values.append(rest.pop(0))
         made += _one(command, written, values, known)
     return made
 
 
-def _is_flag(word: str) -> bool:
+def is_flag(word: str) -> bool:
+    """Whether a word is a flag's name; a negative number is none."""
     return word[:1] == "-" and not (word[1:2].isdigit() or word[1:2] == ".")
+
+
+def value_of(words: Sequence[str], flag: str) -> str | None:
+    """The last value that is given for a flag; None: none is."""
+    found = None
+    for i, word in enumerate(words):
+        if word == flag and i + 1 < len(words):
+            found = words[i + 1]
+        elif word.startswith(f"{flag}="):
+            found = word.removeprefix(f"{flag}=")
+    return found
 
 
 def _one(command: str, written: str, values: list[str], known: Mapping[str, Any]) -> list[str]:

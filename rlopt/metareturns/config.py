@@ -6,9 +6,9 @@ from pathlib import Path
 from rlopt.training import presets
 from rlopt.training.config import TrainConfig
 
-# Cheap, and unlike each other: dense and sparse rewards, episodes of 10 to 2,500 steps.
 # Parts of a training that its score is made of; each needs an iteration, at least.
 PARTS = 20
+# Cheap, and unlike each other: dense and sparse rewards, episodes of 10 to 2,500 steps.
 ENVS = ("CartPole-v1", "Catch-bsuite", "Freeway-MinAtar", "SpaceInvaders-MinAtar")
 
 

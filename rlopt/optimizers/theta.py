@@ -8,6 +8,7 @@ import numpy as np
 
 import celo2
 from celo2 import checks
+from celo2.baselines.thetas import BASELINES
 from celo2.form import to_card
 from rlopt import escape
 
@@ -56,7 +57,7 @@ def info(loaded: Loaded, probed: str = "") -> str:
         f"sha256 {digest}",
         *([] if theirs == digest else [f"the card beside it is of other weights, sha256 {theirs}"]),
         *(f"  {name:28} {sum(parts):7,} numbers in {len(parts)} arrays" for name, parts in sorted(sizes.items())),
-        *([f"form: {form}"] if loaded.rule in ("celo2", "celo", "celo_adam") else []),
+        *([f"form: {form}"] if loaded.rule not in BASELINES else []),
         *probed.splitlines(),
         "card:" if loaded.card else "no card beside it",
         *(f"  {key}: {_short(key, value)}" for key, value in loaded.card.items() if key != "config"),

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from agents.configs import CONFIGS, Config
 from envs.atari_config import AtariConfig, is_atari
+from metatrain.config import BASELINES
 from rlopt.optimizers import catalog
 
 AGENTS = tuple(CONFIGS)
@@ -17,8 +18,6 @@ _SHARES = {"ppo": 1 / 3, "dqn": 1.0, "pqn": 1 / 3, "rppo": 1 / 3, "sac": 1.0}
 # DQN's rates are a tenth of PPO's for every optimizer; Celo's steps had to be shorter still. Celo-Adam's are too
 # short where they are annealed besides; DQN's are not annealed.
 _OWN_SHARES = MappingProxyType({("dqn", "celo"): 1 / 100, ("ppo", "celo_adam"): 3.0, ("pqn", "celo_adam"): 3.0})
-# Their steps as they are: nothing has been tried in RL.
-_WHOLE = ("nnadam", "adafac_mlp", "rnn_mlp", "velo")
 
 
 class Preset(NamedTuple):
@@ -207,7 +206,8 @@ def config(agent: str, env_id: str, name: str = "default") -> Config:
 
 def share(agent: str, optimizer: str) -> float:
     """What is handed, in place of a learning rate, to an optimizer that takes none; KeyError for an unknown agent."""
-    return _OWN_SHARES.get((agent, optimizer), 1.0 if optimizer in _WHOLE else _SHARES[agent])
+    # The baselines' steps as they are: nothing has been tried in RL.
+    return _OWN_SHARES.get((agent, optimizer), 1.0 if optimizer in BASELINES else _SHARES[agent])
 
 
 def learning_rate(agent: str, env_id: str, optimizer: str, name: str = "default") -> float | None:

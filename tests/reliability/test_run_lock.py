@@ -12,10 +12,10 @@ import time
 import types
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from agents import PPOConfig
+from helpers import write_run
 from metatrain.config import MetaTrainConfig
 from rlopt import cli
 from rlopt.benchmark import protocol, runner
@@ -169,7 +169,7 @@ def test_what_killed_processes_left_half_written_is_cleared_away(tmp_path):
 
 
 def test_what_killed_reports_benchmarks_and_films_left_half_written_is_cleared_away(tmp_path, monkeypatch):
-    run = finished(tmp_path / "run")
+    run = write_run(tmp_path / "run", CONFIG, [1.0] * CONFIG.seeds)
     left = {
         "report": [run / "report" / place / ".a.csv.abcd1234.tmp" for place in ("", "figures", "tables")],
         "benchmark": [tmp_path / "benchmark" / f".{name}.abcd1234.tmp" for name in (protocol.PLAN, protocol.RANDOM)],
@@ -190,28 +190,6 @@ def test_what_killed_reports_benchmarks_and_films_left_half_written_is_cleared_a
     runner.run(Plan(optimizers=("adam",), envs=("CartPole-v1",)), tmp_path / "benchmark", progress=False)
     film.watch(run)
     assert not [path for path in itertools.chain(*left.values()) if path.exists()]
-
-
-def finished(folder):
-    """A finished run, made up."""
-    final, steps = np.full(CONFIG.seeds, 1.0, np.float32), np.arange(1, 4) * 64
-    history = loop.History(
-        steps=steps,
-        returns=final[:, None] * np.linspace(0.2, 1, 3, dtype=np.float32),
-        lengths=np.ones((CONFIG.seeds, 3), np.float32),
-        final=final,
-        stopped=np.full(CONFIG.seeds, -1),
-        metrics={},
-        params={},
-        compile_seconds=1.0,
-        train_seconds=2.0,
-        cpu_seconds=3.0,
-        devices="1 x cpu",
-    )
-    folder.mkdir(parents=True)
-    results.write_config(folder, CONFIG)
-    results.write_summary(results.write_history(folder, CONFIG, history))
-    return folder
 
 
 def test_a_folder_whose_run_was_killed_before_its_first_file_counts_as_empty(tmp_path):

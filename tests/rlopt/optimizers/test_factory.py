@@ -12,7 +12,8 @@ import optax
 import pytest
 
 import celo2
-from helpers import weights_for
+from celo2.baselines import thetas
+from helpers import same_program, weights_for
 from metatrain.config import BASELINES
 from rlopt.optimizers import catalog, factory, routed
 from rlopt.play import evaluation
@@ -78,13 +79,6 @@ def test_options_are_those_that_the_factory_has_with_their_defaults_passed_on(na
 RATE = 1e-3
 
 
-def assert_same_program(one, two):
-    """Of two programs that were traced, nothing differs, theta included; neither is compiled."""
-    assert str(one) == str(two)
-    assert len(one.consts) > 0
-    jax.tree.map(np.testing.assert_array_equal, one.consts, two.consts)
-
-
 def update(tx):
     return jax.make_jaxpr(lambda p: tx.update(p, tx.init(p), p, value=1.0)[0])(PARAMS)
 
@@ -115,17 +109,17 @@ def test_a_name_is_the_line_of_optax_that_the_documents_show(name, shown):
 
         return jax.make_jaxpr(lambda: jax.lax.scan(step, (PARAMS, tx.init(PARAMS)), None, length=3))()
 
-    assert_same_program(steps(factory.make(name)(RATE, 60)), steps(shown()))
+    assert same_program(steps(factory.make(name)(RATE, 60)), steps(shown()))
 
 
 @pytest.mark.parametrize(("name", "options"), [("celo", {"scaled": False}), ("celo_adam", {"scaled": False})])
 def test_steps_that_are_not_scaled_are_the_rules_own(name, options):
-    assert_same_program(*(update(factory.make(name, None, options)(share, 60)) for share in (0.1, 1.0)))
+    assert same_program(*(update(factory.make(name, None, options)(share, 60)) for share in (0.1, 1.0)))
     assert str(update(factory.make(name)(0.1, 60))) != str(update(factory.make(name)(1.0, 60)))
 
 
 def test_weights_of_the_published_form_take_the_published_steps():
-    assert_same_program(*map(update, (factory.make("celo", "celo_v1")(0.1, 60), celo2.celo(60, "celo_v1"))))
+    assert same_program(*map(update, (factory.make("celo", "celo_v1")(0.1, 60), celo2.celo(60, "celo_v1"))))
 
 
 def test_every_learned_rule_is_compared_with_its_line_of_optax():
@@ -135,7 +129,7 @@ def test_every_learned_rule_is_compared_with_its_line_of_optax():
 
 def test_baselines_are_their_lines_of_optax_and_need_weights(tmp_path):
     baselines = {name: info for name, info in catalog.OPTIMIZERS.items() if info.learned and not info.weights}
-    assert set(baselines) == set(BASELINES)
+    assert set(baselines) == set(BASELINES) == set(thetas.BASELINES)
     for name in baselines:
         with pytest.raises(ValueError, match=rf"{name} has no packaged weights: give a file with --theta .*metatrain"):
             factory.make(name)

@@ -24,7 +24,7 @@ def celo_file(tmp_path):
 def test_info_names_rule_size_hash_and_card(command):
     status, out, _ = command("theta", "info", "celo_adam")
     assert status == 0
-    assert "theta of celo_adam, " in out
+    assert "theta of celo_adam, 36,865 numbers" in out
     card_hash = theta.load("celo_adam").card["sha256"]
     assert f"sha256 {card_hash}" in out
     assert "command: rlopt metatrain celo_adam" in out
@@ -35,7 +35,7 @@ def test_info_of_a_file_without_card(tmp_path, command):
     celo2.save_checkpoint(path, celo2.init_theta("celo_adam", jax.random.key(0)))
     status, out, _ = command("theta", "info", path)
     assert status == 0
-    assert "theta of celo_adam, " in out
+    assert "theta of celo_adam, 36,865 numbers" in out
     assert "no card beside it" in out
 
 
