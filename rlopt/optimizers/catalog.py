@@ -21,6 +21,10 @@ class Choice(NamedTuple):
     others: tuple[Any, ...]
 
 
+# Options of every optimizer of the catalog, beside its own; as `schedules.share_of_rate` takes them.
+SCHEDULE = MappingProxyType({"schedule": Choice("constant", ("linear", "cosine")), "warmup": 0.0})
+
+
 class OptimizerInfo(NamedTuple):
     """An optimizer, or a way to make one.
 
@@ -61,7 +65,7 @@ class OptimizerInfo(NamedTuple):
         Raises:
           ValueError: naming the option, the value and what is allowed.
         """
-        allowed = self.options[option]
+        allowed = self.options[option] if option in self.options else SCHEDULE[option]
         choices = {as_word(x): x for x in (allowed.default, *allowed.others)} if isinstance(allowed, Choice) else {}
         if isinstance(allowed, bool):
             choices = {"false": False, "true": True}
