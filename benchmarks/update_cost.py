@@ -107,12 +107,16 @@ def optimizers() -> dict[str, Callable[[], Any]]:
 
     import celo2
     from celo2.labels import ADAM, RULE
+    from rlopt.optimizers import factory
 
     def muon() -> Any:
         matrices = optax.contrib.scale_by_muon(weight_dimension_numbers=celo2.fan_in_fan_out)
         decayed = optax.chain(matrices, optax.add_decayed_weights(1e-4), optax.scale_by_learning_rate(1e-3))
         adamw = optax.adamw(1e-3, weight_decay=1e-4)
         return optax.partition({RULE: decayed, ADAM: adamw}, celo2.matrix_labels)
+
+    def rival(name: str) -> Callable[[], Any]:
+        return lambda: factory.make(name)(1e-3, 100_000)
 
     return {
         "adamw": lambda: optax.adamw(1e-3, weight_decay=1e-4),
@@ -129,6 +133,12 @@ def optimizers() -> dict[str, Callable[[], Any]]:
         "nnadam": lambda: celo2.nnadam(celo2.init_theta("nnadam", jax.random.key(0))),
         "adafac_mlp": lambda: celo2.adafac_mlp(celo2.init_theta("adafac_mlp", jax.random.key(0))),
         "rnn_mlp": lambda: celo2.rnn_mlp(celo2.init_theta("rnn_mlp", jax.random.key(0))),
+        "ano": rival("ano"),
+        "trac": rival("trac"),
+        "namo": rival("namo"),
+        "muonh": rival("muonh"),
+        "shampoo": rival("shampoo"),
+        "soap": rival("soap"),
         "velo": lambda: celo2.velo(100_000, celo2.init_theta("velo", jax.random.key(0))),
     }
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from envs.atari_config import IDS_END
-from rlopt.optimizers.catalog import OPTIMIZERS, Choice, as_word
+from rlopt.optimizers.catalog import OPTIMIZERS, SCHEDULE, Choice, as_word
 from rlopt.training import presets
 
 
@@ -19,6 +19,8 @@ class ListOptimizers:
             rate = "none" if info.learning_rate is None else f"{info.learning_rate:g}"
             options = ", ".join(f"{option} {_shown(value)}" for option, value in info.options.items())
             print(f"{name:20} {rate:8} {info.summary}" + (f" ({options})" if options else ""))
+        shared = ", ".join(f"{option} {_shown(value)}" for option, value in SCHEDULE.items())
+        print(f"all of them take: {shared} (a share of the training)")
 
 
 def _shown(value: Any) -> str:

@@ -21,6 +21,10 @@ class Choice(NamedTuple):
     others: tuple[Any, ...]
 
 
+# Options of every optimizer of the catalog, beside its own; as `schedules.share_of_rate` takes them.
+SCHEDULE = MappingProxyType({"schedule": Choice("constant", ("linear", "cosine")), "warmup": 0.0})
+
+
 class OptimizerInfo(NamedTuple):
     """An optimizer, or a way to make one.
 
@@ -61,7 +65,7 @@ class OptimizerInfo(NamedTuple):
         Raises:
           ValueError: naming the option, the value and what is allowed.
         """
-        allowed = self.options[option]
+        allowed = self.options[option] if option in self.options else SCHEDULE[option]
         choices = {as_word(x): x for x in (allowed.default, *allowed.others)} if isinstance(allowed, Choice) else {}
         if isinstance(allowed, bool):
             choices = {"false": False, "true": True}
@@ -159,6 +163,49 @@ OPTIMIZERS: dict[str, OptimizerInfo] = {
         1e-2,
         "rlopt.optimizers.routed:muon",
         {"beta": 0.95, "multiplier": 1.0, "routing": _ROUTING},
+    ),
+    "ano": OptimizerInfo(
+        "Ano: the sign of the momentum, the length of this gradient; made for noise",
+        1e-3,
+        "rlopt.optimizers.rivals.ano:ano",
+        {"b1": 0.92, "b2": 0.99, "eps": 1e-8, "weight_decay": 0.0},
+    ),
+    "trac": OptimizerInfo(
+        "TRAC around Adam: parameter-free share of the way from the start; made for lifelong RL",
+        2.5e-3,
+        "rlopt.optimizers.rivals.trac:trac",
+        _ADAM,
+    ),
+    "namo": OptimizerInfo(
+        "NAMO: Muon whose steps shrink with the noise, on hidden matrices, Adam elsewhere, at the same rate",
+        1e-2,
+        "rlopt.optimizers.rivals.matrices:namo",
+        {"beta": 0.95, "b2": 0.99, "multiplier": 1.0, "routing": _ROUTING, "weight_decay": 0.0},
+    ),
+    "muonh": OptimizerInfo(
+        "MuonH: Muon on hidden matrices that keep their norm, Adam elsewhere at an eighth of the rate",
+        2e-2,
+        "rlopt.optimizers.rivals.matrices:muonh",
+        {"beta": 0.95, "multiplier": 0.125, "routing": _ROUTING},
+    ),
+    "shampoo": OptimizerInfo(
+        "Shampoo, with the size of Adagrad's steps or of the gradient (graft sgd)",
+        1e-2,
+        "rlopt.optimizers.rivals.shampoo:shampoo",
+        {
+            "graft": Choice("adagrad", ("sgd",)),
+            "b1": 0.9,
+            "b2": 0.99,
+            "eps": 1e-6,
+            "interval": 10.0,
+            "weight_decay": 0.0,
+        },
+    ),
+    "soap": OptimizerInfo(
+        "SOAP: Adam in the eigenbases of Shampoo's matrices",
+        2.5e-3,
+        "rlopt.optimizers.rivals.soap:soap",
+        {"b1": 0.95, "b2": 0.95, "eps": 1e-8, "interval": 10.0, "weight_decay": 0.0},
     ),
     "adam_routed": OptimizerInfo(
         "Adam; input layers, heads and 1-D tensors at 5 times the rate",

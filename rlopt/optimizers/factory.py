@@ -14,7 +14,7 @@ from celo2 import checks
 from celo2.form import to_card
 from celo2.names import check_known
 from envs import own_code
-from rlopt.optimizers import catalog, routed
+from rlopt.optimizers import catalog, routed, schedules
 from rlopt.optimizers.arms import Arm, check_options
 from rlopt.optimizers.theta import sha256
 
@@ -49,11 +49,12 @@ def make(
     own = name in catalog.OPTIMIZERS
     if own:
         for option, value in options.items():
-            check_known(f"option of {name}", option, info.options)
+            check_known(f"option of {name}", option, (*info.options, *catalog.SCHEDULE))
             try:
                 options[option] = info.read(option, value)
             except ValueError as error:
                 raise ValueError(f"{name}: {error}") from error
+    course = {option: options.pop(option) for option in catalog.SCHEDULE if own and option in options}
     if theta is not None and not info.learned:
         raise ValueError(f"optimizer {name!r} has no weights to load from {theta}")
     function = _import(info.factory)
@@ -73,7 +74,9 @@ def make(
 
     if not own:
         _check_made(name, factory)
-    return factory
+    if not course:
+        return factory
+    return schedules.scheduled(factory, course.get("schedule", "constant"), course.get("warmup", 0.0))
 
 
 def option_names(name: str) -> tuple[str, ...]:
@@ -84,7 +87,7 @@ def option_names(name: str) -> tuple[str, ...]:
     """
     info = look_up(name)
     if name in catalog.OPTIMIZERS:
-        return tuple(info.options)
+        return (*info.options, *catalog.SCHEDULE)
     return tuple(inspect.signature(_import(info.factory)).parameters)[1:]
 
 

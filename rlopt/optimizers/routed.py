@@ -22,7 +22,7 @@ ROUTINGS = {"hidden": rules.hidden_matrix_labels, "matrices": rules.matrix_label
 
 def adam_routed(learning_rate: Any, *, multiplier: float = MULTIPLIER) -> optax.GradientTransformation:
     """Adam on every tensor, with the rates of the routed rules."""
-    return _routed(optax.adam(learning_rate, eps=ADAM_EPS), learning_rate, multiplier)
+    return routed(optax.adam(learning_rate, eps=ADAM_EPS), learning_rate, multiplier)
 
 
 def muon_routed(
@@ -36,7 +36,7 @@ def muon_routed(
       routing: which matrices Muon takes, see `ROUTINGS`.
     """
     direction = (_scale_by_muon(), _to_unit_rms()) if size == "unit" else (rules.graft(_scale_by_muon(), size),)
-    return _routed(
+    return routed(
         optax.chain(*direction, optax.scale_by_learning_rate(learning_rate)), learning_rate, multiplier, routing
     )
 
@@ -46,7 +46,7 @@ def muon(
 ) -> optax.GradientTransformation:
     """Muon as `optax.contrib.scale_by_muon` has it, without the scaling by shape of `optax.contrib.muon`."""
     hidden = optax.chain(_scale_by_muon(beta), optax.scale_by_learning_rate(learning_rate))
-    return _routed(hidden, learning_rate, multiplier, routing)
+    return routed(hidden, learning_rate, multiplier, routing)
 
 
 def adam_rel(
@@ -151,9 +151,10 @@ def velo(
     return rules.velo(num_updates, theta, multiplier=share if scaled else 1.0, mlp_mult=mlp_mult)
 
 
-def _routed(
+def routed(
     hidden: optax.GradientTransformation, learning_rate: Any, multiplier: float, routing: str = "hidden"
 ) -> optax.GradientTransformation:
+    """A rule for the matrices of a routing, Adam at multiplier times the rate for everything else."""
     fast = optax.adam(multiplier * learning_rate, eps=ADAM_EPS)
     return optax.partition({RULE: hidden, ADAM: fast}, ROUTINGS[routing])
 

@@ -157,6 +157,12 @@ class TrainConfig(Generic[Hyper]):
             raise ValueError(
                 f"agent {self.agent!r} takes a {presets.CONFIGS[self.agent].__name__}, got {type(self.hyper).__name__}"
             )
+        falls = self.optimizer in catalog.OPTIMIZERS and self.options.get("schedule", "constant") != "constant"
+        if falls and getattr(self.hyper, "anneal", False):
+            chosen = self.options["schedule"]
+            raise ValueError(
+                f"{self.agent} anneals the rate already: give --no-anneal with the option schedule {chosen}"
+            )
         if not is_atari(self.env) and self.atari != AtariConfig():
             raise ValueError(f"{self.env} is not an Atari game; the settings of atari are for those, got {self.atari}")
         parts = getattr(self.hyper, "parts", ())
