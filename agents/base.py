@@ -11,9 +11,10 @@ import optax
 from agents.hyperparameters import Hyperparams
 from envs import Box, Discrete, VectorEnv
 
-# (learning_rate, num_updates) -> optimizer. learning_rate is a traced scalar, that of the current iteration;
-# num_updates is the number of updates over the whole training, for rules with a schedule of their own.
-OptimizerFactory = Callable[[Any, int], optax.GradientTransformation]
+# (learning_rate, num_updates, **options) -> optimizer. learning_rate is a traced scalar, that of the current iteration;
+# num_updates is the number of updates over the whole training, for rules with a schedule of their own; options are
+# traced scalars, and there are none but where members of a population differ in them (`hyperparameters.with_options`).
+OptimizerFactory = Callable[..., optax.GradientTransformation]
 # A user's own network: a flax linen module, or functions (init, apply) with init(key, obs) -> params and
 # apply(params, obs [B, *shape]) -> action values [B, A], or for ppo (actor outputs [B, A], values [B]).
 NetworkLike = nn.Module | tuple[Callable[..., Any], Callable[..., Any]]
@@ -110,11 +111,10 @@ def make_optimizer(
     Args:
       optimizer: see `OptimizerFactory`.
       config: has `anneal` (linearly to 0) and `num_updates`.
-      hyperparams: has `learning_rate` and `max_grad_norm`, traced.
+      hyperparams: has `learning_rate` and `max_grad_norm`, traced; perhaps `options`, of the optimizer.
       progress: share of the training's learning iterations that are done, traced. It does not come from the
         optimizer's own count, which stands still where a KL stop drops updates.
     """
     rate = hyperparams.learning_rate * jnp.maximum(1 - progress, 0.0) if config.anneal else hyperparams.learning_rate
-    return optax.with_extra_args_support(
-        optax.chain(optax.clip_by_global_norm(hyperparams.max_grad_norm), optimizer(rate, config.num_updates))
-    )
+    made = optimizer(rate, config.num_updates, **getattr(hyperparams, "options", {}))
+    return optax.with_extra_args_support(optax.chain(optax.clip_by_global_norm(hyperparams.max_grad_norm), made))

@@ -2,12 +2,14 @@
 
 import dataclasses
 import difflib
+import functools
 import math
 from collections import namedtuple
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-# A NamedTuple of `learning_rate` and the configuration's traced settings, float32 scalars; see `type_of`.
+# A NamedTuple of `learning_rate` and the configuration's traced settings, float32 scalars; see `type_of`. Where options
+# of the optimizer differ as well, with a last field `options`, see `with_options`.
 Hyperparams = Any
 
 
@@ -25,6 +27,21 @@ def type_of(name: str, config_type: type) -> Any:
         f"{', '.join(made._fields)}; infinite where the configuration has None."
     )
     return made
+
+
+def with_options(hyperparams: Hyperparams, options: Mapping[str, Any]) -> Hyperparams:
+    """Scalars with options of the optimizer beside them: `make_optimizer` hands it {name: float32 scalar, traced}.
+
+    Without any they stay as they are, and with them programs and checkpoints.
+    """
+    if not options:
+        return hyperparams
+    return _extended(type(hyperparams))(*hyperparams, options=dict(options))
+
+
+@functools.cache
+def _extended(kind: Any) -> Any:
+    return namedtuple(f"{kind.__name__}WithOptions", [*kind._fields, "options"])  # type: ignore[misc]  # by the caller
 
 
 def maker(config: Any, kind: Any) -> Callable[..., Hyperparams]:

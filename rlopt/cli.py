@@ -141,7 +141,8 @@ def _num_devices(command: Any) -> int | None:
         path = command.folder / "config.json"
         try:
             found = typed.glanced_at(path)
-            populations = (int(found["seeds"]) * max(1, len(found.get("rates", ()))),)
+            cells = max(1, len(found.get("rates", ())), len(found.get("trials", ())))
+            populations = (int(found["seeds"]) * cells,)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             return None  # the command itself says what is wrong
     else:

@@ -86,6 +86,8 @@ def as_word(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
+# Numbers that decide about shapes or the program: members of a population cannot differ in them.
+UNTRACED = frozenset({"min_dim_size_to_factor", "interval"})
 # An option that is left to the card of the weights: the form that they were trained in.
 CARD = "card"
 _ADAM = {"b1": 0.9, "b2": 0.999, "eps": 1e-5}

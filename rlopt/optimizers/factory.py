@@ -1,4 +1,4 @@
-"""Optimizers by name, made for agents: (learning_rate, num_updates) -> optax optimizer."""
+"""Optimizers by name, made for agents: (learning_rate, num_updates, **options) -> optax optimizer."""
 
 import functools
 import inspect
@@ -6,6 +6,8 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import optax
 
 import celo2
@@ -29,7 +31,11 @@ def look_up(name: str) -> catalog.OptimizerInfo:
 
 
 def make(
-    name: str, theta: Path | None = None, options: Mapping[str, Any] | None = None, updates_per_target: int = 1
+    name: str,
+    theta: Path | None = None,
+    options: Mapping[str, Any] | None = None,
+    updates_per_target: int = 1,
+    traced: Collection[str] = (),
 ) -> OptimizerFactory:
     """A factory by name.
 
@@ -39,6 +45,7 @@ def make(
       theta: a weight file in place of the packaged weights (learned rules only).
       options: in place of the catalog's.
       updates_per_target: updates of the agent until its objective changes.
+      traced: names of options that the factory will be given as traced scalars (`rlopt.training.trials`).
 
     Raises:
       ValueError: for an unknown name or option, a theta given to a rule without weights, a foreign theta file, or a
@@ -66,14 +73,17 @@ def make(
         checks.check_theta(weights.theta, info.rule)
         _check_form(name, weights, keywords)
 
-    def factory(learning_rate: Any, num_updates: int) -> optax.GradientTransformation:
+    def factory(learning_rate: Any, num_updates: int, **traced: Any) -> optax.GradientTransformation:
         told = {"num_updates": num_updates, "updates_per_target": updates_per_target}
         with own_code.current_folder():
-            made = function(learning_rate, **keywords, **{word: told[word] for word in told if word in asked})
+            settings = {**keywords, **traced, **{word: told[word] for word in told if word in asked}}
+            made = function(learning_rate, **settings)
         return made if own else _with_name(name, made)
 
     if not own:
-        _check_made(name, factory)
+        _check_made(name, functools.partial(factory, 1e-3, 100))
+        if traced:
+            _check_traced(name, factory, traced, asked)
     if not course:
         return factory
     return schedules.scheduled(factory, course.get("schedule", "constant"), course.get("warmup", 0.0))
@@ -200,10 +210,26 @@ def _with_name(name: str, made: Any) -> Any:
     return made._replace(init=told(made.init, "the init"), update=told(made.update, "an update"))
 
 
-def _check_made(name: str, factory: OptimizerFactory) -> None:
+def _check_traced(name: str, factory: OptimizerFactory, traced: Collection[str], asked: Collection[str]) -> None:
+    """Refuses options that a user's function does not take, or that it cannot take as traced numbers."""
+    for option in traced:
+        check_known(f"option of {name}", option, list(asked)[1:])
+
+    def make(values: Mapping[str, Any]) -> Any:
+        return factory(1e-3, 100, **values).init({"kernel": jnp.zeros((2, 2))})
+
+    try:
+        jax.eval_shape(make, dict.fromkeys(traced, jnp.float32(0.5)))
+    except jax.errors.ConcretizationTypeError as error:
+        raise ValueError(
+            f"{name!r} compares or branches on {' or '.join(traced)} in Python, so that trials cannot differ in it"
+        ) from error
+
+
+def _check_made(name: str, make: Callable[[], Any]) -> None:
     """Refuses a user's function that cannot be called so, or makes something else."""
     try:
-        made = factory(1e-3, 100)
+        made = make()
     except Exception as error:
         raise ValueError(f"cannot make an optimizer from {name!r}: {error}") from error
     if not isinstance(made, optax.GradientTransformation):

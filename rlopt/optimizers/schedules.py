@@ -42,10 +42,10 @@ def scheduled(factory: OptimizerFactory, schedule: str, warmup: float) -> Optimi
     if not 0 <= warmup < 1:
         raise ValueError(f"option warmup is a share of the training in [0, 1), got {warmup}")
 
-    def make(learning_rate: Any, num_updates: int) -> optax.GradientTransformationExtraArgs:
+    def make(learning_rate: Any, num_updates: int, **traced: Any) -> optax.GradientTransformationExtraArgs:
         def at(count: jax.Array) -> optax.GradientTransformationExtraArgs:
             share = share_of_rate(count, num_updates, schedule, warmup)
-            return optax.with_extra_args_support(factory(share * learning_rate, num_updates))
+            return optax.with_extra_args_support(factory(share * learning_rate, num_updates, **traced))
 
         def init(params: Any) -> ScheduledState:
             count = jnp.zeros([], jnp.int32)

@@ -28,8 +28,8 @@ def run(
       ValueError: for bad settings, before the folder is made, or for a folder that holds anything else.
       Unfinished: as `loop.train`.
     """
-    if config.rates:
-        raise ValueError("several learning rates are for a sweep")
+    if config.has_cells:
+        raise ValueError("several learning rates or trials are for a sweep")
     loop.check(config)
     if folder is not None:
         folders.check(folder, config)
@@ -181,7 +181,7 @@ def _redraw_sweep(folder: Path) -> None:
         return
     plot = folder / results.PLOTS / SENSITIVITY
     run_lock.check_links(folder, plot)
-    complete = any(config.rates for config in parts.values()) and all(
+    complete = any(config.has_cells for config in parts.values()) and all(
         folders.is_finished(*part) for part in parts.items()
     )
     # A benchmark's folders look alike, and it draws other plots.

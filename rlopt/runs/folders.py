@@ -1,4 +1,4 @@
-"""Populations in their run folders: checked, trained into, resumed. A sweep has one folder per learning rate."""
+"""Populations in their run folders: checked, trained into, resumed. A sweep has one folder per rate or trial."""
 
 import contextlib
 import dataclasses
@@ -11,7 +11,7 @@ from rlopt.runs import plots, results
 from rlopt.storage import run_lock, sealed
 from rlopt.storage.log import Log
 from rlopt.tracking import session, subjects
-from rlopt.training import checkpoint, history, loop, shown
+from rlopt.training import checkpoint, history, loop, shown, trials
 from rlopt.training.config import TrainConfig
 from rlopt.training.shown import Shown
 
@@ -36,14 +36,14 @@ def check(folder: Path, config: TrainConfig) -> None:
         results.check_free(folder)
         return
     found = results.read_config(folder)
-    if found.rates and config.rates:
-        # The rates of a sweep may be others: each has a folder of its own.
-        found = dataclasses.replace(found, rates=config.rates)
-    kind = "sweep" if found.rates else "finished run" if results.is_finished(folder) else "unfinished run"
+    if (found.rates and config.rates) or (found.trials and config.trials):
+        # The rates of a sweep, or its trials, may be others: each has a folder of its own.
+        found = dataclasses.replace(found, rates=config.rates, trials=config.trials)
+    kind = "sweep" if found.has_cells else "finished run" if results.is_finished(folder) else "unfinished run"
     longer = found.hyper.total_steps != config.hyper.total_steps
     theirs, ours = checkpoint.settings(found), checkpoint.settings(config)
     sealed.check_settings(f"the {kind} in {folder}", theirs, ours, WHY_NOT_LONGER if longer else "")
-    if config.rates:
+    if config.has_cells:
         for place, cell in places(folder, config):
             check(place, cell)
 
@@ -51,7 +51,7 @@ def check(folder: Path, config: TrainConfig) -> None:
 def prepare(folder: Path, config: TrainConfig) -> None:
     """Writes what `resume` needs to train a population into its folder.
 
-    What was stopped in the middle there keeps its own rates: its checkpoint is of those.
+    What was stopped in the middle there keeps its own rates or trials: its checkpoint is of those.
     """
     check(folder, config)
     if not checkpoint.exists(folder):
@@ -66,7 +66,7 @@ def train(
     tracker: session.Session | None = None,
     root: Path | None = None,
 ) -> list[results.Run]:
-    """Trains what a folder does not hold yet of a population, one run folder per learning rate.
+    """Trains what a folder does not hold yet of a population, one run folder per learning rate or trial.
 
     draw: learning curves. root: a folder above, for the names of the runs in trackers; default: the folder.
 
@@ -81,13 +81,12 @@ def train(
     while _missing(folder, config):
         with run_lock.held(folder) as mine:
             missing = _missing(folder, config)  # again: another process may have come to its end
-            if config.rates and checkpoint.exists(folder):
-                # What was stopped in the middle is ended first: its checkpoint is of all its rates.
-                rates = results.read_config(folder).rates
-            else:
-                rates = tuple(config.rates[k] for k in missing) if config.rates else ()
+            rest = config.some(missing)
+            if config.has_cells and checkpoint.exists(folder):
+                # What was stopped in the middle is ended first: its checkpoint is of all its rates or trials.
+                begun = results.read_config(folder)
+                rest = dataclasses.replace(config, rates=begun.rates, trials=begun.trials)
             if missing:
-                rest = dataclasses.replace(config, rates=rates)
                 _train_into(mine, rest, on_screen, draw, tracker, root or folder)
     remove_checkpoint(folder)
     return [results.read_run(place) for place, _ in places(folder, config)]
@@ -111,10 +110,10 @@ def _train_into(
 ) -> None:
     """Trains a population, and writes each of its cells into its run folder."""
     folder, all_held = mine.folder, [mine]
-    if config.rates:
+    if config.has_cells:
         results.write_config(folder, config)  # before the folders of the rates, which nobody would know what to do with
     with contextlib.ExitStack() as locks:
-        for place, _ in places(folder, config) if config.rates else ():
+        for place, _ in places(folder, config) if config.has_cells else ():
             all_held.append(locks.enter_context(run_lock.held(place)))
         _train_locked(all_held, config, progress, draw, tracker, root)
 
@@ -179,6 +178,9 @@ def _train_locked(
 
 def places(folder: Path, config: TrainConfig) -> list[tuple[Path, TrainConfig]]:
     """The run folder of each cell of a population, and its settings."""
+    if config.trials:
+        names = [trials.folder_name(trial) for trial in config.trials]
+        return [(folder / name, cell) for name, cell in zip(names, config.cells, strict=True)]
     if not config.rates:
         return [(folder, config)]
     return [(folder / results.rate_name(cell.learning_rate), cell) for cell in config.cells]

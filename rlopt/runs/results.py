@@ -94,6 +94,8 @@ def check_free(folder: Path) -> None:
 def write_config(folder: Path, config: TrainConfig) -> None:
     """The resolved settings, seeds, package versions, and the hash of the weights (as on their card)."""
     resolved = dataclasses.asdict(config) | ({} if config.rates else {"learning_rate": config.resolved_learning_rate})
+    if not config.trials:
+        del resolved["trials"]  # what has none is written as ever
     document = {
         "format": legacy.FORMAT,
         **resolved,
@@ -196,9 +198,10 @@ def find_runs(folders: Sequence[Path]) -> list[Run]:
 
 
 def is_sweep(folder: Path) -> bool:
-    """Whether a folder's settings are of several learning rates."""
+    """Whether a folder's settings are of several learning rates or trials."""
     try:
-        return bool(read_json(folder / CONFIG).get("rates"))
+        found = read_json(folder / CONFIG)
+        return bool(found.get("rates") or found.get("trials"))
     except ValueError:
         return False
 

@@ -1,6 +1,7 @@
 """Settings of a training run. Nothing here imports jax."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Generic, Literal, TypeVar
@@ -9,7 +10,7 @@ import tyro
 
 from envs.atari_config import AtariConfig, is_atari
 from rlopt.optimizers import arms, catalog
-from rlopt.training import presets
+from rlopt.training import presets, trials
 
 Hyper = TypeVar("Hyper", bound=presets.Config)
 
@@ -40,6 +41,9 @@ class TrainConfig(Generic[Hyper]):
     learned baselines take none."""
     rates: Annotated[tuple[float, ...], tyro.conf.Suppress] = ()
     """Learning rates trained side by side in one program, each with all seeds (`rlopt sweep`); (): one rate only."""
+    trials: Annotated[tuple[dict[str, float], ...], tyro.conf.Suppress] = ()
+    """Settings trained side by side in one program, each with all seeds (`rlopt sweep --grid`, `trials`); all
+    give the same names. (): one setting, or the rates above."""
     theta: Path | None = None
     """Weight file for a learned optimizer, in place of the packaged weights."""
     options: dict[str, float | str] = field(default_factory=dict)
@@ -108,18 +112,32 @@ class TrainConfig(Generic[Hyper]):
 
     @property
     def size(self) -> int:
-        """Runs in this population: seeds times learning rates."""
-        return self.seeds * max(1, len(self.rates))
+        """Runs in this population: seeds times learning rates, or trials."""
+        return self.seeds * max(1, len(self.rates), len(self.trials))
+
+    @property
+    def has_cells(self) -> bool:
+        """Whether it is of several settings, each in a folder of its own, and not of one."""
+        return bool(self.rates or self.trials)
 
     @property
     def cells(self) -> tuple["TrainConfig[Hyper]", ...]:
-        """One population per learning rate; member i of cell k is member k * seeds + i of this one."""
+        """One population per learning rate or trial; member i of cell k is member k * seeds + i of this one."""
+        if self.trials:
+            return tuple(trials.applied(self, trial) for trial in self.trials)
         if not self.rates:
             return (self,)
         return tuple(replace(self, learning_rate=rate, rates=()) for rate in self.rates)
 
+    def some(self, numbers: Sequence[int]) -> "TrainConfig[Hyper]":
+        """The population of some of the cells, by their numbers; of one without cells, itself."""
+        rates = tuple(self.rates[k] for k in numbers) if self.rates else ()
+        return replace(self, rates=rates, trials=tuple(self.trials[k] for k in numbers) if self.trials else ())
+
     def member(self, index: int) -> str:
         """What a member of the population is called in messages."""
+        if self.trials:
+            return f"seed {self.seed + index % self.seeds} at {trials.described(self.trials[index // self.seeds])}"
         rate = f" at learning rate {self.rates[index // self.seeds]:g}" if self.rates else ""
         return f"seed {self.seed + index % self.seeds}{rate}"
 
@@ -137,7 +155,9 @@ class TrainConfig(Generic[Hyper]):
         names = [f"{rate:g}" for rate in self.rates]  # as their run folders are called
         if len(set(names)) != len(names):
             raise ValueError(f"each learning rate may be given once, got {', '.join(names)}")
-        if self.rates:
+        if self.trials:
+            trials.check(self)
+        if self.has_cells:
             for cell in self.cells:
                 cell.check()
             return

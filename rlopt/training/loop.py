@@ -19,7 +19,7 @@ from celo2.names import check_known
 from rlopt.optimizers import arms, factory
 from rlopt.storage.run_lock import Gone
 from rlopt.storage.stopping import BrokeOff, Unfinished, stop_requested
-from rlopt.training import checkpoint, history, placement, shown, watchdog
+from rlopt.training import checkpoint, history, placement, shown, trials, watchdog
 from rlopt.training.checkpoint import Progress
 from rlopt.training.config import TrainConfig
 from rlopt.training.history import History
@@ -54,7 +54,8 @@ def check(config: TrainConfig) -> None:
 def _optimizer(config: TrainConfig) -> Any:
     """The agent's optimizer; where parts of it have others, one for each part."""
     updates = config.hyper.updates_per_target
-    common = factory.make(config.optimizer, config.theta, config.options, updates)
+    traced = trials.of_members(config)[1] if config.trials else ()
+    common = factory.make(config.optimizer, config.theta, config.options, updates, traced)
     if not config.optimizer_of:
         return common
     made = dict.fromkeys(config.hyper.parts, common)
@@ -71,7 +72,10 @@ def _optimizer(config: TrainConfig) -> Any:
     return made
 
 
-def _scaled(inner: agents.OptimizerFactory, ratio: float, learning_rate: Any, num_updates: int) -> Any:
+def _scaled(
+    inner: agents.OptimizerFactory, ratio: float, learning_rate: Any, num_updates: int, **of_others: Any
+) -> Any:
+    del of_others  # options that trials differ in are those of the optimizer of all other parts
     return inner(learning_rate * ratio, num_updates)
 
 

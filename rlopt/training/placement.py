@@ -10,7 +10,8 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 import agents
-from rlopt.training import runtime
+from agents.hyperparameters import with_options
+from rlopt.training import runtime, trials
 from rlopt.training.config import TrainConfig
 
 AXIS = "members"
@@ -26,7 +27,7 @@ VMAP_BELOW = 2**16
 def initial_state(agent: agents.Agent, config: TrainConfig, mesh: Mesh, salt: int | None = None) -> Any:
     """The states of all members, leading axis M, each on its device; with a salt, others of the same seeds.
 
-    Members are ordered by learning rate, then by seed; a seed begins alike at every rate.
+    Members are ordered by cell (learning rate or trial), then by seed; a seed begins alike in every cell.
     """
     cells = config.cells
     seeds = np.tile(np.arange(config.seed, config.seed + config.seeds, dtype=np.uint32), len(cells))
@@ -34,10 +35,19 @@ def initial_state(agent: agents.Agent, config: TrainConfig, mesh: Mesh, salt: in
     keys = jax.vmap(jax.random.key)(seeds)
     if salt is not None:
         keys = jax.vmap(jax.random.fold_in, (0, None))(keys, salt)
-    members = jax.device_put((keys, rates), NamedSharding(mesh, PartitionSpec(AXIS)))
+    differing = jax.tree.map(
+        lambda values: np.repeat(np.asarray(values, np.float32), config.seeds),
+        trials.of_members(config) if config.trials else ({}, {}),
+        is_leaf=lambda x: isinstance(x, list),
+    )
+    members = jax.device_put((keys, rates, differing), NamedSharding(mesh, PartitionSpec(AXIS)))
 
-    def init(members: tuple[jax.Array, jax.Array], scalars: Any) -> Any:
-        return jax.vmap(lambda key, rate: agent.init(key, scalars._replace(learning_rate=rate)))(*members)
+    def init(members: tuple[jax.Array, jax.Array, Any], scalars: Any) -> Any:
+        def one(key: jax.Array, rate: jax.Array, differing: tuple[dict[str, Any], dict[str, Any]]) -> Any:
+            settings, options = differing
+            return agent.init(key, with_options(scalars._replace(learning_rate=rate, **settings), options))
+
+        return jax.vmap(one)(*members)
 
     # Constants under jit would be baked into the program; as arguments, other rates need no recompilation.
     return _over_members(mesh, init, 1)(members, agent.hyperparams(rates[0]))

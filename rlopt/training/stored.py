@@ -8,7 +8,7 @@ from typing import Any
 from envs.atari_config import AtariConfig
 from rlopt import typed
 from rlopt.optimizers import arms
-from rlopt.training import legacy, presets
+from rlopt.training import legacy, presets, trials
 from rlopt.training.config import TrainConfig
 
 
@@ -28,10 +28,13 @@ def config(path: Path, document: Mapping[str, Any]) -> TrainConfig:
         settings["atari"] = AtariConfig(**found.get("atari", {}))
         settings["options"] = dict(found.get("options", {}))
         settings["rates"] = tuple(found.get("rates", ()))
+        settings["trials"] = tuple(found.get("trials", ()))
         settings["theta"] = None if found["theta"] is None else Path(found["theta"])
         read: TrainConfig = TrainConfig(**settings, hyper=kind(**hyper))
         typed.check(read)
         arms.check_options(read.options)
+        if read.trials:
+            trials.check(read)
         return read
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(f"{path} is not of a run that this version understands: {error!r}") from error

@@ -84,6 +84,10 @@ def shared_programs(monkeypatch):
     def of_agent(config):
         # A pool of emulators has a state, and a file of weights may change.
         shared = not envs.is_atari(config.env) and config.theta is None and ":" not in config.env + config.optimizer
+        if not config.optimizer_of:
+            config.check()  # what is left out below is an argument of the program
+            names = tuple(dict.fromkeys(config.trials[0], 0.0) for _ in config.trials[:1])
+            config = dataclasses.replace(config, learning_rate=None, rates=(), trials=names, seeds=1, seed=0, arm=None)
         return ("agent", repr(config)) if shared else None
 
     def of_chunk(mesh, agent, length, state, in_turn):
