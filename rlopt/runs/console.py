@@ -7,8 +7,11 @@ from rich.console import Console
 from rich.table import Table
 
 from rlopt import escape
-from rlopt.runs import results
+from rlopt.runs import results, searched
 from rlopt.training import finals
+
+# Trials of a search that are printed, of each optimizer.
+SHOWN_TRIALS = 5
 
 
 def table(runs: Sequence[results.Run]) -> Table:
@@ -52,6 +55,38 @@ def _cells(run: results.Run) -> list[str]:
         *scores,
         f"{summary['wall_seconds']:.0f}",
     ]
+
+
+def show_search(runs: Sequence[results.Run], plot: Path) -> None:
+    """Prints the best trials of each optimizer, what the search cost, how to go on, and where the plot lies."""
+    console = Console()
+    found = searched.read(runs)
+    console.print(_best_trials(found))
+    for name, mine in searched.by_optimizer(found).items():
+        cost = searched.cpu_seconds(mine)
+        spent = "" if cost is None else f", {cost:,.0f} processor-seconds"
+        best = searched.ranked(mine)[0]
+        console.print(escape.rich(f"{name}: {len(mine)} trials of {best.config.seeds} seeds{spent}"), highlight=False)
+        console.print(escape.rich(f"  its best, on other seeds: {searched.command(best)}"), highlight=False, soft_wrap=True)
+    console.print(escape.rich(f"plot: {plot}"), soft_wrap=True, highlight=False)
+
+
+def _best_trials(found: Sequence[searched.Tried]) -> Table:
+    """The best trials of each optimizer, with the settings in which trials differ."""
+    names = searched.varying(found)
+    config = found[0].config
+    what = f"{config.agent.upper()} on {config.env}, {found[0].run.summary['env_steps']:,} steps per seed"
+    rendered = Table(title=escape.rich(f"{what}: return in the last tenth of training", "table.title"))
+    rendered.add_column("optimizer", overflow="fold", min_width=9)
+    for heading in (*names, "IQM", "95 % interval", "worst", "best"):
+        rendered.add_column(escape.rich(heading), justify="right", overflow="fold")
+    for mine in searched.by_optimizer(found).values():
+        for one in searched.ranked(mine)[:SHOWN_TRIALS]:
+            values = [one.values.get(name) for name in names]
+            shown = ["-" if value is None else f"{value:g}" for value in values]
+            cells = _cells(one.run)
+            rendered.add_row(*map(escape.rich, [cells[0], *shown, *cells[3:-1]]))
+    return rendered
 
 
 def show(runs: Sequence[results.Run], plot: Path) -> None:

@@ -5,13 +5,13 @@ from pathlib import Path
 
 from celo2.files import leftovers
 from rlopt import drawing
-from rlopt.runs import folders, labels, plots, results
+from rlopt.runs import folders, labels, plots, results, search_plot, searched
 from rlopt.storage import run_lock
 from rlopt.tracking import session
 from rlopt.training import checkpoint, loop, shown
 from rlopt.training.config import TrainConfig
 
-SENSITIVITY = "sensitivity.png"
+SENSITIVITY, SEARCH = "sensitivity.png", "search.png"
 
 
 def run(
@@ -94,10 +94,10 @@ def sweep(
     tracker: session.Session | None = None,
     launch: folders.Launch | None = None,
 ) -> tuple[list[results.Run], Path]:
-    """Trains every learning rate of every configuration, and draws final returns over the rates.
+    """Trains every learning rate or trial of every configuration, and draws final returns over what differs.
 
-    All rates and seeds of an optimizer are one program; each rate leaves a run folder of its own. What a folder given
-    holds of the same sweep is not done again, also if rates or optimizers have been added since. launch: as `compare`.
+    All of an optimizer are one program; each rate or trial leaves a run folder of its own. What a folder given
+    holds of the same sweep is not done again, also if some, or optimizers, have been added since. launch: as `compare`.
 
     Returns:
       The runs, and where the plot lies.
@@ -105,9 +105,7 @@ def sweep(
     Raises: as `compare`.
     """
     folder, runs = _train_all(configs, folder, "sweep", progress, tracker, launch)
-    plot = folder / results.PLOTS / SENSITIVITY
-    plots.sensitivity(runs, plot)
-    return runs, plot
+    return runs, _draw_sweep(folder, runs, any(config.trials for config in configs))
 
 
 def draw(folders: Sequence[Path], plot: Path) -> list[results.Run]:
@@ -167,7 +165,7 @@ def _train_all(
 
 
 def _redraw_sweep(folder: Path) -> None:
-    """Draws final returns over the rates, if a folder holds a sweep that is complete or was drawn before."""
+    """Draws final returns over what differs, if a folder holds a sweep that is complete or was drawn before."""
     parts = {}
     for path in sorted(folder.glob(f"*/{results.CONFIG}")):
         try:
@@ -179,7 +177,8 @@ def _redraw_sweep(folder: Path) -> None:
         parts[path.parent] = config
     if len({(config.agent, config.env) for config in parts.values()}) != 1:
         return
-    plot = folder / results.PLOTS / SENSITIVITY
+    of_trials = any(config.trials for config in parts.values())
+    plot = folder / results.PLOTS / (SEARCH if of_trials else SENSITIVITY)
     run_lock.check_links(folder, plot)
     complete = any(config.has_cells for config in parts.values()) and all(
         folders.is_finished(*part) for part in parts.items()
@@ -187,4 +186,13 @@ def _redraw_sweep(folder: Path) -> None:
     # A benchmark's folders look alike, and it draws other plots.
     in_benchmark = any((parent / results.BENCHMARK).is_file() for parent in folder.parents)
     if (complete or plot.is_file()) and not in_benchmark:
-        plots.sensitivity(results.find_runs(list(parts)), plot)
+        _draw_sweep(folder, results.find_runs(list(parts)), of_trials)
+
+
+def _draw_sweep(folder: Path, runs: Sequence[results.Run], of_trials: bool) -> Path:
+    plot = folder / results.PLOTS / (SEARCH if of_trials else SENSITIVITY)
+    if of_trials:
+        search_plot.draw(searched.read(runs), plot)
+    else:
+        plots.sensitivity(runs, plot)
+    return plot

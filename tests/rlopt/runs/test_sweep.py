@@ -70,6 +70,7 @@ def own_cache(tmp_path):
 
 
 def test_other_rates_are_the_same_compiled_programs(monkeypatch, own_cache):
+    monkeypatch.undo()  # no `shared_programs`
     texts = []
     compile_ = jax.stages.Lowered.compile
     monkeypatch.setattr(jax.stages.Lowered, "compile", lambda low, *a: texts.append(low.as_text()) or compile_(low, *a))
