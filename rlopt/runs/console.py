@@ -78,14 +78,16 @@ def _best_trials(found: Sequence[searched.Tried]) -> Table:
     what = f"{config.agent.upper()} on {config.env}, {found[0].run.summary['env_steps']:,} steps per seed"
     rendered = Table(title=escape.rich(f"{what}: return in the last tenth of training", "table.title"))
     rendered.add_column("optimizer", overflow="fold", min_width=9)
-    for heading in (*names, "IQM", "95 % interval", "worst", "best"):
-        rendered.add_column(escape.rich(heading), justify="right", overflow="fold")
+    for heading in names:
+        rendered.add_column(escape.rich(heading.replace("_", " ")), justify="right")
+    for heading in ("IQM", "95 % interval"):
+        rendered.add_column(heading, justify="right", no_wrap=True)
     for mine in searched.by_optimizer(found).values():
         for one in searched.ranked(mine)[:SHOWN_TRIALS]:
             values = [one.values.get(name) for name in names]
             shown = ["-" if value is None else f"{value:g}" for value in values]
             cells = _cells(one.run)
-            rendered.add_row(*map(escape.rich, [cells[0], *shown, *cells[3:-1]]))
+            rendered.add_row(*map(escape.rich, [cells[0], *shown, *cells[3:5]]))
     return rendered
 
 

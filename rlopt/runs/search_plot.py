@@ -7,17 +7,22 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from rlopt import escape
-from rlopt.drawing import looks, save
+from rlopt.drawing import looks, rate_axis, save
+from rlopt.optimizers.catalog import SHARE
 from rlopt.runs import searched
 from rlopt.runs.searched import Tried
+from rlopt.training.trials import RATE
 
 COLUMNS = 3
 # Parts of a setting's range, of each of which the best trial is on the line; a grid has a value for each.
 BINS = 8
 # Largest over smallest value, from where an axis is logarithmic.
 SPREAD = 15.0
+# Tried values that are ticks, each.
+TICKS = 4
 
 
 def draw(found: Sequence[Tried], path: Path) -> None:
@@ -28,7 +33,7 @@ def draw(found: Sequence[Tried], path: Path) -> None:
     """
     names = searched.varying(found)
     groups = searched.by_optimizer(found)
-    columns = min(COLUMNS, len(names) + 1)
+    columns = 2 if len(names) == 3 else min(COLUMNS, len(names) + 1)
     rows = -(-(len(names) + 1) // columns)
     figure = Figure(figsize=(3.6 * columns, 3.1 * rows + 0.6 + 0.2 * len(groups)), layout="constrained")
     FigureCanvasAgg(figure)
@@ -43,13 +48,14 @@ def draw(found: Sequence[Tried], path: Path) -> None:
         if (cost := searched.cpu_seconds(mine)) is not None:
             label += f", {cost:,.0f} processor-seconds"
         last.plot(np.arange(1, len(best) + 1), best, color=colours[optimizer], label=escape.figure(label))
-    last.set_xlabel("number of trials, the best of which counts")
+    last.set_xlabel("trials, the best of which counts")
+    last.xaxis.set_major_locator(MaxNLocator(integer=True))
     for axes in panels[: len(names) + 1]:
         axes.grid(alpha=0.3)
         for side in ("top", "right"):
             axes.spines[side].set_visible(False)
     for axes in panels[len(names) + 1 :]:
-        axes.set_visible(False)
+        axes.remove()
     config = found[0].config
     figure.suptitle(escape.figure(f"{config.agent.upper()} on {config.env}, {config.seeds} seeds per trial"))
     figure.supylabel("IQM of the return in the last tenth of training", fontsize="medium")
@@ -68,14 +74,18 @@ def _setting(axes: Axes, name: str, groups: dict[str, list[Tried]], colours: dic
     if near_one:  # a decay: what counts is how far it is from 1
         pairs = {optimizer: (1 - values, scores) for optimizer, (values, scores) in pairs.items()}
         axes.invert_xaxis()
-    logarithmic = near_one or (every.min() > 0 and every.max() >= SPREAD * every.min())
+    wide = every.min() > 0 and every.max() >= SPREAD * every.min()
+    logarithmic = near_one or wide or name in (RATE, SHARE)
     if logarithmic:
-        axes.set_xscale("log")
+        rate_axis(axes, (1 - every if near_one else every).tolist(), most=4)
+    elif len(set(every.tolist())) <= TICKS:
+        axes.set_xticks(sorted(set(every.tolist())))
     for optimizer, (values, scores) in pairs.items():
         known, colour = np.isfinite(scores), colours[optimizer]
         axes.plot(values[known], scores[known], "o", color=colour, markersize=3, alpha=0.4, markeredgewidth=0)
-        bottom = np.full(np.sum(~known), 0.02)
-        axes.plot(values[~known], bottom, "x", color=colour, transform=axes.get_xaxis_transform(), clip_on=False)
+        if not np.all(known):
+            bottom = np.full(np.sum(~known), 0.02)
+            axes.plot(values[~known], bottom, "x", color=colour, transform=axes.get_xaxis_transform(), clip_on=False)
         if np.any(known):
             line = best_line(values[known], scores[known], logarithmic)
             axes.plot(*line, color=colour, linewidth=1.5)
