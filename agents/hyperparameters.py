@@ -36,12 +36,13 @@ def with_options(hyperparams: Hyperparams, options: Mapping[str, Any]) -> Hyperp
     """
     if not options:
         return hyperparams
-    return _extended(type(hyperparams))(*hyperparams, options=dict(options))
+    kind: Any = type(hyperparams)
+    return _extended(kind)(*hyperparams, options=dict(options))
 
 
 @functools.cache
 def _extended(kind: Any) -> Any:
-    return namedtuple(f"{kind.__name__}WithOptions", [*kind._fields, "options"])  # type: ignore[misc]  # by the caller
+    return namedtuple(f"{kind.__name__}WithOptions", [*kind._fields, "options"])
 
 
 def maker(config: Any, kind: Any) -> Callable[..., Hyperparams]:

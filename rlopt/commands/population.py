@@ -169,12 +169,12 @@ class Sweep(_Several[Hyper]):
     """What each optimizer's own learning rate is multiplied by."""
     grid: Annotated[tuple[tuple[str, ...], ...], tyro.conf.UseAppendAction] = ()
     """A setting and the values to try, once for each setting: `--grid learning_rate 1e-3 3e-3 --grid b2 0.9 0.99`, the
-    product of them. Settings: learning_rate, or factor, as a multiple of each optimizer's own; numbers of the agent that
+    product of them. Settings: learning_rate, or factor, a multiple of each optimizer's own; numbers of the agent that
     are arguments of the program, such as entropy_coef; options of the optimizer that are numbers."""
     random: int = 0
     """Trials drawn from --space, in place of a grid; every optimizer gets as many."""
     space: tuple[str, ...] = ()
-    """What random trials are drawn from: `--space factor=log:0.1:10 b2=choice:0.9:0.99:0.999 entropy_coef=lin:0:0.05`."""
+    """What random trials are drawn from: `--space factor=log:0.1:10 b2=choice:0.9:0.99 entropy_coef=lin:0:0.05`."""
     random_seed: int = 0
     """Seed of the draws; more trials with the same seed begin with those of fewer."""
     unequal: bool = False
@@ -201,7 +201,9 @@ class Sweep(_Several[Hyper]):
             found.check()
             if self.learning_rates or self.factors != FACTORS:
                 name, values = ("learning_rate", "1e-3 3e-3") if self.learning_rates else ("factor", "0.3 1 3")
-                raise ValueError(f"--{name.replace('_', '-')}s is for rates alone; within a search: --grid {name} {values}")
+                raise ValueError(
+                    f"--{name.replace('_', '-')}s is for rates alone; within a search: --grid {name} {values}"
+                )
             if self.agent in presets.AGENTS:
                 searches.check_names(found, self.agent, [arms.parse(text).optimizer for text in self.optimizers])
         return found

@@ -115,7 +115,7 @@ def _others(folders: Sequence[Path]) -> Evidence:
         cells.append(found, place, f"run in {place}", problems)
     if not found:
         raise ValueError("; ".join([f"no finished run in {', '.join(map(str, folders))}", *problems]))
-    found, told = pooling.together(found)
+    found, told = pooling.together(_best_of_searches(found, problems))
     environments = tuple(dict.fromkeys(cell.environment for cell in found))
     optimizers = tuple(dict.fromkeys(cell.optimizer for cell in found))
     choices = {
@@ -136,6 +136,24 @@ def _others(folders: Sequence[Path]) -> Evidence:
         yardstick=yardstick,
         problems=sentences + told + problems,
     )
+
+
+def _best_of_searches(found: Sequence[Cell], problems: list[str]) -> list[Cell]:
+    """Of the trials of a search (`rlopt sweep --grid`, `--random`) the best; all other cells as they are."""
+    kept: list[Cell] = []
+    for parent, mine in grouped(found, lambda cell: cell.folders[0].parent).items():
+        with contextlib.suppress(OSError):
+            if results.is_search(parent):
+                best = mine[protocol.best(np.asarray([np.mean(cell.final) for cell in mine]))]
+                spent = [cell.processor_seconds for cell in mine]
+                cost = "" if None in spent else f", {sum(spent):,.0f} processor-seconds of training in all"  # type: ignore[arg-type]
+                problems.append(
+                    f"{best.optimizer} on {best.environment}: the best of the {len(mine)} trials in {parent} is "
+                    f"reported ({best.folders[0].name}{cost}). It was chosen on the same seeds, which flatters it."
+                )
+                mine = [best]
+        kept += mine
+    return kept
 
 
 def _best(optimizer: str, mine: Sequence[Cell], problems: list[str]) -> Choice:

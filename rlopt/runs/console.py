@@ -67,7 +67,9 @@ def show_search(runs: Sequence[results.Run], plot: Path) -> None:
         spent = "" if cost is None else f", {cost:,.0f} processor-seconds"
         best = searched.ranked(mine)[0]
         console.print(escape.rich(f"{name}: {len(mine)} trials of {best.config.seeds} seeds{spent}"), highlight=False)
-        console.print(escape.rich(f"  its best, on other seeds: {searched.command(best)}"), highlight=False, soft_wrap=True)
+        console.print(
+            escape.rich(f"  its best, on other seeds: {searched.command(best)}"), highlight=False, soft_wrap=True
+        )
     console.print(escape.rich(f"plot: {plot}"), soft_wrap=True, highlight=False)
 
 

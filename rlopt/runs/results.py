@@ -206,6 +206,14 @@ def is_sweep(folder: Path) -> bool:
         return False
 
 
+def is_search(folder: Path) -> bool:
+    """Whether a folder's settings are of several trials."""
+    try:
+        return bool(read_json(folder / CONFIG).get("trials"))
+    except ValueError:
+        return False
+
+
 def read_config(folder: Path) -> TrainConfig:
     """The settings of a run, its learning rate resolved.
 

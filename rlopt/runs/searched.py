@@ -1,5 +1,6 @@
 """The finished trials of a search: what differs between them, which are best, what the search cost."""
 
+import itertools
 import shlex
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -63,7 +64,7 @@ def ranked(mine: Sequence[Tried]) -> list[Tried]:
 def cpu_seconds(mine: Sequence[Tried]) -> float | None:
     """Processor time of training all trials; None: a run of an older version did not note it."""
     known = [one.run.summary.get("cpu_seconds") for one in mine]
-    return None if None in known else float(sum(known))
+    return None if None in known else float(np.sum(known))
 
 
 def expected_best(scores: np.ndarray) -> np.ndarray:
@@ -92,16 +93,16 @@ def command(one: Tried) -> str:
     """A command that trains the optimizer with a trial's settings, on seeds that the search has not seen."""
     config = one.config
     words = ["rlopt", "train", config.agent, "--env", config.env, "--optimizer", config.optimizer]
-    options = {name: value for name, value in config.options.items()}
-    usual = TrainConfig(config.agent, config.env, config.optimizer, preset=config.preset)
-    if config.preset != usual.__class__.preset:
+    usual: TrainConfig = TrainConfig(config.agent, config.env, config.optimizer, preset=config.preset)
+    if config.preset != TrainConfig.preset:
         words += ["--preset", config.preset]
     if config.theta is not None:
         words += ["--theta", str(config.theta)]
     if config.learning_rate is not None and config.resolved_learning_rate is not None:
         words += ["--learning-rate", f"{config.learning_rate:g}"]
-    if options:
-        words += ["--options", *(word for name, value in options.items() for word in (name, catalog.as_word(value)))]
+    if config.options:
+        pairs = ((name, catalog.as_word(value)) for name, value in config.options.items())
+        words += ["--options", *itertools.chain.from_iterable(pairs)]
     for part, text in config.optimizer_of.items():
         words += ["--optimizer-of", part, text]
     words += _changed(config, usual)

@@ -42,8 +42,8 @@ class TrainConfig(Generic[Hyper]):
     rates: Annotated[tuple[float, ...], tyro.conf.Suppress] = ()
     """Learning rates trained side by side in one program, each with all seeds (`rlopt sweep`); (): one rate only."""
     trials: Annotated[tuple[dict[str, float], ...], tyro.conf.Suppress] = ()
-    """Settings trained side by side in one program, each with all seeds (`rlopt sweep --grid`, `trials`); all
-    give the same names. (): one setting, or the rates above."""
+    """Settings trained side by side in one program, each with all seeds (`rlopt sweep --grid`, `training.trials`):
+    all give the same names. (): one setting, or the rates above."""
     theta: Path | None = None
     """Weight file for a learned optimizer, in place of the packaged weights."""
     options: dict[str, float | str] = field(default_factory=dict)

@@ -50,7 +50,9 @@ def grid(given: Sequence[Sequence[str]]) -> Grid:
     for words in given:
         name, *values = words or ("",)
         if not name or not values:
-            raise ValueError(f"--grid takes a setting and its values, as in `--grid b2 0.9 0.99`, got {' '.join(words)!r}")
+            raise ValueError(
+                f"--grid takes a setting and its values, as in `--grid b2 0.9 0.99`, got {' '.join(words)!r}"
+            )
         if name in found:
             raise ValueError(f"--grid: {name} is given twice")
         found[name] = tuple(_number(name, value) for value in values)
@@ -158,7 +160,11 @@ def of_optimizer(search: Search, agent: str, env_id: str, preset: str, optimizer
     for drawn in search.draws(takes):
         trial = dict(drawn)
         if FACTOR in trial:
-            own = presets.share(agent, optimizer) if scheduled else presets.learning_rate(agent, env_id, optimizer, preset)
+            own = (
+                presets.share(agent, optimizer)
+                if scheduled
+                else presets.learning_rate(agent, env_id, optimizer, preset)
+            )
             if own is None:
                 raise ValueError(f"{optimizer} has no default learning rate to multiply; search {trials.RATE} instead")
             rate = float(f"{trial.pop(FACTOR) * own:.6g}")
@@ -188,9 +194,9 @@ def check_equal(counts: Mapping[str, int], unequal: bool) -> None:
     if len(set(counts.values())) > 1 and not unequal:
         shown = ", ".join(f"{name} {count}" for name, count in counts.items())
         raise ValueError(
-            f"the optimizers would get unlike numbers of trials ({shown}), since some lack a setting of the search "
-            f"(or a draw came twice); --random gives each as many, `{FACTOR}` in place of {trials.RATE} is taken by all, "
-            "and --unequal allows it"
+            f"the optimizers would get unlike numbers of trials ({shown}), since some lack a setting "
+            f"(or a draw came twice); --random gives each as many, `{FACTOR}` is taken by all in place of "
+            f"{trials.RATE}, and --unequal allows it"
         )
 
 

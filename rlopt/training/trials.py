@@ -59,7 +59,9 @@ def place_of(agent: str, optimizer: str, name: str) -> str:
         return IN_OPTIONS  # whether the function takes it shows where it is made
     known = names_of(agent, optimizer)
     close = difflib.get_close_matches(name, known, n=len(known), cutoff=0.0)
-    raise ValueError(f"{optimizer} of {agent} has no setting {name!r} for trials to differ in; there are {', '.join(close)}")
+    raise ValueError(
+        f"{optimizer} of {agent} has no setting {name!r} that trials could differ in; {', '.join(close)} are"
+    )
 
 
 def applied(config: Any, trial: Trial) -> Any:
