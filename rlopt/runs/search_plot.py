@@ -70,7 +70,7 @@ def _setting(axes: Axes, name: str, groups: dict[str, list[Tried]], colours: dic
     }
     pairs = {optimizer: pair for optimizer, pair in pairs.items() if len(set(pair[0].tolist())) > 1}
     every = np.concatenate([values for values, _ in pairs.values()])
-    near_one = 0.5 < every.min() and every.max() < 1 and 1 - every.min() >= 5 * (1 - every.max())
+    near_one = every.min() > 0.5 and every.max() < 1 and 1 - every.min() >= 5 * (1 - every.max())
     if near_one:  # a decay: what counts is how far it is from 1
         pairs = {optimizer: (1 - values, scores) for optimizer, (values, scores) in pairs.items()}
         axes.invert_xaxis()

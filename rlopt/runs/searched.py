@@ -64,7 +64,7 @@ def ranked(mine: Sequence[Tried]) -> list[Tried]:
 def cpu_seconds(mine: Sequence[Tried]) -> float | None:
     """Processor time of training all trials; None: a run of an older version did not note it."""
     known = [one.run.summary.get("cpu_seconds") for one in mine]
-    return None if None in known else float(np.sum(known))
+    return float(sum(x for x in known if x is not None)) if None not in known else None
 
 
 def expected_best(scores: np.ndarray) -> np.ndarray:
