@@ -87,7 +87,7 @@ def _best_trials(found: Sequence[searched.Tried]) -> Table:
     for mine in searched.by_optimizer(found).values():
         for one in searched.ranked(mine)[:SHOWN_TRIALS]:
             values = [one.values.get(name) for name in names]
-            shown = ["-" if value is None else f"{value:g}" for value in values]
+            shown = ["-" if value is None else f"{value:.4g}" for value in values]
             cells = _cells(one.run)
             rendered.add_row(*map(escape.rich, [cells[0], *shown, *cells[3:5]]))
     return rendered

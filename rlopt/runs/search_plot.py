@@ -89,8 +89,9 @@ def _setting(axes: Axes, name: str, groups: dict[str, list[Tried]], colours: dic
         if np.any(known):
             line = best_line(values[known], scores[known], logarithmic)
             axes.plot(*line, color=colour, linewidth=1.5)
-            best = int(np.nanargmax(np.where(known, scores, np.nan)))
-            axes.plot(values[best], scores[best], "*", color=colour, markersize=11, markeredgecolor="white")
+            best = searched.ranked([one for one in groups[optimizer] if name in one.values])[0]
+            value = 1 - best.values[name] if near_one else best.values[name]
+            axes.plot(value, best.score, "*", color=colour, markersize=11, markeredgecolor="white")
     axes.set_xlabel(escape.figure(f"1 - {name}" if near_one else name))
 
 

@@ -167,7 +167,7 @@ def of_optimizer(search: Search, agent: str, env_id: str, preset: str, optimizer
             )
             if own is None:
                 raise ValueError(f"{optimizer} has no default learning rate to multiply; search {trials.RATE} instead")
-            rate = float(f"{trial.pop(FACTOR) * own:.6g}")
+            rate = float(f"{trial.pop(FACTOR) * own:.{6 if search.grid else 4}g}")
             trial = {catalog.SHARE if scheduled else trials.RATE: rate, **trial}
         found.append(trial)
     return tuple(found)

@@ -52,7 +52,7 @@ def scale_by_shampoo(
         del params
         treedef: Any = jax.tree.structure(updates)
         grads = [jnp.asarray(g, jnp.float32) for g in jax.tree.leaves(updates)]
-        share = 1.0 if b2 == 1 else 1 - b2
+        share = jnp.where(b2 == 1, 1.0, 1 - b2)  # b2 may be traced
         grams = jax.tree.map(
             lambda old, new: b2 * old + share * new, state.grams, tuple(axes.grams(g, which(g)) for g in grads)
         )

@@ -49,7 +49,9 @@ def test_what_is_no_schedule_is_refused():
         factory.make("adam", options={"schedule": "step"})
     with pytest.raises(ValueError, match=r"warmup is a share of the training in \[0, 1\), got 1"):
         factory.make("adam", options={"warmup": 1.0})
-    with pytest.raises(ValueError, match="ppo anneals the rate already: give --no-anneal with the option schedule cosine"):
+    with pytest.raises(
+        ValueError, match="ppo anneals the rate already: give --no-anneal with the option schedule cosine"
+    ):
         TrainConfig(optimizer="adam", options={"schedule": "cosine"}).check()
     TrainConfig(agent="dqn", optimizer="adam", options={"schedule": "cosine"}).check()
     TrainConfig(optimizer="adam", options={"warmup": 0.1}).check()

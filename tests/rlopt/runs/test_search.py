@@ -12,12 +12,13 @@ import optax
 import pytest
 
 from agents import PPOConfig
+from helpers import weights_for
 from rlopt import cli
 from rlopt.optimizers import catalog, factory
 from rlopt.report import reading
 from rlopt.runs import console, experiment, folders, results, search_plot, searched
 from rlopt.storage.stopping import Unfinished
-from rlopt.training import checkpoint, loop, trials
+from rlopt.training import checkpoint, history, loop, trials
 from rlopt.training.config import TrainConfig
 
 pytestmark = [pytest.mark.filterwarnings("ignore::DeprecationWarning"), pytest.mark.usefixtures("shared_programs")]
@@ -39,19 +40,19 @@ def ask_to_stop():
 
 
 def test_each_trial_learns_with_its_own_settings_whatever_else_is_tried():
-    first, second = loop.split(loop.train(CONFIG, progress=False), CONFIG)
+    first, second = history.split(loop.train(CONFIG, progress=False), CONFIG)
     # Alone, options are numbers of the program: `1 - b2` is then rounded otherwise.
     alone = loop.train(CONFIG.cells[1], progress=False)
     np.testing.assert_allclose(second.metrics["loss"], alone.metrics["loss"], rtol=0.05, atol=1e-3)
     assert not np.allclose(first.metrics["loss"], alone.metrics["loss"], rtol=0.05, atol=1e-3)
     turned = loop.train(dataclasses.replace(CONFIG, trials=TRIALS[::-1]), progress=False)
-    jax.tree.map(np.testing.assert_array_equal, first.params, loop.split(turned, CONFIG)[1].params)
+    jax.tree.map(np.testing.assert_array_equal, first.params, history.split(turned, CONFIG)[1].params)
 
 
 def test_settings_of_the_agent_are_the_same_numbers_alone():
     config = dataclasses.replace(CONFIG, trials=tuple({"entropy_coef": x, "gamma": 0.9} for x in (0.0, 0.1)))
     alone = loop.train(config.cells[1], progress=False)
-    np.testing.assert_array_equal(loop.split(loop.train(config, progress=False), config)[1].returns, alone.returns)
+    np.testing.assert_array_equal(history.split(loop.train(config, progress=False), config)[1].returns, alone.returns)
 
 
 def test_a_search_that_was_stopped_goes_on_bit_for_bit_also_with_another_trial_asked_for(tmp_path, at_line):
@@ -123,11 +124,11 @@ def test_random_trials_are_as_many_for_all_and_those_of_a_longer_search_begin_al
     assert configs(f"{space} 5 --random-seed 1")[0].trials != adam.trials[:5]
 
 
-def test_every_option_that_may_be_searched_can_be_an_argument_of_the_program():
+def test_every_option_that_may_be_searched_can_be_an_argument_of_the_program(tmp_path):
     params = {name: {"kernel": jax.numpy.ones((8, 8))} for name in ("input_0", "hidden_1", "policy_head")}
     for name, info in catalog.OPTIMIZERS.items():
         free = [x for x in trials.names_of("ppo", name) if x in info.options and x != catalog.SHARE]
-        made = factory.make(name, traced=free)
+        made = factory.make(name, weights_for(name, tmp_path), traced=free)
 
         def update(values, made=made):
             tx = optax.with_extra_args_support(made(1e-3, 100, **values))
