@@ -13,14 +13,14 @@ from rlopt import escape, typed
 from rlopt.commands import config_file, early, flags
 from rlopt.commands.benchmark import Benchmark, ListSuites, Report
 from rlopt.commands.export import Export
-from rlopt.commands.learned import MetaTest, MetaTrain, MetaTrainReturns, Theta
+from rlopt.commands.learned import MetaTest, MetaTestReturns, MetaTrain, MetaTrainReturns, Theta
 from rlopt.commands.listing import ListEnvs, ListOptimizers, ListPresets
 from rlopt.commands.population import Compare, Evaluate, Plot, Resume, Sweep, Train, Watch
 from rlopt.storage.stopping import BrokeOff, Unfinished
 from rlopt.training import machine, presets, runtime
 from rlopt.training.config import TrainConfig
 
-_RETURNS = "metatrain-returns"
+_RETURNS, _JUDGED = "metatrain-returns", "metatest-returns"
 
 
 def _named(args: list[str], base: TrainConfig | None) -> tuple[str, str, str]:
@@ -81,6 +81,7 @@ _COMMANDS: dict[str, type] = {
     "metatrain": MetaTrain,
     _RETURNS: MetaTrainReturns,
     "metatest": MetaTest,
+    _JUDGED: MetaTestReturns,
     "theta": Theta,
     "optimizers": ListOptimizers,
     "suites": ListSuites,
@@ -93,6 +94,10 @@ _WITH_DEFAULTS = (Benchmark, MetaTrain, MetaTrainReturns, MetaTest)
 def _parse(args: list[str]) -> Any:
     if args[:2] == ["metatrain", "returns"]:  # its settings are not those of the rules that are trained on images
         args = [_RETURNS, *args[2:]]
+    if (
+        args[:1] == ["metatest"] and flags.value_of(args, "--suite") == "returns"
+    ):  # nor are its settings the other one's
+        args = [_JUDGED, *flags.without(args[1:], "--suite")]
     path = flags.value_of(args, "--config") if args[:1] and args[0] in config_file.COMMANDS else None
     base = None if path is None else config_file.read(Path(path))
     agent, env_id, preset = _named(args, base)

@@ -12,6 +12,7 @@ from envs import names
 from rlopt import escape
 from rlopt.benchmark.suites import SUITES
 from rlopt.commands.benchmark import Benchmark
+from rlopt.commands.learned import MetaTestReturns
 from rlopt.commands.population import Compare, Evaluate, Resume, Sweep, Train, Watch
 from rlopt.optimizers import arms, catalog
 from rlopt.training import presets
@@ -30,6 +31,8 @@ def check(command: Any) -> None:
         plan = command.plan
         _known("suite", plan.suite, SUITES)
         _names(plan.agent, [arm.optimizer for arm in arms.parse_all(plan.optimizers).values()], plan.envs)
+    if isinstance(command, MetaTestReturns):
+        _names(command.config.agent, [], command.config.envs)
     if isinstance(command, Train):
         arm = arms.parse(command.config.optimizer)
         _names(command.config.agent, [arm.optimizer], [command.config.env])
@@ -80,6 +83,8 @@ def announce(command: Any) -> None:
         what = (
             f"{command.plan.agent} on {', '.join(command.plan.environments)}: {', '.join(command.plan.all_optimizers)}"
         )
+    elif isinstance(command, MetaTestReturns):
+        what = f"{command.config.source}: {command.config.agent} on {', '.join(command.config.envs)}"
     elif isinstance(command, Resume):
         what = f"{command.folder} goes on"
     else:

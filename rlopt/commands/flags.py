@@ -101,6 +101,19 @@ def value_of(words: Sequence[str], flag: str) -> str | None:
     return found
 
 
+def without(words: Sequence[str], flag: str) -> list[str]:
+    """The words without a flag that takes one value."""
+    kept: list[str] = []
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        if word == flag:
+            del rest[:1]
+        elif not word.startswith(f"{flag}="):
+            kept.append(word)
+    return kept
+
+
 def _one(command: str, written: str, values: list[str], known: Mapping[str, Any]) -> list[str]:
     flag = written.replace("_", "-")
     if flag not in known:

@@ -9,6 +9,7 @@ import tyro
 from metatrain.config import MetaTrainConfig
 from rlopt.metareturns.config import SearchConfig
 from rlopt.metatest.config import SuiteConfig
+from rlopt.metatest.returns_config import ReturnsConfig
 from rlopt.tracking.session import Tracking
 
 
@@ -114,8 +115,10 @@ class MetaTrainReturns:
 class MetaTest:
     """Judge learned rules on tasks that they were not trained on; the same command continues a stopped run."""
 
-    suite: Literal["supervised"] = "supervised"
-    """supervised: small networks on images, text and regression, against tuned hand-designed optimizers."""
+    suite: Literal["supervised", "returns"] = "supervised"
+    """supervised: small networks on images, text and regression, against tuned hand-designed optimizers. returns: short
+    trainings of agents, beside Adam and routed Muon; `rlopt metatest FILE --suite returns`, which has settings of its
+    own (`rlopt metatest --suite returns --help`)."""
     config: Annotated[SuiteConfig, tyro.conf.arg(name="")] = field(default_factory=SuiteConfig)
     out: Path | None = None
     """Run folder; default: runs/metatest-SUITE."""
@@ -137,6 +140,35 @@ class MetaTest:
                 console.print(table)
         report.write(cells, folder, pages)
         print(f"run folder: {folder}\nplot: {folder / results.PLOTS / 'curves.png'}")
+
+
+@dataclass(frozen=True)
+class MetaTestReturns:
+    """Judge a learned rule by the returns of short trainings of agents; the same command continues a stopped run."""
+
+    config: Annotated[ReturnsConfig, tyro.conf.arg(name="")]
+    out: Path | None = None
+    """Run folder; default: runs/returns-NAME."""
+
+    @property
+    def populations(self) -> tuple[int, ...]:
+        """Runs that are trained side by side."""
+        return (self.config.seeds,)
+
+    def run(self) -> None:
+        """Trains what is missing, prints the table, writes it beside the weights."""
+        from rich.console import Console
+
+        from rlopt.metatest import returns
+
+        folder = self.out or Path("runs") / f"returns-{Path(self.config.source).name.removesuffix('.theta')}"
+        judged = returns.run(self.config, folder)
+        page = returns.table(judged)
+        card = returns.write(judged, self.config, folder, page)
+        console = Console()
+        for table in page.rich(console.width):
+            console.print(table)
+        print(f"run folder: {folder}\n" + (f"card: {card}" if card else f"for a card: {folder / returns.RETURNS}"))
 
 
 @dataclass(frozen=True)

@@ -66,11 +66,18 @@ def info(loaded: Loaded, probed: str = "") -> str:
 
 
 def _short(key: str, value: Any) -> Any:
-    """An entry of a card in one line; of a long curve its ends. The settings are those of the command."""
+    """An entry of a card in one line; of a long curve its ends, of returns the score over all environments."""
     if key == "loss_curve" and value:
         try:
             ends = [f"{point['loss']:.4g} at iteration {point['iteration']:,}" for point in (value[0], value[-1])]
         except (KeyError, TypeError, ValueError, OverflowError):  # a card of somebody else's
             return value
         return " to ".join(ends)
+    if key == "returns":
+        try:
+            score = "{:.2f} [{:.2f}, {:.2f}]".format(*value["score"])
+            environments = ", ".join(value["environments"])
+            return f"score {score} (adam 1) after {value['steps']:,} steps of {environments}, {value['seeds']} seeds"
+        except (KeyError, TypeError, ValueError, OverflowError, IndexError):
+            return value
     return value
