@@ -44,12 +44,14 @@ def make(space: Discrete | Box, squash: str) -> ActionHead:
       squash: for Box, "clip" (the Gaussian's sample is learned from, what the environment gets is clipped) or "tanh".
 
     Raises:
-      ValueError: for a Box of higher rank, without finite bounds, or for an unknown squash.
+      ValueError: for a Box of higher rank, without finite bounds, or for an unknown squash, or one without effect.
     """
-    if isinstance(space, Discrete):
-        return categorical(space.n)
     if squash not in ("clip", "tanh"):
         raise ValueError(f"unknown squash {squash!r}; there are clip, tanh")
+    if isinstance(space, Discrete):
+        if squash != "clip":
+            raise ValueError(f"squash would have no effect: the actions are discrete, got {squash!r}")
+        return categorical(space.n)
     if len(space.shape) > 1:
         raise ValueError(f"actions must be vectors, got the shape {space.shape}")
     if not (np.all(np.isfinite(space.low)) and np.all(np.isfinite(space.high))):

@@ -47,6 +47,14 @@ def widths(config: Any) -> None:
         raise ValueError(f"hidden must name at least one width >= 1, got {config.hidden}")
 
 
+def without_effect(config: Any) -> None:
+    """Refuses a setting that was changed although others switch it off: it would be ignored without a word."""
+    for name, why in config.inert().items():
+        value = getattr(config, name)
+        if value != type(config).__dataclass_fields__[name].default:
+            raise ValueError(f"{name} would have no effect: {why}, got {value}")
+
+
 def rollout(config: Any) -> None:
     """Refuses a rollout that does not divide into minibatches, or is longer than the whole training."""
     sizes = f"num_envs {config.num_envs} x rollout_length {config.rollout_length}"

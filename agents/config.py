@@ -136,7 +136,7 @@ class PPOSettings(RolloutSizes):
     """Activation between the layers."""
 
     def inert(self) -> dict[str, str]:
-        """Traced settings that other settings switch off, and why."""
+        """Settings that other settings switch off, and why."""
         return {} if self.target_kl is not None else {"target_kl": "the configuration has target_kl None"}
 
     def check(self) -> None:
@@ -161,6 +161,7 @@ class PPOSettings(RolloutSizes):
         checks.one_of(self, squash=("clip", "tanh"), optimizer_loss=("total", "value"))
         checks.network(self, NETWORKS)
         checks.widths(self)
+        checks.without_effect(self)
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,7 @@ class DQNConfig(ReplaySizes):
         return self.iterations_per_target * self.updates_per_iteration
 
     def inert(self) -> dict[str, str]:
-        """Traced settings that other settings switch off, and why."""
+        """Settings that other settings switch off, and why."""
         unused = () if self.prioritized else ("priority_exponent", "importance_exponent")
         return dict.fromkeys(unused, "the configuration has prioritized False")
 
@@ -114,6 +114,7 @@ class DQNConfig(ReplaySizes):
         checks.one_of(self, loss=("squared", "huber"))
         checks.network(self, NETWORKS)
         checks.widths(self)
+        checks.without_effect(self)
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,7 @@ class PQNConfig(RolloutSizes):
     """Activation between the layers."""
 
     def inert(self) -> dict[str, str]:
-        """Traced settings that other settings switch off, and why: none."""
+        """Settings that other settings switch off, and why: none."""
         return {}
 
     def check(self) -> None:

@@ -62,7 +62,7 @@ class SACConfig(ReplaySizes):
         return 1
 
     def inert(self) -> dict[str, str]:
-        """Traced settings that other settings switch off, and why: none."""
+        """Settings that other settings switch off, and why: none."""
         return {}
 
     def check(self) -> None:

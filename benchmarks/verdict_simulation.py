@@ -13,7 +13,7 @@ import argparse
 
 import numpy as np
 
-from rlopt import statistics
+from rlopt import significance, statistics
 from rlopt.report.verdicts import LEAST_SEEDS, LEVEL
 
 SEEDS = (2, 3, 4, 5, 6, 8, 10, 16, 32)
@@ -59,9 +59,9 @@ def p_values(
         several = []
         for rival in range(rivals):
             scores = KINDS[kind](rng, (count, seeds, environments)) + (better if rival == 0 else 0.0)
-            several.append(statistics.permutation_p(scores, adam, permutations, seed=start))
+            several.append(significance.permutation_p(scores, adam, permutations, seed=start))
         found.append(np.stack(several, axis=1))
-    return np.asarray([statistics.holm(row) for row in np.concatenate(found)])
+    return np.asarray([significance.holm(row) for row in np.concatenate(found)])
 
 
 def bootstrap_rule(kind: str, seeds: int, environments: int, comparisons: int) -> float:

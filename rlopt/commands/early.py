@@ -25,8 +25,12 @@ def check(command: Any) -> None:
     Raises:
       ValueError, FileNotFoundError: as the command would.
     """
-    if isinstance(command, Resume | Evaluate | Watch) and not (command.folder / "config.json").is_file():
+    if isinstance(command, Resume | Watch) and not (command.folder / "config.json").is_file():
         raise ValueError(f"{command.folder} holds no run (config.json is needed)")
+    if isinstance(command, Evaluate):
+        for folder in command.folders:
+            if not folder.is_dir():
+                raise ValueError(f"{folder} holds no run (there is no such folder)")
     if isinstance(command, Benchmark):
         plan = command.plan
         _known("suite", plan.suite, SUITES)

@@ -256,12 +256,14 @@ class Plot:
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Play full episodes with the trained networks of a run folder."""
+    """Play full episodes with the trained networks of run folders; what they earn is kept in evaluation.json there."""
 
-    folder: tyro.conf.Positional[Path]
-    """Run folder, as `rlopt train` leaves it."""
+    folders: tyro.conf.Positional[tuple[Path, ...]]
+    """Run folders, as `rlopt train` leaves them, or folders of them, as `rlopt compare` does."""
     episodes: int = 100
-    """Episodes per seed of the run."""
+    """Episodes per seed of a run."""
+    max_steps: int | None = None
+    """Steps after which an episode is given up; default: the environment's time limit, or else 10,000."""
     sampled: bool = False
     """Act as at the end of training, randomly in part, and not greedily."""
     seed: int = 0
@@ -270,16 +272,21 @@ class Evaluate:
     """Import the code that the folder names as `module:Class`: only for run folders of your own."""
 
     def run(self) -> None:
-        """Prints the table."""
+        """Plays, writes, prints the table."""
         from rich.console import Console
 
-        from rlopt.play import evaluation
+        from rlopt.play import evaluated, evaluation
         from rlopt.runs import results
 
-        returns = evaluation.evaluate(
-            self.folder, episodes=self.episodes, greedy=not self.sampled, seed=self.seed, trust=self.trust
-        )
-        Console().print(evaluation.table(results.read_config(self.folder), returns, not self.sampled))
+        if not self.folders:
+            raise ValueError("give at least one run folder")
+        settings = {x: getattr(self, x) for x in ("episodes", "seed", "max_steps")} | {"greedy": not self.sampled}
+        found = []
+        for folder in results.run_folders(self.folders):
+            returns = evaluation.evaluate(folder, **settings, trust=self.trust)
+            found.append(evaluated.Evaluated(folder, results.read_config(folder), settings, returns))
+            evaluated.write(found[-1])
+        Console().print(evaluated.seeds_table(found[0]) if len(found) == 1 else evaluated.runs_table(found))
 
 
 @dataclass(frozen=True)

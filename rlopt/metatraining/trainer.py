@@ -96,6 +96,16 @@ def train(
         return run.to_the_end(checkpoint_every, validate_every, log_every, progress)
 
 
+def count_from_here(bar: tqdm.tqdm, iteration: int) -> None:
+    """Shows an iteration, and has the time left computed from later ones alone: before it there was compilation."""
+    if bar.disable:
+        return
+    bar.unpause()  # the last time that it was shown is now
+    bar.start_t = bar.last_print_t
+    bar.initial = bar.n = bar.last_print_n = iteration
+    bar.refresh()
+
+
 class _Run:
     """A run between its outer iterations: the state, and what has been written of it."""
 
@@ -162,6 +172,7 @@ class _Run:
             mininterval=1.0,
             file=Steady(sys.stderr, patient=False),
         )
+        began = self.iteration
         with bar, stop_requested() as stop:
             while self.iteration < config.iterations and not _agreed(stop):
                 row, done = self.advance(log_every)
@@ -176,7 +187,10 @@ class _Run:
                 if found is not None:
                     row |= self.judge(found)
                 self.note(row)
-                bar.update(done)
+                if self.iteration - done > began:
+                    bar.update(done)
+                else:
+                    count_from_here(bar, self.iteration)
                 if gone is not None:
                     self._end_there(gone)
                 if self.iteration % checkpoint_every == 0:

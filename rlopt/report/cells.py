@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from rlopt import statistics
 from rlopt.benchmark.plan import YARDSTICK, Plan
 from rlopt.benchmark.protocol import Choice
 from rlopt.runs import labels, results
-from rlopt.training import finals
 from rlopt.training.config import TrainConfig
 
 
@@ -121,7 +121,7 @@ def append(cells: list[Cell], place: Path, what: str, problems: list[str]) -> No
         return
     if not cell.has_returns:
         problems.append(f"The {what} has no returns: no episode ended in any of its seeds.")
-    elif silent := finals.silent(cell.returns):
+    elif silent := statistics.silent_seeds(cell.returns):
         problems.append(
             f"The {what} has {silent} of {len(cell.seeds)} seeds in which no episode ever ended; they count as its "
             "lowest return."

@@ -116,6 +116,9 @@ def _make(evidence: Evidence, environment: str, trust: bool | Container[str]) ->
                     alike[program] = _update(cell.config, hyperparams, shapes)
                 alike[key] = alike[program]
             made.updates[optimizer] = alike[key]
+            if cell.config.optimizer_of:
+                own = ", ".join(cell.config.optimizer_of)
+                made.problems.append(f"{optimizer} was timed as if its {own} had no optimizer of their own.")
         # Whatever an optimizer, a network or an environment raises that is of another version, or somebody's own.
         except Exception as error:
             made.problems.append(f"{optimizer} could not be timed, since it cannot be made here: {_line(error)}.")

@@ -8,7 +8,7 @@ from rlopt.report import scores
 from rlopt.report.cells import Cell, Evidence
 from rlopt.report.scores import Scores
 from rlopt.report.verdicts import Verdict
-from rlopt.training.finals import FINAL_SHARE
+from rlopt.statistics import FINAL_SHARE
 
 
 class Timing(NamedTuple):

@@ -1,6 +1,7 @@
-"""Tables as text: what a value looks like, CSV and LaTeX."""
+"""Tables as text: what a value looks like, HTML, CSV and LaTeX."""
 
 import csv
+import html
 import io
 import math
 from typing import NamedTuple
@@ -74,6 +75,28 @@ def to_latex(table: Table) -> str:
     for row in table.rows:
         lines.append(" & ".join(escape.latex(text(value)) for value in row) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+
+
+def to_html(table: Table) -> str:
+    """A table element; columns are sorted by the buttons in its head, with the page's script."""
+    head = "".join(
+        f'<th scope="col" aria-sort="none"><button type="button">{html.escape(name)}</button></th>'
+        for name in table.columns
+    )
+    rows = "\n".join("<tr>" + "".join(map(_cell, row)) + "</tr>" for row in table.rows)
+    return f"<table><thead><tr>{head}</tr></thead>\n<tbody>{rows}</tbody></table>"
+
+
+def _cell(value: Value) -> str:
+    if isinstance(value, Interval | Rated):
+        interval = value.interval if isinstance(value, Rated) else value
+        estimate, low, high = fixed(interval)
+        rate = at(value) if isinstance(value, Rated) else ""
+        shown = estimate + (f' <span class="rate">{html.escape(rate)}</span>' if rate else "")
+        shown += f' <span class="range">{f"[{low}, {high}]" if interval.known else "-"}</span>'
+        return f'<td data-sort="{interval.estimate!r}">{shown}</td>'
+    key = "" if value is None else value if isinstance(value, str) else repr(value)
+    return f'<td data-sort="{html.escape(key)}">{html.escape(text(value))}</td>'
 
 
 def text(value: Value) -> str:

@@ -7,8 +7,7 @@ from importlib import resources
 
 from rlopt.report import figures, formats
 from rlopt.report.figures import Picture
-from rlopt.report.formats import Rated, Table, Value
-from rlopt.statistics import Interval
+from rlopt.report.formats import Table
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -67,30 +66,14 @@ def _anchor(section: Table | Picture) -> str:
 
 
 def _table(table: Table) -> str:
-    head = "".join(
-        f'<th scope="col" aria-sort="none"><button type="button">{escape(name)}</button></th>' for name in table.columns
-    )
-    rows = "\n".join("<tr>" + "".join(map(_cell, row)) + "</tr>" for row in table.rows)
     csv, latex = (_data(kind, content(table).encode()) for kind, content in _DOWNLOADS.items())
     return (
         f'<section id="{_anchor(table)}"><h2>{escape(table.title)}</h2>\n<p class="note">{escape(table.note)}</p>\n'
         f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(table.title)}">'
-        f"<table><thead><tr>{head}</tr></thead>\n<tbody>{rows}</tbody></table></div>\n"
+        f"{formats.to_html(table)}</div>\n"
         f'<p class="note"><a download="{table.name}.csv" href="{csv}">CSV</a> '
         f'<a download="{table.name}.tex" href="{latex}">LaTeX</a></p></section>'
     )
-
-
-def _cell(value: Value) -> str:
-    if isinstance(value, Interval | Rated):
-        interval = value.interval if isinstance(value, Rated) else value
-        estimate, low, high = formats.fixed(interval)
-        rate = formats.at(value) if isinstance(value, Rated) else ""
-        shown = estimate + (f' <span class="rate">{escape(rate)}</span>' if rate else "")
-        shown += f' <span class="range">{f"[{low}, {high}]" if interval.known else "-"}</span>'
-        return f'<td data-sort="{interval.estimate!r}">{shown}</td>'
-    key = "" if value is None else value if isinstance(value, str) else repr(value)
-    return f'<td data-sort="{escape(key)}">{escape(formats.text(value))}</td>'
 
 
 def _figure(picture: Picture) -> str:

@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from rlopt import statistics
 from rlopt.report.cells import Cell
 from rlopt.runs import labels, results
-from rlopt.training import finals
 
 Setting = tuple[str, str]
 Key = TypeVar("Key")
@@ -178,7 +178,7 @@ def merged(cells: Sequence[Cell]) -> Cell:
 def _finals(pooled: Cell, final: np.ndarray) -> np.ndarray:
     """What broke, or never ended, counts as the lowest of all the seeds that are together now."""
     silent = ~np.any(np.isfinite(pooled.returns), axis=1)
-    return finals.values(np.where(silent, np.nan, final), pooled.returns, pooled.stopped)
+    return statistics.final_returns(np.where(silent, np.nan, final), pooled.returns, pooled.stopped)
 
 
 def _range(seeds: tuple[int, ...]) -> str:

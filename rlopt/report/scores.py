@@ -9,7 +9,6 @@ from rlopt.benchmark.protocol import Scale
 from rlopt.report import agreement
 from rlopt.report.cells import Cell, Evidence
 from rlopt.statistics import Interval
-from rlopt.training import finals
 
 GRID = np.linspace(0.02, 1.0, 50)
 
@@ -157,7 +156,7 @@ def curve(cell: Cell, end: int) -> tuple[np.ndarray, np.ndarray]:
 
     A run that ended early, since all its seeds were stopped, stays at its lowest return.
     """
-    returns = finals.whole_curves(cell.steps, cell.returns, cell.stopped)
+    returns = statistics.whole_curves(cell.steps, cell.returns, cell.stopped)
     if cell.steps[-1] >= end:
         return cell.steps, returns
     rest = np.where(cell.stopped >= 0, statistics.lowest(cell.returns), returns[:, -1])

@@ -1,6 +1,6 @@
 """Which optimizers are better or worse than the yardstick, and what so many seeds could have shown at all.
 
-A verdict is a permutation test over seeds within environments (`statistics.permutation_p`), corrected with Holm's
+A verdict is a permutation test over seeds within environments (`significance.permutation_p`), corrected with Holm's
 method for the optimizers compared. `benchmarks/verdict_simulation.py` measures how often it errs, and what it finds.
 """
 
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rlopt import statistics
+from rlopt import significance, statistics
 from rlopt.report import agreement
 from rlopt.report.cells import Evidence
 from rlopt.report.formats import count
@@ -44,9 +44,9 @@ def verdicts(evidence: Evidence, found: dict[str, Scores]) -> dict[str, Verdict]
         elif min(len(scores.seeds), len(adam.seeds)) < LEAST_SEEDS:
             told[optimizer] = Verdict(None, "too few seeds")
         else:
-            told[optimizer] = Verdict(float(statistics.permutation_p(scores.final, adam.final)), "")
+            told[optimizer] = Verdict(float(significance.permutation_p(scores.final, adam.final)), "")
     tested = [name for name, verdict in told.items() if verdict.p is not None]
-    corrected = statistics.holm([told[name].p or 0.0 for name in tested])
+    corrected = significance.holm([told[name].p or 0.0 for name in tested])
     for name, p in zip(tested, corrected, strict=True):
         better = float(statistics.probability_of_improvement(found[name].final, adam.final)) > 0.5
         told[name] = Verdict(p, "not told apart" if p > LEVEL else "better" if better else "worse")
@@ -77,14 +77,14 @@ def limits(evidence: Evidence, found: dict[str, Scores], told: dict[str, Verdict
     num, environments = min(len(found[name].seeds) for name in tested), adam.final.shape[1]
     against = f"{count(num, 'seed')} against {len(adam.seeds)} on {count(environments, 'environment')}"
     compared = count(len(tested), "optimizer")
-    smallest = statistics.smallest_p(num, len(adam.seeds), environments)
+    smallest = significance.smallest_p(num, len(adam.seeds), environments)
     if smallest * len(tested) > LEVEL:
         return [
             *sentences,
             f"No difference could be significant: with {against} the smallest possible p is {smallest:.2g}, and with "
             f"{compared} compared it would have to be {LEVEL / len(tested):.2g}. More seeds are needed for a verdict.",
         ]
-    least = statistics.detectable(num, len(adam.seeds), environments, len(tested))
+    least = significance.detectable(num, len(adam.seeds), environments, len(tested))
     if not math.isfinite(least):
         return sentences
     spread = float(

@@ -6,9 +6,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from rlopt import escape
+from rlopt import escape, statistics
 from rlopt.runs import results, searched
-from rlopt.training import finals
 
 # Trials of a search that are printed, of each optimizer.
 SHOWN_TRIALS = 5
@@ -36,7 +35,7 @@ def _cells(run: results.Run) -> list[str]:
     stopped = len(summary["stopped_seeds"])
     notes = [summary["apart"]] if summary.get("apart") else []
     notes += [f"{stopped} not finite"] if stopped else []
-    if silent := finals.silent(run.returns):
+    if silent := statistics.silent_seeds(run.returns):
         notes.append(f"{silent} without an episode")
     if summary["final_return_iqm"] is None:
         scores = ["-"] * 4

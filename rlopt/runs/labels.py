@@ -44,13 +44,17 @@ def tell_apart(runs: Sequence[Run]) -> list[Run]:
 def settings(document: dict[str, Any]) -> dict[tuple[str, str], Any]:
     """What may differ between runs, of the content of a `config.json` of any format: {(group, name): value}.
 
-    Groups: "options" (those left out at their defaults) and "theta" are the optimizer's, "run" the seeds and the
-    preset's name, "hyper" the agent's settings, "atari" those of Atari games.
+    Groups: "options" (those left out at their defaults, and what parts have of their own) and "theta" are the
+    optimizer's, "run" the seeds and the preset's name, "hyper" the agent's settings, "atari" those of Atari games.
     """
     found = legacy.upgraded(document)
     info = catalog.find(found.get("optimizer", ""))
     groups = {
-        "options": {**(info.defaults if info else {}), **found.get("options", {})},
+        "options": {
+            **(info.defaults if info else {}),
+            **found.get("options", {}),
+            **{f"{part}'s optimizer": text for part, text in found.get("optimizer_of", {}).items()},
+        },
         # The same weights may have been read from different places; of others, the file's name says more than a hash.
         "theta": {"theta": (found.get("theta_sha256"), Path(found.get("theta") or "packaged").stem)},
         "run": {name: found[name] for name in ("seeds", "seed", "preset") if name in found},

@@ -12,8 +12,7 @@ from matplotlib.ticker import EngFormatter
 from rlopt import escape
 from rlopt.drawing import COLOURS, looks, rate_axis, save
 from rlopt.runs.results import Run
-from rlopt.statistics import bootstrap, iqm, tolerance_window
-from rlopt.training import finals
+from rlopt.statistics import bootstrap, counted_curves, iqm, tolerance_window
 
 
 def learning_curves(runs: Sequence[Run], path: Path) -> None:
@@ -124,7 +123,7 @@ def sensitivity(runs: Sequence[Run], path: Path) -> None:
 
 def _curves(run: Run) -> np.ndarray:
     """Returns [S, T], with what a seed counts as after it was stopped."""
-    return finals.curves(run.steps, run.returns, run.stopped)
+    return counted_curves(run.steps, run.returns, run.stopped)
 
 
 def _around(i: int, known: np.ndarray) -> slice:

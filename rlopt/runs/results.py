@@ -19,10 +19,11 @@ import numpy as np
 
 from celo2.files import JSON_LIMIT, append_line, read_json, read_limited, write_atomic
 from metatrain import npz
+from rlopt import statistics
 from rlopt.optimizers import factory
 from rlopt.runs import summary
 from rlopt.storage import run_lock
-from rlopt.training import finals, legacy, machine, stored
+from rlopt.training import legacy, machine, stored
 from rlopt.training.config import TrainConfig
 from rlopt.training.history import History
 
@@ -157,7 +158,7 @@ def read_run(folder: Path) -> Run:
         if arrays[name].shape != shape or not arrays[name].size or (arrays[name].dtype.kind in "iu") != whole:
             raise ValueError(f"{folder / RETURNS}: {name} does not fit: {arrays[name].dtype} {arrays[name].shape}")
     summary.check(folder / SUMMARY, run.summary, seeds)
-    final = finals.values(run.final, run.returns, run.stopped)
+    final = statistics.final_returns(run.final, run.returns, run.stopped)
     if not np.array_equal(final, run.final, equal_nan=True):  # of an older version
         run = run._replace(final=final, summary=run.summary | _plain(summary.final_returns(final)))
     return run
@@ -195,6 +196,18 @@ def find_runs(folders: Sequence[Path]) -> list[Run]:
             else:
                 warnings.warn(f"{place} holds an unfinished run; it is left out", RuntimeWarning, stacklevel=2)
     return runs
+
+
+def run_folders(folders: Sequence[Path]) -> list[Path]:
+    """The folders themselves where they are of a run, finished or not, and else those of the finished runs below them.
+
+    Warns, Raises: as `find_runs`, for folders that are of no run.
+    """
+    found: list[Path] = []
+    for folder in folders:
+        own = (folder / CONFIG).is_file() and not is_sweep(folder)
+        found += [folder] if own else [run.folder for run in find_runs([folder])]
+    return list(dict.fromkeys(found))
 
 
 def is_sweep(folder: Path) -> bool:

@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from rlopt import statistics
 from rlopt.optimizers import catalog
 from rlopt.runs.results import Run, read_config
-from rlopt.training import finals, trials
+from rlopt.training import trials
 from rlopt.training.config import TrainConfig
 
 
@@ -60,7 +61,7 @@ def ranked(mine: Sequence[Tried]) -> list[Tried]:
     """Trials with the best first; of equal ones, as where all seeds reach the highest return, the quickest to learn."""
 
     def key(one: Tried) -> tuple[float, float]:
-        curves = finals.whole_curves(one.run.steps, one.run.returns, one.run.stopped)
+        curves = statistics.whole_curves(one.run.steps, one.run.returns, one.run.stopped)
         mean = float(np.mean(curves))
         return one.score, mean if np.isfinite(mean) else -np.inf
 

@@ -8,7 +8,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 import agents
-from rlopt.training import finals
+from rlopt import statistics
 from rlopt.training.checkpoint import Progress
 from rlopt.training.config import TrainConfig
 
@@ -89,7 +89,7 @@ def of_progress(
     steps: int64 [T], environment steps per seed at the end of each interval.
     """
     columns = {name: np.stack([row[name] for row in so_far.rows], axis=1) for name in so_far.rows[0]}
-    tail = max(1, round(finals.FINAL_SHARE * len(so_far.sums)))
+    tail = max(1, round(statistics.FINAL_SHARE * len(so_far.sums)))
     history = History(
         steps=steps,
         returns=columns.pop("return"),
@@ -113,7 +113,9 @@ def _with_finals(history: History, config: TrainConfig) -> History:
     loss = np.where(np.all(unbroken, axis=0), 0.0, np.nan)
     stop_broken(history.stopped, loss, int(history.steps[-1]), config)
     cells = (np.split(x, len(config.cells)) for x in (history.final, history.returns, history.stopped))
-    return history._replace(final=np.concatenate([finals.values(*cell) for cell in zip(*cells, strict=True)]))
+    return history._replace(
+        final=np.concatenate([statistics.final_returns(*cell) for cell in zip(*cells, strict=True)])
+    )
 
 
 def split(history: History, config: TrainConfig) -> list[History]:

@@ -290,7 +290,9 @@ def test_the_settings_of_every_kind_have_the_types_that_they_declare():
     typed.check(MetaTrainConfig())
 
 
-@pytest.mark.parametrize("changes", [{"env": "stranger:Env"}, {"optimizer": "stranger:make"}])
+@pytest.mark.parametrize(
+    "changes", [{"env": "stranger:Env"}, {"optimizer": "stranger:make"}, {"hyper": {"network": "stranger:Net"}}]
+)
 def test_code_that_a_run_folder_names_is_not_imported_unless_asked_to(tmp_path, finished, changes, monkeypatch, capsys):
     monkeypatch.setattr(cli.runtime, "configure", lambda **settings: None)
     (tmp_path / "stranger.py").write_text(
@@ -300,6 +302,7 @@ def test_code_that_a_run_folder_names_is_not_imported_unless_asked_to(tmp_path, 
     found = json.loads((finished / results.CONFIG).read_text())
     folder = tmp_path / "theirs"
     folder.mkdir()
+    changes = {name: found[name] | value if name == "hyper" else value for name, value in changes.items()}
     (folder / results.CONFIG).write_text(json.dumps(found | changes))
     for use in (experiment.resume, evaluation.evaluate, film.watch):
         with pytest.raises(ValueError, match=r"names 'stranger:.*', which is code to be imported; say --trust"):

@@ -12,6 +12,8 @@ import pytest
 
 import celo2
 import rlopt
+from agents import registry
+from agents.configs import CONFIGS
 from rlopt import cli
 from rlopt.runs import results
 from rlopt.training import presets, runtime
@@ -64,13 +66,25 @@ def test_settings_of_both_levels_in_one_call():
     assert rlopt.configured(config, seeds=2, gamma=0.5).hyper.gamma == 0.5
 
 
-def test_a_run_from_python_is_one_of_the_command_line(tmp_path):
+def test_every_agent_has_a_configuration_and_settings_are_of_agents():
+    assert list(registry.AGENTS) == list(CONFIGS)
+
+
+def test_a_run_from_python_is_one_of_the_command_line(tmp_path, command):
     run = rlopt.train(
         out=tmp_path / "python", progress=False, optimizer=optax.adam, learning_rate=1e-3, seeds=2, **SMALL
     )
-    command = ["train", "ppo", "--optimizer", "optax:adam", "--learning-rate", "1e-3", "--seeds", "2"]
-    command += ["--total-steps", "1024", "--hidden", "8"]
-    cli._parse([*command, "--out", str(tmp_path / "line")]).run()
+    words = ["train", "ppo", "--optimizer", "optax:adam", "--learning-rate", "1e-3", "--seeds", "2"]
+    words += ["--total-steps", "1024", "--hidden", "8", "--out", tmp_path / "line"]
+    done = command(*words)
+    assert done.status == 0
+    said = [line for line in done.err.replace("\r", "\n").splitlines() if line.strip()]
+    assert said[0] == f"run folder: {tmp_path / 'line'}"
+    assert said[1].startswith("compiling PPO for 2 members on ")
+    assert ", once: optax:adam on CartPole-v1" in said[1]
+    again = command(*words)  # a finished run is read
+    assert again.status == 0
+    assert again.out.replace("\n", "") == done.out.replace("\n", "")
     other = rlopt.load_run(tmp_path / "line")
     np.testing.assert_array_equal(run.returns, other.returns)
     one, two = (json.loads((tmp_path / name / results.CONFIG).read_text()) for name in ("python", "line"))

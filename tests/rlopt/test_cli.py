@@ -184,6 +184,15 @@ def test_a_finished_run_can_be_evaluated_and_others_are_refused(tmp_path, monkey
     status, shown, _ = command("evaluate", "run", "--episodes", "5")
     assert status == 0
     assert f"{greedy[0].mean():.1f}" in shown
+    for words in (("run", "--sampled"), ("run", "."), (".", "--max-steps", "3")):  # "." holds one run
+        assert command("evaluate", *words, "--episodes", "5").status == 0
+    kept = json.loads((tmp_path / "run" / "evaluation.json").read_text())["evaluations"]
+    assert [(one["greedy"], one["max_steps"]) for one in kept] == [(False, None), (True, None), (True, 3)]
+    np.testing.assert_array_equal(kept[1]["returns"], greedy)
+    assert kept[1]["seeds"] == [0, 1]
+    assert kept[1]["ci95"][0] <= kept[1]["iqm"] <= kept[1]["ci95"][1]
+    assert kept[2]["mean_returns"] == [None, None]  # nobody falls within three steps
+    assert kept[2]["iqm"] is None
     config = tmp_path / "run" / results.CONFIG
     config.write_text(json.dumps(json.loads(config.read_text()) | {"optimizer": "celo2", "theta": "gone.theta"}))
     # Playing needs the trained networks, not the weight file of the rule that trained them.
@@ -192,6 +201,7 @@ def test_a_finished_run_can_be_evaluated_and_others_are_refused(tmp_path, monkey
     for arguments, message in (
         (["evaluate", "nowhere"], "nowhere holds no run"),
         (["evaluate", "run", "--episodes", "0"], "episodes must be at least 1, got 0"),
+        (["evaluate", "run", "--max-steps", "0"], "max_steps must be at least 1, got 0"),
         (["evaluate", "run"], "params.msgpack cannot be read"),
     ):
         status, _, said = command(*arguments)

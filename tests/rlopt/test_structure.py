@@ -50,7 +50,7 @@ ROOMS = {
     "report": {"benchmark", "optimizers", "runs", "storage", "training"},
     "metatraining": {"storage"},
     "metareturns": {"optimizers", "storage", "training"},
-    "metatest": {"optimizers", "runs", "storage"},
+    "metatest": {"benchmark", "optimizers", "runs", "storage", "training"},
     "commands": {
         *(
             "benchmark",
@@ -67,7 +67,7 @@ ROOMS = {
     },
 }
 # What every room may use, and what none may: they are above them.
-SHARED = {"drawing", "escape", "statistics", "typed"}
+SHARED = {"drawing", "escape", "significance", "statistics", "typed"}
 
 
 def rooms_used(path):

@@ -1,6 +1,7 @@
 """Which learning rates are tried with how many seeds, which are chosen, and what is tried beyond the edge."""
 
 import dataclasses
+import io
 import json
 
 import numpy as np
@@ -11,6 +12,7 @@ from rlopt.benchmark import protocol, random_policy, runner, tuning
 from rlopt.benchmark.plan import TUNING_SEEDS_FROM, Plan
 from rlopt.benchmark.protocol import Choice, Scale
 from rlopt.runs import folders, results
+from rlopt.training.shown import Shown
 
 ENVS = ("CartPole-v1", "Catch-bsuite")
 PLAN = Plan(envs=ENVS, optimizers=("sgd", "celo_adam"), seeds=3, factors=(0.01, 0.1, 1.0, 10.0, 100.0))
@@ -119,6 +121,17 @@ def test_the_best_at_the_edge_is_followed_until_it_is_inside_for_every_optimizer
     runner.run(PLAN, tmp_path, progress=False)
     runner.run(PLAN, tmp_path, progress=False, extend=True)
     assert asked == []
+
+
+def test_the_folder_is_said_first_and_what_was_chosen_as_soon_as_it_is(tmp_path, trained):
+    trained(peak_at({"CartPole-v1": 1.0, "Catch-bsuite": 0.1}))
+    screen = io.StringIO()
+    runner.run(dataclasses.replace(PLAN, optimizers=("adam", "celo_adam")), tmp_path, progress=Shown(stream=screen))
+    lines = [line.strip() for line in screen.getvalue().replace("\r", "\n").splitlines()]
+    said = [line for line in lines if line.startswith(("run folder", "adam:", "celo_adam:"))]
+    assert said[0] == f"run folder: {tmp_path}"
+    assert said[1].startswith("adam: chosen is 0.0025 on CartPole-v1, 0.00025 on Catch-bsuite; for all together 0.0")
+    assert said[2] == "celo_adam: takes no learning rate"
 
 
 def test_what_has_no_best_is_not_followed_for_ever(tmp_path, trained):

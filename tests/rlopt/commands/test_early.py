@@ -31,7 +31,7 @@ sys.exit(cli.main(sys.argv[1:]))
         ("compare --optimizer adamm", "unknown optimizer 'adamm'; there are adam,"),
         ("benchmark --suite quik", "unknown suite 'quik'; there are quick,"),
         ("train --theta no.theta", "No such file or directory: 'no.theta'"),
-        ("evaluate nowhere", "nowhere holds no run (config.json is needed)"),
+        ("evaluate nowhere", "nowhere holds no run (there is no such folder)"),
     ],
 )
 def test_refusals_need_no_jax(words, said):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -15,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tqdm
 
 import celo2
 from celo2 import form
@@ -52,6 +54,18 @@ def finished(tmp_path_factory):
 def own_copy(finished, tmp_path):
     """A copy of the finished run's folder, to damage."""
     return Path(shutil.copytree(finished[1], tmp_path / "copy"))
+
+
+def test_the_time_left_does_not_count_compilation():
+    with tqdm.tqdm(total=100, initial=20, file=io.StringIO()) as bar:
+        time.sleep(0.3)  # as if it were compiled
+        trainer.count_from_here(bar, 30)
+        told = bar.format_dict
+        assert (told["n"], told["initial"]) == (30, 30)
+        assert told["elapsed"] < 0.3
+        bar.update(10)
+        assert bar.n == 40
+    trainer.count_from_here(tqdm.tqdm(total=3, disable=True), 1)  # whoever shows none
 
 
 def test_a_run_learns_and_leaves_theta_card_and_metrics(finished):

@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from agents import PPOConfig
+from agents import PPOConfig, SACConfig
 from rlopt.report import reading, scores, tables, verdicts
 from rlopt.runs import results
 from rlopt.training.config import TrainConfig
@@ -108,6 +108,7 @@ OTHERS = {
     "length": {"hyper": dataclasses.replace(HYPER, total_steps=2000)},
     "theta": {"optimizer": "celo2", "theta": "celo2_v1"},
     "arm": {"optimizer": "adamw", "arm": "adam"},
+    "part": {"optimizer_of": {"critic": "celo2"}},
 }
 NAMES = {
     "options": ("adam (b2 0.999)", "adam (b2 0.99)"),
@@ -115,6 +116,7 @@ NAMES = {
     "length": ("adam (total_steps 1000)", "adam (total_steps 2000)"),
     "theta": ("celo2 (theta packaged)", "celo2 (theta celo2_v1)"),
     "arm": ("adam (adam", "adam (adamw"),
+    "part": ("adam", "adam (critic's optimizer celo2)"),
 }
 
 
@@ -122,6 +124,8 @@ NAMES = {
 @pytest.mark.parametrize("seed", [0, 3])
 def test_whatever_differs_makes_another_optimizer(tmp_path, write_run, what, seed):
     base = dataclasses.replace(CONFIG, optimizer=OTHERS[what].get("optimizer", "adam") if what == "theta" else "adam")
+    if what == "part":
+        base = dataclasses.replace(base, agent="sac", env="Pendulum-v1", hyper=SACConfig(total_steps=2000))
     write_run(tmp_path / "a", base, [10.0, 11.0])
     write_run(tmp_path / "b", dataclasses.replace(base, seed=seed, **OTHERS[what]), [90.0, 91.0])
     found = reading.read([tmp_path])

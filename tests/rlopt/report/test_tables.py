@@ -8,7 +8,9 @@ from rlopt.statistics import Interval
 
 
 def test_scores_are_normalised_by_a_random_policy_and_tuned_adam(bench, kit):
-    kit.report(bench)
+    page = kit.report(bench)
+    assert "of Adam itself may be a little off 1, since it leaves out the best and the worst" in page
+    assert "that the learning rate was chosen, and from how few seeds, is not part of them" in page
     rows = {row["optimizer"]: row for row in kit.read_csv(bench, "leaderboard_tuned")}
     assert list(rows) == ["celo_adam", "adam", "sgd"]
     # A random policy has 10, Adam 50 in the mean: sgd's interquartile mean of 20 is a quarter.

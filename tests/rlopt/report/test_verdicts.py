@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from rlopt import statistics
+from rlopt import significance
 from rlopt.report import equal_time, reading, scores, verdicts
 from rlopt.runs import results
 
@@ -64,40 +64,40 @@ def test_p_on_one_environment_is_that_of_the_exact_rank_test(seeds, others):
     for shift in (0.0, 1.0):
         x, y = rng.normal(size=seeds) + shift, rng.normal(size=others)
         expected = scipy.stats.mannwhitneyu(x, y, method="exact").pvalue
-        got = statistics.permutation_p(x[:, None], y[:, None])
+        got = significance.permutation_p(x[:, None], y[:, None])
         np.testing.assert_allclose(got, expected)
 
 
 def test_random_exchanges_come_close_to_all_of_them():
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(6, 2)).round(1) + 0.8, rng.normal(size=(5, 2)).round(1)
-    exact = statistics.permutation_p(x, y, permutations=1_000_000)
-    assert statistics.permutation_p(x, y, permutations=20_000) == pytest.approx(exact, abs=0.01)
+    exact = significance.permutation_p(x, y, permutations=1_000_000)
+    assert significance.permutation_p(x, y, permutations=20_000) == pytest.approx(exact, abs=0.01)
     # Runs are not exchanged between environments: one far above the other changes nothing.
     far = np.asarray([0.0, 1e6])
-    assert statistics.permutation_p(x + far, y + far, permutations=1_000_000) == exact
+    assert significance.permutation_p(x + far, y + far, permutations=1_000_000) == exact
     # Several comparisons at once.
     np.testing.assert_array_equal(
-        statistics.permutation_p(np.stack([x, x + 1e6]), np.stack([y, y])),
-        [statistics.permutation_p(x, y), statistics.permutation_p(x + 1e6, y)],
+        significance.permutation_p(np.stack([x, x + 1e6]), np.stack([y, y])),
+        [significance.permutation_p(x, y), significance.permutation_p(x + 1e6, y)],
     )
-    assert statistics.permutation_p(np.ones((5, 3)), np.ones((5, 3))) == 1
+    assert significance.permutation_p(np.ones((5, 3)), np.ones((5, 3))) == 1
 
 
 def test_the_smallest_p_is_what_separated_scores_give():
     for seeds, others, environments in ((5, 5, 1), (5, 6, 1), (3, 3, 2)):
         low, high = np.zeros((seeds, environments)), np.ones((others, environments))
         low += 1e-3 * np.arange(seeds)[:, None]
-        smallest = statistics.smallest_p(seeds, others, environments)
-        assert statistics.permutation_p(low, high) == pytest.approx(smallest, rel=1.01 if seeds != others else 1e-9)
-    assert statistics.smallest_p(5, 5, 1) == pytest.approx(0.0079, abs=1e-4)
-    assert statistics.smallest_p(10, 10, 4) == 1 / 20_001
+        smallest = significance.smallest_p(seeds, others, environments)
+        assert significance.permutation_p(low, high) == pytest.approx(smallest, rel=1.01 if seeds != others else 1e-9)
+    assert significance.smallest_p(5, 5, 1) == pytest.approx(0.0079, abs=1e-4)
+    assert significance.smallest_p(10, 10, 4) == 1 / 20_001
 
 
 def test_holms_correction_by_hand():
-    np.testing.assert_allclose(statistics.holm([0.01, 0.04, 0.03]), [0.03, 0.06, 0.06])
-    np.testing.assert_allclose(statistics.holm([0.9, 0.6]), [1.0, 1.0])
-    assert statistics.holm([]) == []
+    np.testing.assert_allclose(significance.holm([0.01, 0.04, 0.03]), [0.03, 0.06, 0.06])
+    np.testing.assert_allclose(significance.holm([0.9, 0.6]), [1.0, 1.0])
+    assert significance.holm([]) == []
 
 
 @pytest.mark.parametrize("kind", ["normal", "skewed", "bimodal"])
@@ -111,18 +111,18 @@ def test_equals_are_told_apart_in_a_twentieth_of_cases_at_most(kind):
     }[kind]
     for seeds, environments in ((5, 1), (8, 1), (6, 3)):
         shape = (2000, seeds, environments)
-        p = statistics.permutation_p(draw(shape), draw(shape), permutations=999)
+        p = significance.permutation_p(draw(shape), draw(shape), permutations=999)
         assert 0.015 < np.mean(p <= 0.05) < 0.065
 
 
 def test_a_difference_of_one_standard_deviation_is_found_among_nine_rivals():
     rng = np.random.default_rng(0)
-    p = statistics.permutation_p(rng.normal(size=(500, 10, 4)) + 1, rng.normal(size=(500, 10, 4)), permutations=1999)
+    p = significance.permutation_p(rng.normal(size=(500, 10, 4)) + 1, rng.normal(size=(500, 10, 4)), permutations=1999)
     assert np.mean(p <= 0.05 / 9) > 0.85
-    least = statistics.detectable(10, 10, 4, 9)
-    p = statistics.permutation_p(rng.normal(size=(500, 10, 4)) + least, rng.normal(size=(500, 10, 4)), 5000)
+    least = significance.detectable(10, 10, 4, 9)
+    p = significance.permutation_p(rng.normal(size=(500, 10, 4)) + least, rng.normal(size=(500, 10, 4)), 5000)
     assert 0.7 < np.mean(p <= 0.05 / 9) < 0.9
-    assert math.isinf(statistics.detectable(5, 5, 1, 9))
+    assert math.isinf(significance.detectable(5, 5, 1, 9))
 
 
 def with_seconds(folder, seconds):

@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from rlopt import statistics
 from rlopt.runs import console, plots, results
-from rlopt.training import finals
 
 NAN = np.nan
 STEPS = np.asarray([100, 200, 300])
@@ -13,19 +13,21 @@ FINAL = np.asarray([100.0, NAN, NAN, NAN])
 
 
 def test_a_seed_that_is_still_alive_counts_as_its_last_known_return():
-    np.testing.assert_array_equal(finals.values(FINAL, RETURNS, STOPPED), [100, 400, 10, 10])
+    np.testing.assert_array_equal(statistics.final_returns(FINAL, RETURNS, STOPPED), [100, 400, 10, 10])
     alive = np.asarray([[100.0, 400.0, NAN]])
-    np.testing.assert_array_equal(finals.values(np.asarray([NAN]), alive, np.asarray([-1])), [400])
+    np.testing.assert_array_equal(statistics.final_returns(np.asarray([NAN]), alive, np.asarray([-1])), [400])
     # A broken seed is the lowest of its cell whatever was noted as its last tenth.
-    np.testing.assert_array_equal(finals.values(np.asarray([5.0, 7.0]), np.eye(2), np.asarray([-1, 300])), [5, 0])
-    assert np.isnan(finals.values(np.asarray([NAN]), np.full((1, 3), NAN), np.asarray([-1])))
+    np.testing.assert_array_equal(
+        statistics.final_returns(np.asarray([5.0, 7.0]), np.eye(2), np.asarray([-1, 300])), [5, 0]
+    )
+    assert np.isnan(statistics.final_returns(np.asarray([NAN]), np.full((1, 3), NAN), np.asarray([-1])))
 
 
 def test_a_curve_ends_where_the_final_return_is():
-    whole = finals.whole_curves(STEPS, RETURNS, STOPPED)
+    whole = statistics.whole_curves(STEPS, RETURNS, STOPPED)
     np.testing.assert_array_equal(whole, [[10, 50, 100], [80, 400, 400], [10, 10, 10], [90, 10, 10]])
-    np.testing.assert_array_equal(whole[:, -1], finals.values(FINAL, RETURNS, STOPPED))
-    assert finals.silent(RETURNS) == 1
+    np.testing.assert_array_equal(whole[:, -1], statistics.final_returns(FINAL, RETURNS, STOPPED))
+    assert statistics.silent_seeds(RETURNS) == 1
 
 
 def test_older_runs_are_read_by_the_same_rule(tmp_path, made_up):
