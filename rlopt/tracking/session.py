@@ -18,7 +18,7 @@ from rlopt.tracking.subjects import Make, Report, Row, Subject, Tracker
 
 MAX_WAIT = 86_400.0
 # As wandb has it.
-_FORBIDDEN, _PROJECT_LENGTH = "/\\#?%:", 128
+_FORBIDDEN, _PROJECT_LENGTH, _TAG_LENGTH = "/\\#?%:", 128, 64
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,16 @@ class Tracking:
     """Send the metrics to Weights & Biases, or keep them in its format for `wandb sync`; off and disabled: neither."""
     wandb_project: str = "rlopt"
     """Project in Weights & Biases."""
+    wandb_entity: str | None = None
+    """Whose project it is there, a user or a team; default: whoever is logged in."""
+    wandb_name: str | None = None
+    """Name of the run there, in place of the folder's; several runs of one command have their part of it added."""
+    wandb_group: str | None = None
+    """Group of the runs there; default: that of a comparison, sweep or benchmark is its folder's name."""
+    wandb_tags: tuple[str, ...] = ()
+    """Tags of the runs there."""
+    wandb_notes: str | None = None
+    """Notes on the runs there."""
     tensorboard: bool = False
     """Write event files for TensorBoard, into RUN_FOLDER/tensorboard."""
     tracker_wait: float = 10.0
@@ -47,7 +57,7 @@ class Tracking:
             value = getattr(self, field.name)
             if value != field.default:
                 name = f"--{field.name.replace('_', '-')}"
-                found += [name] if value is True else [name, str(value)]
+                found += [name] if value is True else [name, *map(str, value if isinstance(value, tuple) else (value,))]
         return tuple(found)
 
     def check(self) -> None:
@@ -58,6 +68,13 @@ class Tracking:
         """
         if not 0 <= self.tracker_wait <= MAX_WAIT:
             raise ValueError(f"tracker_wait must lie in [0, {MAX_WAIT:g}] seconds, got {self.tracker_wait}")
+        for tag in self.wandb_tags:
+            if not 0 < len(tag) <= _TAG_LENGTH:
+                raise ValueError(f"wandb_tags must have 1 to {_TAG_LENGTH} characters each, got {tag!r}")
+        for setting in ("wandb_entity", "wandb_name", "wandb_group"):
+            found = getattr(self, setting)
+            if found is not None and not 0 < len(found) <= _PROJECT_LENGTH:
+                raise ValueError(f"{setting} must have 1 to {_PROJECT_LENGTH} characters, got {found!r}")
         name = self.wandb_project
         if not 0 < len(name) <= _PROJECT_LENGTH or any(letter in _FORBIDDEN for letter in name):
             raise ValueError(
@@ -83,6 +100,9 @@ class Tracking:
                 trackers.Wandb,
                 mode=self.wandb,
                 project=self.wandb_project,
+                name=self.wandb_name,
+                group=self.wandb_group,
+                more={"entity": self.wandb_entity, "tags": list(self.wandb_tags) or None, "notes": self.wandb_notes},
                 by_member=self.by_member,
                 seconds=self.tracker_wait,
             )

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,17 @@ class Wandb:
     """A run in Weights & Biases per subject, or one per member of a population, in a process of their own."""
 
     def __init__(
-        self, subjects: Sequence[Subject], first: int, *, mode: str, project: str, by_member: bool, seconds: float
+        self,
+        subjects: Sequence[Subject],
+        first: int,
+        *,
+        mode: str,
+        project: str,
+        by_member: bool,
+        seconds: float,
+        name: str | None = None,
+        group: str | None = None,
+        more: Mapping[str, Any] | None = None,
     ):
         """Starts the runs, or resumes those that the subjects' folders name.
 
@@ -62,23 +72,29 @@ class Wandb:
           project: by name.
           by_member: one run per member, in one group.
           seconds: after which a run that ends does not wait any more.
+          name: in place of the folder's, for runs that are new.
+          group: of all runs, in place of what the runs of one command have in common.
+          more: other arguments of `wandb.init`.
         """
         self._subjects, self._by_member = subjects, by_member
         runs = []
         for subject in subjects:
             wanted = tuple(subject.members) if by_member else ("",)
-            noted = _noted(subject, wanted)
+            in_group = bool(subject.group) and subject.name.startswith(subject.group)
+            called = name and name + (subject.name.removeprefix(subject.group) if in_group else "")
+            noted = _noted(subject, wanted, called)
             runs += [
                 {
                     "project": project,
                     "name": f"{noted['name']}-{member}" if member else noted["name"],
-                    "group": (noted["name"] if member else noted["group"])[-_GROUP_LENGTH:] or None,
+                    "group": (group or (noted["name"] if member else noted["group"]))[-_GROUP_LENGTH:] or None,
                     "dir": str(subject.folder),
                     "mode": mode,
                     "config": dict(subject.members[member] if member else subject.settings),
                     "id": noted["ids"][member],
                     "finish_seconds": seconds,
                     "machine_stats": not member,  # all runs of a group would measure the same machine
+                    **(more or {}),
                 }
                 for member in wanted
             ]
@@ -135,10 +151,10 @@ class Wandb:
             raise RuntimeError(f"its process ended with status {self._process.returncode}")
 
 
-def _noted(subject: Subject, wanted: tuple[str, ...]) -> dict[str, Any]:
-    """Name, group and ids of a subject's runs, as noted in its folder."""
+def _noted(subject: Subject, wanted: tuple[str, ...], name: str | None) -> dict[str, Any]:
+    """Name, group and ids of a subject's runs, as noted in its folder; name: of new ones, in place of the folder's."""
     path = subject.folder / WANDB / RUNS
-    noted: dict[str, Any] = {"name": subject.name, "group": subject.group, "ids": {}}
+    noted: dict[str, Any] = {"name": name or subject.name, "group": subject.group, "ids": {}}
     if path.is_file():
         noted |= read_json(path)
         if not (isinstance(noted["ids"], dict) and all(isinstance(noted[word], str) for word in ("name", "group"))):

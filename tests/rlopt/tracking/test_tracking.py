@@ -205,6 +205,33 @@ def test_impossible_settings_are_refused():
             Tracking(tracker_wait=wait).check()
     with pytest.raises(ValueError, match=r"wandb_project must have .* got 'a/b'"):
         Tracking(wandb_project="a/b").check()
+    with pytest.raises(ValueError, match="wandb_tags must have 1 to 64 characters each, got ''"):
+        Tracking(wandb_tags=("a", "")).check()
+    with pytest.raises(ValueError, match="wandb_name must have 1 to 128 characters, got ''"):
+        Tracking(wandb_name="").check()
+
+
+def test_runs_have_the_names_tags_and_notes_that_were_asked_for(tmp_path, fake_wandb):
+    tracking = Tracking(
+        wandb="offline",
+        wandb_name="mine",
+        wandb_entity="us",
+        wandb_group="paper",
+        wandb_tags=("a", "b"),
+        wandb_notes="why",
+        tracker_wait=LONG,
+    )
+    words = "--wandb offline --wandb-entity us --wandb-name mine --wandb-group paper --wandb-tags a b --wandb-notes why"
+    assert tracking.flags[: len(words.split())] == tuple(words.split())
+    with tracking.open() as session:
+        for one in (subject(tmp_path), dataclasses.replace(subject(tmp_path / "x"), name="b-adam", group="b")):
+            with session.follow([one]) as report:
+                report([{"step": 0, "loss": [1.0, 2.0]}])
+    found = fake_wandb.runs()
+    assert [one.name for one in found] == ["mine", "mine-adam"]
+    assert {(one.entity, one.group, tuple(one.tags), one.notes) for one in found} == {
+        ("us", "paper", ("a", "b"), "why")
+    }
 
 
 def test_a_run_per_seed_has_its_seed_and_its_values_and_the_folder_as_group(tmp_path, fake_wandb):
