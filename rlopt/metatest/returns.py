@@ -33,11 +33,12 @@ _RANDOM = "random.json"
 class Judged(NamedTuple):
     """What came of a suite.
 
-    rule: the name of what was judged. runs: environment -> name -> finished run. zeros: the mean return of a random
-    policy in each environment.
+    rule: the name of what was judged. steps: of every training, as asked for. runs: finished ones by environment and
+    name. zeros: the mean return of a random policy in each environment.
     """
 
     rule: str
+    steps: int
     runs: Mapping[str, Mapping[str, results.Run]]
     zeros: Mapping[str, float]
 
@@ -83,7 +84,7 @@ def run(config: ReturnsConfig, folder: Path, progress: bool = True) -> Judged:
     zeros = {env: _random_return(folder / results.safe_name(env), found[REFERENCES[0]]) for env, found in done.items()}
     for env, found in done.items():
         plots.learning_curves(list(found.values()), folder / results.PLOTS / f"{results.safe_name(env)}.png")
-    return Judged(list(next(iter(plan.values())))[-1], done, zeros)
+    return Judged(list(next(iter(plan.values())))[-1], config.steps, done, zeros)
 
 
 def _random_return(folder: Path, run: results.Run) -> float:
@@ -111,10 +112,8 @@ def table(judged: Judged) -> Page:
     rows.append(("score, all", "0", *(_shown(overall[name]["score"], 2) for name in names), counted))
     better = [_shown(overall[name]["better"], 2) for name in names]
     rows.append((f"better than {REFERENCES[0]}", "", *better, ""))
-    one = next(iter(judged.runs.values()))[judged.rule]
-    steps = one.summary["env_steps"]
-    seeds = len(one.final)
-    title = f"Final returns after {steps:,} steps: interquartile mean of {seeds} seeds, 95 % interval"
+    seeds = len(next(iter(judged.runs.values()))[judged.rule].final)
+    title = f"Final returns after {judged.steps:,} steps: interquartile mean of {seeds} seeds, 95 % interval"
     return Page(title, ("environment", "random", *names, "lost seeds"), rows)
 
 
@@ -151,11 +150,10 @@ def entry(judged: Judged, config: ReturnsConfig) -> dict[str, Any]:
             own[name] = [_number(x) for x in interval]
         environments[env] = own | {"lost_seeds": lost(judged, env, judged.rule)}
     overall = over_all(judged, judged.rule)
-    first = next(iter(judged.runs.values()))[judged.rule]
     return {
         "optimizer": judged.rule,
         "agent": config.agent,
-        "steps": first.summary["env_steps"],
+        "steps": config.steps,
         "seeds": config.seeds,
         "first_seed": config.seed,
         "environments": environments,
