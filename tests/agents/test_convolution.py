@@ -16,7 +16,10 @@ def plain(x, kernel, stride):
 
 
 @pytest.mark.parametrize("convolve", [convolution.by_patches, convolution.by_blocks, convolution.by_rows])
-@pytest.mark.parametrize(("size", "stride"), [(3, 1), (2, 2), (4, 2), (3, 3)])
+@pytest.mark.parametrize(
+    ("size", "stride"),
+    [(3, 1), (4, 2), pytest.param(2, 2, marks=pytest.mark.slow), pytest.param(3, 3, marks=pytest.mark.slow)],
+)
 def test_every_way_equals_a_convolution_and_so_do_its_gradients(convolve, size, stride):
     x = jax.random.normal(jax.random.key(0), (2, 9, 8, 3))
     kernel = jax.random.normal(jax.random.key(1), (size, size, 3, 5))

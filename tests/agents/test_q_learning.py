@@ -13,6 +13,7 @@ import agents
 import envs
 from agents import exploration, networks
 from envs import probes
+from helpers import by_default
 
 DQN = agents.DQNConfig(
     total_steps=16_000,
@@ -62,7 +63,7 @@ def train(case, env_id, optimizer=adam, rate=1e-2, **changes):
     return agent, state, metrics, lambda obs: np.asarray(network.apply(state.params, jnp.full((1, 1), obs)))[0]
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", by_default(list(CASES), "dqn", "dqn, soft target, single", "pqn"))
 def test_probe_values_and_actions_are_learned(case, learned_from_probes):
     # Variants of DQN are tried on what they could get wrong: which action, and what lies beyond an end.
     make, config = CASES[case]
@@ -90,7 +91,9 @@ def test_probe_values_and_actions_are_learned(case, learned_from_probes):
         assert best == [1, 0]
 
 
-@pytest.mark.parametrize("case", ["dqn", "dqn, prioritised, 3 steps", "pqn"])
+@pytest.mark.parametrize(
+    "case", by_default(["dqn", "dqn, prioritised, 3 steps", "pqn"], "dqn, prioritised, 3 steps", "pqn")
+)
 def test_autoreset_steps_are_not_learned_from(with_autoreset_steps, case):
     env = with_autoreset_steps(envs.make("Probe-ConstantReward", CASES[case][1].num_envs))
     _, _, metrics, values = train(case, env)
@@ -117,7 +120,7 @@ def test_three_step_transitions_are_what_the_steps_add_up_to():
     assert found.count((0.0, 1.71, 0.729, 1.0)) == 16 * config.num_envs
 
 
-@pytest.mark.parametrize("case", ["dqn", "pqn"])
+@pytest.mark.parametrize("case", by_default(["dqn", "pqn"], "dqn"))
 def test_population_members_equal_single_runs(case):
     make, config = CASES[case]
     agent = make(envs.make("CartPole-v1", config.num_envs), config, adam)

@@ -12,6 +12,7 @@ from gymnax.environments.classic_control.cartpole import CartPole
 
 import envs
 from envs import gymnax as gymnax_envs
+from helpers import by_default
 from rlopt.commands.listing import ListEnvs
 
 
@@ -197,7 +198,9 @@ def test_observations_that_are_not_one_array_are_refused():
         envs.make(f"{__name__}:Dictionary", num_envs=1)
 
 
-@pytest.mark.parametrize("name", ["Asterix", "Breakout", "Freeway", "Seaquest", "SpaceInvaders"])
+@pytest.mark.parametrize(
+    "name", by_default(["Asterix", "Breakout", "Freeway", "Seaquest", "SpaceInvaders"], "Asterix", "Breakout")
+)
 def test_minatar_shows_the_zeros_and_ones_of_gymnax_as_bool(name):
     env = envs.make(f"{name}-MinAtar", num_envs=4)
     theirs, params = gymnax.make(f"{name}-MinAtar")

@@ -168,6 +168,7 @@ def test_training_runs_killed_at_any_moment_end_as_if_nothing_had_happened(tmp_p
         assert_same_runs(place, folder)
 
 
+@pytest.mark.slow
 def test_sweeps_killed_at_any_moment_end_as_if_nothing_had_happened(tmp_path, killed):
     folder = tmp_path / "whole"
     for place in killed(lambda: experiment.sweep([SWEEP], folder, progress=False), folder):
@@ -221,6 +222,7 @@ experiment.resume(Path(sys.argv[1]), progress=False)
 """
 
 
+@pytest.mark.slow
 def test_a_process_killed_within_a_line_goes_on(tmp_path):
     whole, place = tmp_path / "whole", tmp_path / "killed"
     experiment.run(CONFIG, whole, progress=False)

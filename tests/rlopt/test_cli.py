@@ -14,6 +14,7 @@ import pytest
 
 import celo2
 from agents import PPOConfig
+from helpers import by_default
 from rlopt import cli
 from rlopt.play import evaluation
 from rlopt.runs import experiment, results
@@ -209,7 +210,7 @@ def test_listings(command):
     assert {env_id for _, env_id in presets.PRESETS} <= set(known)
 
 
-@pytest.mark.parametrize("agent", ["dqn", "pqn"])
+@pytest.mark.parametrize("agent", by_default(["dqn", "pqn"], "dqn"))
 def test_value_learners_train_with_a_rule_that_schedules_itself(tmp_path, agent, command):
     celo2.save_checkpoint(tmp_path / "mine.theta", celo2.init_theta("celo_adam", jax.random.key(0)))
     sizes = {

@@ -9,6 +9,7 @@ import pytest
 
 import agents
 import envs
+from celo2.baselines.thetas import BASELINES
 from helpers import weights_for
 from rlopt.optimizers.catalog import OPTIMIZERS
 from rlopt.training import loop, presets
@@ -32,11 +33,11 @@ LEARNED = [name for name, info in OPTIMIZERS.items() if info.learned]
 @pytest.mark.parametrize(
     ("agent", "optimizer"),
     [
-        *(("ppo", name) for name in OPTIMIZERS),
-        *((agent, name) for agent in ("dqn", "pqn") for name in (*LEARNED, "adam", "adam_rel", "muon_routed")),
+        *(("ppo", name) for name in OPTIMIZERS if name not in BASELINES),
+        *(pytest.param("ppo", name, marks=[] if name == "velo" else [pytest.mark.slow]) for name in BASELINES),
         *(
             pytest.param(agent, name, marks=[] if name in ("celo2", "celo", "adam") else [pytest.mark.slow])
-            for agent in ("rppo", "sac")
+            for agent in ("dqn", "pqn", "rppo", "sac")
             for name in (*LEARNED, "adam", "adam_rel", "muon_routed")
         ),
     ],
@@ -55,7 +56,7 @@ def test_every_optimizer_fits_every_agent(agent, optimizer, tmp_path):
         (agents.PPOConfig(num_envs=2), "shared_mlp"),
         (agents.PPOConfig(num_envs=2), "nature"),
         (agents.DQNConfig(num_envs=2), "nature"),
-        (agents.PQNConfig(num_envs=2), "nature"),
+        pytest.param(agents.PQNConfig(num_envs=2), "nature", marks=pytest.mark.slow),
         (agents.RPPOConfig(num_envs=4), "nature"),
     ],
 )
