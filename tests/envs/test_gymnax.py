@@ -157,10 +157,15 @@ def test_a_step_follows_gymnax_itself():
     theirs, params = gymnax.make("Breakout-MinAtar")
     state, _ = ours.reset(jax.random.key(3))
     gym_state = jax.tree.map(lambda x: x[0], state.env)
+    both = jax.jit(
+        lambda key, state, gym_state, action: (
+            ours.step(key, state, action[None]),
+            theirs.step(key, gym_state, action, params),
+        )
+    )
     for t in range(60):
-        action = jnp.int32(t % 3)
-        state, timestep = ours.step(jax.random.key(t), state, action[None])
-        _, gym_state, reward, terminated, truncated, info = theirs.step(jax.random.key(t), gym_state, action, params)
+        (state, timestep), answer = both(jax.random.key(t), state, gym_state, jnp.int32(t % 3))
+        _, gym_state, reward, terminated, truncated, info = answer
         np.testing.assert_array_equal(timestep.final_obs[0], info["final_observation"])
         assert float(timestep.reward[0]) == float(reward)
         assert bool(timestep.terminated[0]) == bool(terminated)

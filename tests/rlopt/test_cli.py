@@ -14,7 +14,6 @@ import pytest
 
 import celo2
 from agents import PPOConfig
-from helpers import by_default
 from rlopt import cli
 from rlopt.play import evaluation
 from rlopt.runs import experiment, results
@@ -144,6 +143,8 @@ def test_metatrain_writes_theta_and_continues(tmp_path, command):
     assert json.loads((tmp_path / "meta" / "celo_adam.json").read_text())["iterations"] == 3
 
 
+# An attack (tests/reliability) trains on such a class too, by `python -m rlopt`.
+@pytest.mark.slow
 def test_a_class_in_the_current_folder_is_an_environment(tmp_path):
     (tmp_path / "own_env.py").write_text(
         "from gymnax.environments.classic_control.cartpole import CartPole\nclass Mine(CartPole):\n    pass\n"
@@ -210,7 +211,8 @@ def test_listings(command):
     assert {env_id for _, env_id in presets.PRESETS} <= set(known)
 
 
-@pytest.mark.parametrize("agent", by_default(["dqn", "pqn"], "dqn"))
+@pytest.mark.slow
+@pytest.mark.parametrize("agent", ["dqn", "pqn"])
 def test_value_learners_train_with_a_rule_that_schedules_itself(tmp_path, agent, command):
     celo2.save_checkpoint(tmp_path / "mine.theta", celo2.init_theta("celo_adam", jax.random.key(0)))
     sizes = {

@@ -245,8 +245,8 @@ def test_impossible_settings_are_refused(tmp_path, changes, message):
 
 def test_the_command_takes_own_weights_and_leaves_tables_and_plot(tmp_path, command):
     theta = tmp_path / "mine.theta"
-    celo2.save_checkpoint(theta, rules.get("celo").init_theta(jax.random.key(0)))
-    words = ["metatest", "--optimizers", "mine=celo", "--theta", "mine", theta, "--tasks", "teacher"]
+    celo2.save_checkpoint(theta, rules.get("celo_adam").init_theta(jax.random.key(0)))
+    words = ["metatest", "--optimizers", "mine=celo_adam", "--theta", "mine", theta, "--tasks", "teacher"]
     words += ["--steps", "20", "--seeds", "2", "--out", tmp_path / "run"]
     status, shown, _ = command(*words)
     assert status == 0

@@ -297,11 +297,13 @@ def test_a_setting_that_is_new_since_a_checkpoint_counts_as_its_default(own_copy
         checkpoint.load_latest(path.parent, template, dataclasses.replace(SMALL, estimator="es"))
 
 
+# What is trained at all, and where the rest comes from, is tried without compiling a step below.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rule", "kept"),
     [
         ("celo", ("ff_mod_stack",)),
-        pytest.param("celo_phase1", ("lstm_init_state", "rnn_params"), marks=pytest.mark.slow),
+        ("celo_phase1", ("lstm_init_state", "rnn_params")),
     ],
 )
 def test_frozen_parts_of_theta_stay_and_come_from_the_file(tmp_path, rule, kept):
@@ -317,6 +319,15 @@ def test_frozen_parts_of_theta_stay_and_come_from_the_file(tmp_path, rule, kept)
     for name in theta:
         changed = [np.any(a != b) for a, b in zip(*map(jax.tree.leaves, (theta[name], start[name])), strict=True)]
         assert not any(changed) if name in kept else any(changed), name
+
+
+def test_of_celo_one_part_is_trained_and_the_other_is_that_of_the_file(tmp_path):
+    start = rules.get("celo").init_theta(jax.random.key(7))
+    celo2.save_checkpoint(tmp_path / "start.theta", start)
+    config = dataclasses.replace(SMALL, rule="celo", init_theta=tmp_path / "start.theta", odd=False, size="unit")
+    state = outer.build(config).init()
+    assert set(state.trained) == {"lstm_init_state", "rnn_params"}
+    thetas_equal(state.theta["ff_mod_stack"], start["ff_mod_stack"])
 
 
 def test_a_schedule_is_trained_for_the_form_of_its_update_rule(tmp_path):

@@ -41,9 +41,8 @@ def opened(browser, path, width, scheme="light"):
 
 
 @pytest.mark.parametrize(("width", "scheme"), [pytest.param(1280, "light", marks=pytest.mark.slow), (390, "dark")])
-def test_it_loads_sorts_and_shows_its_figures(bench, kit, browser, width, scheme):
-    kit.report(bench, drawn=True)
-    with opened(browser, bench / "report" / "report.html", width, scheme) as page:
+def test_it_loads_sorts_and_shows_its_figures(drawn_bench, browser, width, scheme):
+    with opened(browser, drawn_bench / "report" / "report.html", width, scheme) as page:
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         widths = page.eval_on_selector_all("img", "all => all.map(x => x.complete ? x.naturalWidth : 0)")
         assert len(widths) == 7

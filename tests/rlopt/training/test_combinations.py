@@ -36,7 +36,7 @@ LEARNED = [name for name, info in OPTIMIZERS.items() if info.learned]
         *(("ppo", name) for name in OPTIMIZERS if name not in BASELINES),
         *(pytest.param("ppo", name, marks=[] if name == "velo" else [pytest.mark.slow]) for name in BASELINES),
         *(
-            pytest.param(agent, name, marks=[] if name in ("celo2", "celo", "adam") else [pytest.mark.slow])
+            pytest.param(agent, name, marks=[] if name in ("celo", "adam") else [pytest.mark.slow])
             for agent in ("dqn", "pqn", "rppo", "sac")
             for name in (*LEARNED, "adam", "adam_rel", "muon_routed")
         ),

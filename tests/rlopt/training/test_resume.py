@@ -82,7 +82,7 @@ def assert_same_results(folder, other):
     assert lines(folder) == lines(other)
 
 
-@pytest.mark.parametrize("agent", by_default(list(CONFIGS), "ppo", "dqn", "rppo"))
+@pytest.mark.parametrize("agent", by_default(list(CONFIGS), "ppo", "dqn"))
 def test_stopped_and_killed_runs_end_as_if_nothing_had_happened(tmp_path, run_until, request, agent):
     config = CONFIGS[agent]
     experiment.run(config, tmp_path / "whole", progress=False)
