@@ -67,6 +67,6 @@ def test_products_have_the_usual_gradients(inputs, outputs):
 def test_the_networks_still_train_without_float_surprises():
     network = networks.q_network("minatar", (10, 10, 4), 3, (16,), "relu")
     obs = jnp.ones((2, 10, 10, 4), bool)
-    params = network.init(jax.random.key(0), obs)
-    grads = jax.grad(lambda p: jnp.sum(network.apply(p, obs)))(params)
+    params = jax.jit(network.init)(jax.random.key(0), obs)
+    grads = jax.jit(jax.grad(lambda p: jnp.sum(network.apply(p, obs))))(params)
     assert all(x.dtype == jnp.float32 and bool(jnp.any(x != 0)) for x in jax.tree.leaves(grads))

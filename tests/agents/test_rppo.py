@@ -186,13 +186,15 @@ def test_gradients_end_where_a_sequence_or_an_episode_begins():
     obs = jax.random.normal(jax.random.key(0), (1, 6, 2))
     params = model.init(jax.random.key(1), obs[:, 0])
 
-    def last_value(obs, over):
+    @jax.jit
+    @jax.grad
+    def gradient(obs, over):
         return model.apply(params, recurrent.Seen(model.start(1), obs, over))[1][0, -1]
 
     over = jnp.zeros((1, 6), bool)
-    through = jax.grad(last_value)(obs, over)
+    through = gradient(obs, over)
     assert np.all(np.any(through[0] != 0, axis=-1))
-    cut = jax.grad(last_value)(obs, over.at[0, 2].set(True))
+    cut = gradient(obs, over.at[0, 2].set(True))
     np.testing.assert_array_equal(np.any(cut[0] != 0, axis=-1), [False] * 3 + [True] * 3)
 
 

@@ -15,7 +15,9 @@ THETA = celo2.init_theta("celo2", jax.random.key(0))
 CELO = celo2.init_theta("celo", jax.random.key(0))
 MAKERS = {
     "published": lambda numbers=None: celo2.scale_by_celo2(THETA, weight_dimension_numbers=numbers),
-    "sized": lambda numbers=None: celo2.scale_by_celo2(THETA, odd=True, size="adam", weight_dimension_numbers=numbers),
+    "sized": lambda numbers=None: celo2.scale_by_celo2(
+        THETA, odd=True, size="adam", newton_schulz_steps=2, weight_dimension_numbers=numbers
+    ),
     "snr": lambda numbers=None: celo2.scale_by_celo2(
         THETA, orthogonalize=False, odd=True, size="snr", still_without_gradient=True, weight_dimension_numbers=numbers
     ),

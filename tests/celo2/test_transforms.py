@@ -37,7 +37,6 @@ maker = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS.keys())
 WHOLE = {name: MAKERS[name] for name in ("celo2", "celo2_dimensions", "celo", "celo_adam")}
 # Where the reading of a tensor as a matrix does not matter.
 RULES = {name: MAKERS[name] for name in ("celo2", "celo", "celo_adam")}
-rules = pytest.mark.parametrize("make", RULES.values(), ids=RULES.keys())
 # Celo is Celo2's statistics under Celo-Adam's schedule: where both are tried, what is left is seldom new.
 most = pytest.mark.parametrize("make", by_default(RULES, "celo2", "celo_adam"))
 
@@ -191,7 +190,7 @@ def test_a_schedule_is_followed(make):
     assert_close(scheduled, constant)
 
 
-@rules
+@most
 def test_zero_gradients_and_zero_parameters_stay_finite(make):
     tx = optax.with_extra_args_support(make(0.01))
 
@@ -205,7 +204,7 @@ def test_zero_gradients_and_zero_parameters_stay_finite(make):
     assert all(bool(jnp.all(jnp.isfinite(x))) for x in jax.tree.leaves((params, state)))
 
 
-@rules
+@most
 def test_one_bad_batch_does_not_stay_in_the_statistics(make):
     """NaN and infinite gradients and losses: the state stays finite, and so do this update and the next."""
     tx = optax.with_extra_args_support(make(0.01))

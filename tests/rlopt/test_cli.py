@@ -135,7 +135,7 @@ def test_seeds_are_independent_of_their_company():
 @pytest.mark.usefixtures("shared_programs")
 def test_metatrain_writes_theta_and_continues(tmp_path, command):
     words = ["metatrain", "celo_adam", "--tasks-per-family", "1", "--truncation", "4", "--families", "digits"]
-    words += ["--validate-every", "0", "--out", tmp_path / "meta", "--iterations"]
+    words += ["--outer-schedule", "constant", "--validate-every", "0", "--out", tmp_path / "meta", "--iterations"]
     assert command(*words, "2").status == 0
     assert (tmp_path / "meta" / "celo_adam.theta").exists()
     assert (tmp_path / "meta" / "plots" / "meta_loss.png").exists()

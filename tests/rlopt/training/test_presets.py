@@ -11,10 +11,19 @@ from rlopt.optimizers.catalog import OPTIMIZERS
 from rlopt.training import loop, presets
 from rlopt.training.config import TrainConfig
 
-# Of MinAtar, whose games take long to trace, each agent with some and each game with some agent.
-MINATAR = ("ppo Breakout", "dqn Seaquest", "dqn Freeway", "pqn Asterix", "pqn SpaceInvaders")
-TRACED = {f"{agent} {env_id.removesuffix('-MinAtar')}": (agent, env_id) for agent, env_id in presets.PRESETS}
-BY_DEFAULT = [name for name, (_, env_id) in TRACED.items() if not env_id.endswith("-MinAtar") or name in MINATAR]
+TRACED = {f"{agent} {env_id}": (agent, env_id) for agent, env_id in presets.PRESETS}
+# Every agent, and each kind of observations, actions and settings once.
+BY_DEFAULT = [
+    *(f"ppo {env_id}" for env_id in ("CartPole-v1", "DeepSea-bsuite", "Pong-misc", "Pendulum-v1", "Breakout-MinAtar")),
+    *(
+        "ppo MountainCarContinuous-v0",
+        "dqn CartPole-v1",
+        "dqn MountainCar-v0",
+        "dqn Seaquest-MinAtar",
+        "pqn CartPole-v1",
+    ),
+    *("pqn Asterix-MinAtar", "pqn SpaceInvaders-MinAtar", "rppo MemoryChain-bsuite", "sac Pendulum-v1"),
+]
 
 
 @pytest.mark.parametrize("preset", by_default(TRACED, *BY_DEFAULT))
