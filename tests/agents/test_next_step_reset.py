@@ -37,7 +37,7 @@ def three_steps_and_a_reset(next_step_reset):
     [
         pytest.param(agents.PPOConfig(**SIZES), id="ppo"),
         pytest.param(agents.PPOConfig(**SIZES, network="shared_mlp"), id="ppo, shared", marks=pytest.mark.slow),
-        pytest.param(agents.PQNConfig(**SIZES), id="pqn"),
+        pytest.param(agents.PQNConfig(**SIZES), id="pqn", marks=pytest.mark.slow),
         pytest.param(agents.RPPOConfig(**SIZES), id="rppo", marks=pytest.mark.slow),
     ],
 )

@@ -51,7 +51,7 @@ def trained(name, own=None, **changes):
     return state, metrics
 
 
-@pytest.mark.parametrize("name", by_default(list(CONFIGS), "ppo", "dqn"))
+@pytest.mark.parametrize("name", by_default(list(CONFIGS), "ppo"))
 def test_a_module_of_ones_own_is_trained(name):
     own = Own(2, has_critic=name == "ppo")
     state, metrics = trained(name, own)

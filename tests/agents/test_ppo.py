@@ -191,6 +191,7 @@ def test_a_policy_that_has_moved_too_far_is_not_updated_further():
     np.testing.assert_allclose(measured[1e-12].update_rms, metrics.rms(moved), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_normalised_observations_and_rewards_do_not_change_what_is_best():
     config = dataclasses.replace(CONFIG, normalize_observations=True, normalize_rewards=True)
     agent, state = train("Probe-ObservationActionReward", config)

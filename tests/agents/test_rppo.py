@@ -89,7 +89,7 @@ def test_a_fact_is_remembered_until_it_is_asked_for():
 @pytest.mark.parametrize(
     "env_id",
     [
-        "Probe-ObservationActionReward",
+        pytest.param("Probe-ObservationActionReward", marks=pytest.mark.slow),
         pytest.param("Probe-FinalObservation", marks=pytest.mark.slow),
         pytest.param("Probe-TimeLimit", marks=pytest.mark.slow),
     ],

@@ -257,6 +257,7 @@ def test_inject_hyperparams_takes_celo2_itself():
     assert_close(one_step(tx, params), one_step(celo2.celo2(0.01), params))
 
 
+@pytest.mark.slow
 def test_every_matrix_step_has_unit_rms():
     params = {"kernel": jax.random.normal(jax.random.key(0), (7, 9)), "conv": jnp.ones((3, 3, 4, 8))}
     grads = jax.tree.map(lambda p: jax.random.normal(jax.random.key(1), p.shape) * 1e-4, params)
@@ -291,10 +292,10 @@ MASKS = {"tree": {"kernel": True, "bias": False}, "function": lambda p: jax.tree
 @pytest.mark.parametrize(
     ("make", "mask"),
     [
-        pytest.param(celo2.celo2, "tree"),
-        pytest.param(celo2.celo2_base, "function"),
+        pytest.param(celo2.celo2_base, "tree"),
+        pytest.param(celo2.celo2_base, "function", marks=pytest.mark.slow),
+        pytest.param(celo2.celo2, "tree", marks=pytest.mark.slow),
         pytest.param(celo2.celo2, "function", marks=pytest.mark.slow),
-        pytest.param(celo2.celo2_base, "tree", marks=pytest.mark.slow),
     ],
 )
 def test_a_mask_says_what_decays(make, mask):

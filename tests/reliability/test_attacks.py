@@ -20,6 +20,8 @@ SLOW = (
     "terminated",
     "interrupted",
     "full_log",
+    "dead_pipe",
+    "atari_without_a_folder",
     "plot_as_a_module_beside_modules",
     "moved_sweep",
     "moved_metatraining",

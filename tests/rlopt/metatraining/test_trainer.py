@@ -361,6 +361,7 @@ def test_weights_of_another_rule_are_refused_as_a_start(tmp_path):
         outer.build(config).init()
 
 
+@pytest.mark.slow
 def test_plain_evolution_strategies_take_another_course(finished, tmp_path):
     other = run(dataclasses.replace(SMALL, estimator="es"), tmp_path, validate_every=0).theta
     assert any(np.any(a != b) for a, b in zip(*map(jax.tree.leaves, (other, finished[0].theta)), strict=True))

@@ -79,6 +79,7 @@ def test_it_loads_sorts_and_shows_its_figures(drawn_bench, browser, width, schem
 BOXES = "all => all.map(x => [x.scrollWidth > x.clientWidth, x.classList.contains('wide'), x.tabIndex])"
 
 
+@pytest.mark.slow
 def test_ten_optimizers_on_four_games_fit_into_1200_pixels_and_scroll_on_a_phone(tmp_path, write_run, kit, browser):
     path = kit.write_large_benchmark(tmp_path, write_run) / "report" / "report.html"
     kit.report(tmp_path)
