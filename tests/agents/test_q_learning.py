@@ -133,7 +133,7 @@ def test_population_members_equal_single_runs(case):
         jax.tree.map(lambda a, b, i=i: np.testing.assert_allclose(a[i], b, atol=1e-4, rtol=1e-3), together, single)
 
 
-@pytest.mark.parametrize("case", ["dqn", "pqn"])
+@pytest.mark.parametrize("case", by_default(["dqn", "pqn"], "pqn"))
 def test_the_optimizer_gets_the_loss_and_the_number_of_updates(case):
     seen = {}
 

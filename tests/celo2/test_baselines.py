@@ -201,7 +201,7 @@ def test_steps_have_the_multiple_and_the_dtype_asked_for(rule):
     assert state.count == 1
 
 
-@pytest.mark.parametrize("rule", by_default(list(SMALL), "nnadam", "velo"))
+@pytest.mark.parametrize("rule", by_default(list(SMALL), "nnadam"))
 def test_they_work_where_optax_masks_and_where_nothing_is_left(rule):
     tx = optax.partition(
         {"ours": make(rule, weights(rule)), "sgd": optax.sgd(1.0)}, {"a": "ours", "b": "sgd", "c": "sgd"}

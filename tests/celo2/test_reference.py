@@ -91,7 +91,7 @@ FORMS = {
 }
 
 
-# Every form once, every tree, plain and orthogonalised; the other combinations are slow.
+# The two forms that differ most, on one tree each, plain and orthogonalised; the other combinations are slow.
 CELO2 = {
     f"{'orthogonalised' if orthogonalize else 'plain'}-{form}-tree {tree + 1}": (tree, form, orthogonalize)
     for tree in range(len(SHAPES))
@@ -103,7 +103,7 @@ CELO = {f"{form}-tree {tree + 1}": (tree, form) for tree in range(len(SHAPES)) f
 
 @pytest.mark.parametrize(
     "case",
-    by_default(CELO2, "plain-published-tree 1", "orthogonalised-odd-tree 1", "orthogonalised-odd, Adam's size-tree 2"),
+    by_default(CELO2, "plain-published-tree 1", "orthogonalised-odd, Adam's size-tree 2"),
 )
 def test_celo2_is_what_the_paper_says(case):
     tree, form, orthogonalize = case
