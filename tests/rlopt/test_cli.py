@@ -132,6 +132,8 @@ def test_seeds_are_independent_of_their_company():
     np.testing.assert_allclose(few[:, :3], many[:2, :3], rtol=1e-4)
 
 
+# The command goes on in test_tracking.py too, and what it writes is that of test_trainer.py.
+@pytest.mark.slow
 @pytest.mark.usefixtures("shared_programs")
 def test_metatrain_writes_theta_and_continues(tmp_path, command):
     words = ["metatrain", "celo_adam", "--tasks-per-family", "1", "--truncation", "4", "--families", "digits"]

@@ -37,7 +37,7 @@ def loss_fn(params):
 
 
 # The baselines' steps, and those of the rules of the papers, have tests of their own (tests/celo2).
-NEAR = ("celo2_base", "celo2_published", "celo2_base_published", "nnadam", "adafac_mlp", "rnn_mlp")
+NEAR = ("celo2_base", "celo2_published", "celo2_base_published", "nnadam", "adafac_mlp", "rnn_mlp", "velo")
 
 
 @pytest.mark.parametrize("name", by_default(catalog.OPTIMIZERS.keys(), *(set(catalog.OPTIMIZERS) - set(NEAR))))

@@ -47,7 +47,11 @@ UNLIKE = (
     [
         *(pytest.param("ppo", name, marks=[] if name in UNLIKE else [pytest.mark.slow]) for name in OPTIMIZERS),
         *(
-            pytest.param(agent, name, marks=[] if name in ("celo", "adam") else [pytest.mark.slow])
+            pytest.param(
+                agent,
+                name,
+                marks=[] if name in ("celo", "adam") and (agent, name) != ("pqn", "celo") else [pytest.mark.slow],
+            )
             for agent in ("dqn", "pqn", "rppo", "sac")
             for name in (*LEARNED, "adam", "adam_rel", "muon_routed")
         ),
