@@ -1,10 +1,12 @@
 """What tests in several folders make up."""
 
 import dataclasses
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import jax
 import numpy as np
+import pytest
 from jax.sharding import Mesh
 
 import celo2
@@ -27,6 +29,21 @@ _SMALL = {
     "min_unroll": 5,
     "max_unroll": 20,
 }
+
+
+def by_default(cases: Mapping | Iterable, *chosen) -> list:
+    """Parameters for `parametrize`: the chosen cases; and the others, which are near to them, as slow ones.
+
+    The cases have names, which are their own or the keys of a mapping; `make test-slow` tries what `make test` does not.
+    """
+    named = cases if isinstance(cases, Mapping) else {case: case for case in cases}
+    unknown = set(chosen) - set(named)
+    if unknown:
+        raise ValueError(f"chosen cases must be among {list(named)}, got {unknown}")
+    return [
+        pytest.param(case, id=str(name), marks=[] if name in chosen else [pytest.mark.slow])
+        for name, case in named.items()
+    ]
 
 
 def small_meta_training(**changes) -> MetaTrainConfig:

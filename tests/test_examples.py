@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from helpers import by_default
+
 FOLDER = Path(__file__).resolve().parents[1] / "examples"
 
 
@@ -16,7 +18,7 @@ def load(name):
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the other libraries
-@pytest.mark.parametrize("name", ["flax_nnx", "equinox_mlp"])
+@pytest.mark.parametrize("name", by_default(["flax_nnx", "equinox_mlp"], "flax_nnx"))
 def test_a_network_learns_the_digits(name, capsys):
     assert load(name).main(steps=200) > 0.85
     assert "goes to" in capsys.readouterr().out
@@ -37,6 +39,7 @@ def test_both_readings_of_a_convolution_learn_the_digits():
     assert min(load("flax_linen").main(steps=50).values()) > 0.8
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_the_sweep_finds_a_good_rate_and_a_bad_one():
     losses = load("haiku_mlp").main(steps=100)

@@ -1,6 +1,7 @@
 """What is installed, and what works where only a part of it is."""
 
 import ast
+import functools
 import subprocess
 import sys
 import tomllib
@@ -34,9 +35,14 @@ print(sorted(celo2.packaged_weights()))
 """
 
 
+@functools.cache
+def installed():
+    return metadata.packages_distributions()
+
+
 def modules_of(distribution):
     """The names under which a distribution is imported."""
-    found = {name for name, owners in metadata.packages_distributions().items() if distribution in owners}
+    found = {name for name, owners in installed().items() if distribution in owners}
     return found or {distribution}
 
 

@@ -16,7 +16,10 @@ def plain(x, kernel, stride):
 
 
 @pytest.mark.parametrize("convolve", [convolution.by_patches, convolution.by_blocks, convolution.by_rows])
-@pytest.mark.parametrize(("size", "stride"), [(3, 1), (2, 2), (4, 2), (3, 3)])
+@pytest.mark.parametrize(
+    ("size", "stride"),
+    [(3, 1), (4, 2), pytest.param(2, 2, marks=pytest.mark.slow), pytest.param(3, 3, marks=pytest.mark.slow)],
+)
 def test_every_way_equals_a_convolution_and_so_do_its_gradients(convolve, size, stride):
     x = jax.random.normal(jax.random.key(0), (2, 9, 8, 3))
     kernel = jax.random.normal(jax.random.key(1), (size, size, 3, 5))
@@ -64,6 +67,6 @@ def test_products_have_the_usual_gradients(inputs, outputs):
 def test_the_networks_still_train_without_float_surprises():
     network = networks.q_network("minatar", (10, 10, 4), 3, (16,), "relu")
     obs = jnp.ones((2, 10, 10, 4), bool)
-    params = network.init(jax.random.key(0), obs)
-    grads = jax.grad(lambda p: jnp.sum(network.apply(p, obs)))(params)
+    params = jax.jit(network.init)(jax.random.key(0), obs)
+    grads = jax.jit(jax.grad(lambda p: jnp.sum(network.apply(p, obs))))(params)
     assert all(x.dtype == jnp.float32 and bool(jnp.any(x != 0)) for x in jax.tree.leaves(grads))

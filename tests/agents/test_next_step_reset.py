@@ -37,8 +37,8 @@ def three_steps_and_a_reset(next_step_reset):
     [
         pytest.param(agents.PPOConfig(**SIZES), id="ppo"),
         pytest.param(agents.PPOConfig(**SIZES, network="shared_mlp"), id="ppo, shared", marks=pytest.mark.slow),
-        pytest.param(agents.PQNConfig(**SIZES), id="pqn"),
-        pytest.param(agents.RPPOConfig(**SIZES), id="rppo"),
+        pytest.param(agents.PQNConfig(**SIZES), id="pqn", marks=pytest.mark.slow),
+        pytest.param(agents.RPPOConfig(**SIZES), id="rppo", marks=pytest.mark.slow),
     ],
 )
 def test_what_is_seen_next_stands_in_for_what_a_step_led_to(config):
@@ -78,7 +78,7 @@ def what_was_shown_before():
     return envs.VectorEnv(spec, reset, step)
 
 
-@pytest.mark.parametrize("prioritized", [False, True])
+@pytest.mark.parametrize("prioritized", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_dqn_learns_from_single_frames_what_takes_two_to_see(prioritized):
     config = agents.DQNConfig(
         *(12_000, 4),

@@ -12,6 +12,7 @@ import agents
 import envs
 from agents import metrics, networks
 from envs import probes
+from helpers import by_default
 
 CONFIG = agents.PPOConfig(
     total_steps=20_000, num_envs=8, rollout_length=32, epochs=4, minibatches=2, hidden=(16,), anneal=True, gamma=0.9
@@ -59,7 +60,7 @@ def test_taking_a_time_limit_for_an_end_gives_the_lower_value():
     assert value < 4.0
 
 
-@pytest.mark.parametrize("normalize", [False, True])
+@pytest.mark.parametrize("normalize", by_default([False, True], True))
 def test_autoreset_steps_enter_neither_losses_nor_statistics(with_autoreset_steps, normalize):
     env = with_autoreset_steps(envs.make("Probe-ConstantReward", CONFIG.num_envs))
     config = dataclasses.replace(CONFIG, normalize_observations=normalize, normalize_rewards=normalize)
@@ -144,7 +145,7 @@ def test_impossible_settings_are_refused(changes, message):
         agents.PPOConfig(**changes).check()
 
 
-@pytest.mark.parametrize("squash", ["clip", "tanh"])
+@pytest.mark.parametrize("squash", by_default(["clip", "tanh"], "tanh"))
 def test_continuous_actions_find_the_target(squash):
     # One step, reward -(a - 1.2)^2 in a box from -2 to 3: the greedy action must become 1.2.
     spec = dataclasses.replace(
@@ -190,6 +191,7 @@ def test_a_policy_that_has_moved_too_far_is_not_updated_further():
     np.testing.assert_allclose(measured[1e-12].update_rms, metrics.rms(moved), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_normalised_observations_and_rewards_do_not_change_what_is_best():
     config = dataclasses.replace(CONFIG, normalize_observations=True, normalize_rewards=True)
     agent, state = train("Probe-ObservationActionReward", config)
@@ -202,7 +204,7 @@ def test_normalised_observations_and_rewards_do_not_change_what_is_best():
     )
 
 
-@pytest.mark.parametrize("target_kl", [None, 1e-12])
+@pytest.mark.parametrize("target_kl", by_default([None, 1e-12], 1e-12))
 def test_the_learning_rate_falls_once_per_iteration_whatever_the_kl_stop_drops(target_kl):
     def recording(learning_rate, num_updates):
         def update(updates, state, params=None, **extra):
@@ -220,7 +222,7 @@ def test_the_learning_rate_falls_once_per_iteration_whatever_the_kl_stop_drops(t
     np.testing.assert_allclose(rates, [0.1, 0.075, 0.05, 0.025], rtol=1e-5)
 
 
-@pytest.mark.parametrize("loss", ["total", "value"])
+@pytest.mark.parametrize("loss", by_default(["total", "value"], "value"))
 def test_the_optimizer_is_told_the_chosen_loss(loss):
     def recording(learning_rate, num_updates):
         return optax.GradientTransformationExtraArgs(

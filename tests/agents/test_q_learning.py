@@ -13,6 +13,7 @@ import agents
 import envs
 from agents import exploration, networks
 from envs import probes
+from helpers import by_default
 
 DQN = agents.DQNConfig(
     total_steps=16_000,
@@ -62,18 +63,15 @@ def train(case, env_id, optimizer=adam, rate=1e-2, **changes):
     return agent, state, metrics, lambda obs: np.asarray(network.apply(state.params, jnp.full((1, 1), obs)))[0]
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", by_default(list(CASES), "dqn", "dqn, soft target, single", "pqn"))
 def test_probe_values_and_actions_are_learned(case, learned_from_probes):
     # Variants of DQN are tried on what they could get wrong: which action, and what lies beyond an end.
     make, config = CASES[case]
-    found = {}
     # A value of 10 at a discount of 0.9 takes many bootstraps.
-    quick = [name for name in probes.ids() if name not in SLOW_PROBES]
-    both = ((quick, config.total_steps), (SLOW_PROBES, 60_000))
-    for env_ids, steps in both if case in ("dqn", "pqn") else (((*QUICK_PROBE, *SLOW_PROBES), 60_000),):
-        config = dataclasses.replace(config, total_steps=steps)
-        agent = functools.partial(make, config=config, optimizer=adam)
-        found |= learned_from_probes(env_ids, config.num_envs, agent, 1e-2, config.num_iterations)
+    config = dataclasses.replace(config, total_steps=60_000)
+    agent = functools.partial(make, config=config, optimizer=adam)
+    env_ids = probes.ids() if case in ("dqn", "pqn") else [*QUICK_PROBE, *SLOW_PROBES]
+    found = learned_from_probes(env_ids, config.num_envs, agent, 1e-2, config.num_iterations)
     network = networks.q_network(config.network, (1,), 2, config.hidden, config.activation, layer_norm=case == "pqn")
     apply = jax.jit(network.apply)
 
@@ -90,7 +88,9 @@ def test_probe_values_and_actions_are_learned(case, learned_from_probes):
         assert best == [1, 0]
 
 
-@pytest.mark.parametrize("case", ["dqn", "dqn, prioritised, 3 steps", "pqn"])
+@pytest.mark.parametrize(
+    "case", by_default(["dqn", "dqn, prioritised, 3 steps", "pqn"], "dqn, prioritised, 3 steps", "pqn")
+)
 def test_autoreset_steps_are_not_learned_from(with_autoreset_steps, case):
     env = with_autoreset_steps(envs.make("Probe-ConstantReward", CASES[case][1].num_envs))
     _, _, metrics, values = train(case, env)
@@ -117,7 +117,7 @@ def test_three_step_transitions_are_what_the_steps_add_up_to():
     assert found.count((0.0, 1.71, 0.729, 1.0)) == 16 * config.num_envs
 
 
-@pytest.mark.parametrize("case", ["dqn", "pqn"])
+@pytest.mark.parametrize("case", by_default(["dqn", "pqn"], "dqn"))
 def test_population_members_equal_single_runs(case):
     make, config = CASES[case]
     agent = make(envs.make("CartPole-v1", config.num_envs), config, adam)
@@ -133,7 +133,7 @@ def test_population_members_equal_single_runs(case):
         jax.tree.map(lambda a, b, i=i: np.testing.assert_allclose(a[i], b, atol=1e-4, rtol=1e-3), together, single)
 
 
-@pytest.mark.parametrize("case", ["dqn", "pqn"])
+@pytest.mark.parametrize("case", by_default(["dqn", "pqn"], "pqn"))
 def test_the_optimizer_gets_the_loss_and_the_number_of_updates(case):
     seen = {}
 

@@ -89,8 +89,8 @@ def test_a_fact_is_remembered_until_it_is_asked_for():
 @pytest.mark.parametrize(
     "env_id",
     [
-        "Probe-ObservationActionReward",
-        "Probe-FinalObservation",
+        pytest.param("Probe-ObservationActionReward", marks=pytest.mark.slow),
+        pytest.param("Probe-FinalObservation", marks=pytest.mark.slow),
         pytest.param("Probe-TimeLimit", marks=pytest.mark.slow),
     ],
 )
@@ -128,7 +128,7 @@ def resets_in_a_step_of_its_own(inner):
     return envs.VectorEnv(dataclasses.replace(inner.spec, next_step_reset=True), reset, step)
 
 
-@pytest.mark.parametrize("next_step_reset", [False, True])
+@pytest.mark.parametrize("next_step_reset", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_learning_sees_what_acting_saw(next_step_reset):
     """Before any update, sequences give the values and probabilities of the rollout: memories are put back rightly."""
     env = remember(CONFIG.num_envs)
@@ -186,16 +186,19 @@ def test_gradients_end_where_a_sequence_or_an_episode_begins():
     obs = jax.random.normal(jax.random.key(0), (1, 6, 2))
     params = model.init(jax.random.key(1), obs[:, 0])
 
-    def last_value(obs, over):
+    @jax.jit
+    @jax.grad
+    def gradient(obs, over):
         return model.apply(params, recurrent.Seen(model.start(1), obs, over))[1][0, -1]
 
     over = jnp.zeros((1, 6), bool)
-    through = jax.grad(last_value)(obs, over)
+    through = gradient(obs, over)
     assert np.all(np.any(through[0] != 0, axis=-1))
-    cut = jax.grad(last_value)(obs, over.at[0, 2].set(True))
+    cut = gradient(obs, over.at[0, 2].set(True))
     np.testing.assert_array_equal(np.any(cut[0] != 0, axis=-1), [False] * 3 + [True] * 3)
 
 
+@pytest.mark.slow
 def test_population_members_equal_single_runs():
     config = dataclasses.replace(CONFIG, total_steps=512)
     agent = agents.rppo(remember(8), config, adam)

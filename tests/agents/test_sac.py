@@ -14,6 +14,7 @@ import envs
 from agents import actions, sac_agent, sac_losses, sac_model
 from agents.replay import Transition
 from envs import probes
+from helpers import by_default
 
 CONFIG = agents.SACConfig(
     *(12_000, 4),
@@ -86,7 +87,7 @@ def values(state, obs, config=CONFIG):
 
 @pytest.mark.parametrize(
     "env_id",
-    [pytest.param("Probe-ObservationReward", marks=pytest.mark.slow), "Probe-TwoStep", "Probe-FinalObservation"],
+    by_default(["Probe-ObservationReward", "Probe-TwoStep", "Probe-FinalObservation"], "Probe-FinalObservation"),
 )
 def test_probe_values_are_learned(env_id):
     # The actions change nothing, so that nothing stands against entropy above its target: the temperature goes to 0.
@@ -203,6 +204,7 @@ def test_every_part_has_an_optimizer_that_is_told_of_it():
         agents.sac(probe("Probe-TimeLimit"), config, {"actor": adam})
 
 
+@pytest.mark.slow
 def test_population_members_equal_single_runs():
     # Few updates: Adam makes much of a gradient that is zero but for rounding, and then the agents act differently.
     config = dataclasses.replace(CONFIG, total_steps=440)

@@ -9,6 +9,7 @@ import pytest
 import agents
 import envs
 from agents import dormancy, networks, telling
+from helpers import by_default
 
 PPO = agents.PPOConfig(total_steps=4 * 8 * 3, num_envs=4, rollout_length=8, epochs=2, minibatches=2, hidden=(8,))
 PQN = agents.PQNConfig(total_steps=4 * 8 * 3, num_envs=4, rollout_length=8, epochs=2, minibatches=2, hidden=(8,))
@@ -52,10 +53,13 @@ def recorder(num_updates, asked=()):
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def told(name, iterations, asked=()):
+def listening(name, asked):
     make, config = AGENTS[name]
-    env = envs.make("CartPole-v1", num_envs=4)
-    agent = make(env, config, lambda rate, num_updates: recorder(num_updates, asked))
+    return make(envs.make("CartPole-v1", num_envs=4), config, lambda rate, num_updates: recorder(num_updates, asked))
+
+
+def told(name, iterations, asked=()):
+    agent, config = listening(name, asked), AGENTS[name][1]
     state = jax.jit(agent.init)(jax.random.key(0), agent.hyperparams(1e-3))
     step = jax.jit(agent.step)
     for _ in range(iterations):
@@ -64,7 +68,7 @@ def told(name, iterations, asked=()):
     return config, int(count), {k: np.asarray(x)[: int(count)] for k, x in kept.items()}
 
 
-@pytest.mark.parametrize("name", ["ppo", "pqn", "rppo"])
+@pytest.mark.parametrize("name", by_default(["ppo", "pqn", "rppo"], "ppo"))
 def test_progress_epoch_and_keys_of_agents_that_learn_from_rollouts(name):
     config, count, kept = told(name, config_iterations(name), asked=("dormancy",))
     assert count == config.num_updates == 12
@@ -88,9 +92,15 @@ def config_iterations(name):
 
 
 def test_what_nobody_asks_for_is_not_computed(monkeypatch):
-    monkeypatch.setattr(dormancy, "score", lambda *args: pytest.fail("computed"))
+    """Nor even traced; what is asked for is, in every agent."""
+    score, scored = dormancy.score, []
+    monkeypatch.setattr(dormancy, "score", lambda *args: scored.append(1) or score(*args))
     for name in AGENTS:
-        told(name, 1)
+        for asked in ((), ("dormancy",)):
+            agent = listening(name, asked)
+            jax.eval_shape(agent.step, jax.eval_shape(agent.init, jax.random.key(0), agent.hyperparams(1e-3)))
+            assert bool(scored) == bool(asked), name
+            scored.clear()
 
 
 def test_which_tensors_act():

@@ -14,6 +14,7 @@ import pytest
 import celo2
 from celo2 import checks
 from celo2.baselines import thetas
+from helpers import by_default
 
 
 def beside(name):
@@ -179,7 +180,7 @@ def test_bad_input_is_refused(rule):
             tx.update(PARAMS, state, PARAMS)
 
 
-@rules
+@pytest.mark.parametrize("rule", by_default(list(SMALL), "nnadam", "velo"))
 def test_steps_have_the_multiple_and_the_dtype_asked_for(rule):
     theta, params = weights(rule), {"a": PARAMS["a"]}
 
@@ -200,7 +201,7 @@ def test_steps_have_the_multiple_and_the_dtype_asked_for(rule):
     assert state.count == 1
 
 
-@rules
+@pytest.mark.parametrize("rule", by_default(list(SMALL), "nnadam"))
 def test_they_work_where_optax_masks_and_where_nothing_is_left(rule):
     tx = optax.partition(
         {"ours": make(rule, weights(rule)), "sgd": optax.sgd(1.0)}, {"a": "ours", "b": "sgd", "c": "sgd"}

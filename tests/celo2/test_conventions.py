@@ -12,6 +12,7 @@ from jax.sharding import PartitionSpec as P
 
 import celo2
 from celo2.baselines.thetas import BASELINES
+from helpers import by_default
 
 THETA = celo2.init_theta("celo2", jax.random.key(0))
 PARAMS = {"kernel": jnp.linspace(-1.0, 1.0, 12).reshape(4, 3), "bias": jnp.asarray([0.5, -0.2, 0.1])}
@@ -45,7 +46,12 @@ def update(tx, state, value=1.0):
     return jax.jit(optax.with_extra_args_support(tx).update)(GRADS, state, PARAMS, value=value)
 
 
-@pytest.mark.parametrize("make", DIRECTIONS.values(), ids=DIRECTIONS)
+@pytest.mark.parametrize(
+    "make",
+    by_default(
+        DIRECTIONS, *(name for name in DIRECTIONS if name not in ("scale_by_celo2_base", "scale_by_celo_phase1"))
+    ),
+)
 def test_a_direction_has_the_sign_of_the_gradient(make):
     """As optax's own: `optax.chain(scale_by_x(), optax.scale_by_learning_rate(r))` descends."""
     direction, _ = update(make(), make().init(PARAMS))
@@ -64,7 +70,9 @@ def test_every_direction_is_tried():
     ("complete", "direction"),
     [
         (lambda: celo2.celo(100), DIRECTIONS["scale_by_celo"]),
-        (lambda: celo2.celo(100, use_scheduler=False), DIRECTIONS["scale_by_celo_phase1"]),
+        pytest.param(
+            lambda: celo2.celo(100, use_scheduler=False), DIRECTIONS["scale_by_celo_phase1"], marks=pytest.mark.slow
+        ),
         (lambda: celo2.celo_adam(100), DIRECTIONS["scale_by_celo_adam"]),
     ],
     ids=["celo", "celo_phase1", "celo_adam"],
@@ -129,7 +137,9 @@ def test_statistics_lie_where_their_parameters_do(make):
         assert x.sharding.shard_shape(x.shape) == (*x.shape[:-2], 2, 4), name
 
 
-@complete
+@pytest.mark.parametrize(
+    "make", by_default(COMPLETE, *(name for name in COMPLETE if name not in ("celo2_base", "celo2_rl", "celo_sized")))
+)
 def test_boxed_parameters_of_flax_get_boxed_statistics(make):
     """`nn.with_partitioning`: the same updates, and the layout of the state follows from that of the parameters."""
     names = {"kernel": ("rows", "columns"), "bias": ("columns",)}

@@ -29,7 +29,9 @@ def steps_of_nature(numbers):
     return step(nature(0), nature(1), weight_dimension_numbers=numbers)
 
 
-@pytest.mark.parametrize(("numbers", "axes"), [(None, (-2, -1)), (celo2.fan_in_fan_out, (0, 1, 2, 3))])
+@pytest.mark.parametrize(
+    ("numbers", "axes"), [pytest.param(None, (-2, -1), marks=pytest.mark.slow), (celo2.fan_in_fan_out, (0, 1, 2, 3))]
+)
 def test_steps_have_unit_rms_per_matrix(numbers, axes):
     for name, value in steps_of_nature(numbers).items():
         rms = jnp.sqrt(jnp.mean(value**2, axis=axes if value.ndim > 2 else (0, 1)))
@@ -44,6 +46,7 @@ def test_fan_in_by_fan_out_is_what_the_flattened_kernel_gets():
         np.testing.assert_allclose(value.reshape(expected[name].shape), expected[name], atol=1e-5, err_msg=name)
 
 
+@pytest.mark.slow
 def test_the_two_readings_differ_for_kernels_only():
     published, matrices = steps_of_nature(None), steps_of_nature(celo2.fan_in_fan_out)
     np.testing.assert_array_equal(published["dense"], matrices["dense"])

@@ -10,6 +10,7 @@ import optax
 import pytest
 
 import celo2
+from helpers import by_default
 
 THETA = celo2.init_theta("celo2", jax.random.key(0))
 CELO_THETA = celo2.init_theta("celo", jax.random.key(0))
@@ -33,11 +34,11 @@ MAKERS = {
 maker = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS.keys())
 # What takes long to compile is tried with these: celo2_base is celo2 without Newton-Schulz, scale_by_celo2 is what both are
 # made of, celo_phase1 is celo without its scheduler.
-WHOLE = ("celo2", "celo2_dimensions", "celo", "celo_adam")
-whole = pytest.mark.parametrize("make", [MAKERS[name] for name in WHOLE], ids=WHOLE)
+WHOLE = {name: MAKERS[name] for name in ("celo2", "celo2_dimensions", "celo", "celo_adam")}
 # Where the reading of a tensor as a matrix does not matter.
-RULES = ("celo2", "celo", "celo_adam")
-rules = pytest.mark.parametrize("make", [MAKERS[name] for name in RULES], ids=RULES)
+RULES = {name: MAKERS[name] for name in ("celo2", "celo", "celo_adam")}
+# Celo is Celo2's statistics under Celo-Adam's schedule: where both are tried, what is left is seldom new.
+most = pytest.mark.parametrize("make", by_default(RULES, "celo2", "celo_adam"))
 
 
 def tree(dtype=jnp.float32):
@@ -74,14 +75,14 @@ def assert_close(a, b, tolerance=1e-5):
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=tolerance, rtol=tolerance), a, b)
 
 
-@rules
+@most
 def test_jit_gives_the_same_numbers(make):
     tx = optax.with_extra_args_support(make(0.01))
     params = small_tree()
     assert_close(one_step(tx, params), tx.update(params, tx.init(params), params, value=1.0)[0])
 
 
-@rules
+@most
 def test_vmap_over_learning_rates_and_seeds_equals_single_runs(make):
     def train(rate, seed):
         return run(make(rate), jax.tree.map(lambda p: p + 0.1 * seed, small_tree()))[0]
@@ -95,7 +96,7 @@ def test_vmap_over_learning_rates_and_seeds_equals_single_runs(make):
             assert_close(jax.tree.map(lambda x, at=(seed, i): x[at], together), single(rate, seeds[seed]), 1e-4)
 
 
-@whole
+@pytest.mark.parametrize("make", by_default(WHOLE, "celo2", "celo", "celo_adam"))
 def test_second_call_does_not_recompile(make, caplog):
     tx = optax.with_extra_args_support(make(0.01))
     params = small_tree()
@@ -117,7 +118,7 @@ def test_updates_have_the_parameters_dtype_and_statistics_stay_float32(make, dty
     assert jax.tree.map(lambda x: (x.shape, x.dtype), new_state) == jax.tree.map(lambda x: (x.shape, x.dtype), state)
 
 
-@whole
+@pytest.mark.parametrize("make", by_default(WHOLE, "celo2", "celo", "celo_adam"))
 def test_bfloat16_parameters_get_nearly_the_same_update(make):
     low = jax.tree.map(lambda p: p.astype(jnp.bfloat16), small_tree())
     exact = one_step(make(0.01), jax.tree.map(lambda p: p.astype(jnp.float32), low))
@@ -128,7 +129,7 @@ def test_bfloat16_parameters_get_nearly_the_same_update(make):
     ("shape", "axis"),
     [
         ((64, 128), 0),
-        ((1024, 512), 1),
+        pytest.param((1024, 512), 1, marks=pytest.mark.slow),
         pytest.param((64, 128), 1, marks=pytest.mark.slow),
         pytest.param((1024, 512), 0, marks=pytest.mark.slow),
     ],
@@ -152,7 +153,7 @@ def test_statistics_of_sharded_parameters_stay_where_they_are(axis, shape):
         assert "all-gather" not in compiled.compile().as_text()
 
 
-@whole
+@pytest.mark.parametrize("make", by_default(WHOLE, "celo2", "celo_adam"))
 def test_sharded_parameters_give_the_same_update_and_keep_their_shardings(make):
     mesh = jax.make_mesh((8,), ("model",), axis_types=(jax.sharding.AxisType.Auto,))
     sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("model"))
@@ -174,7 +175,7 @@ def test_sharded_parameters_give_the_same_update_and_keep_their_shardings(make):
     }
 
 
-@whole
+@pytest.mark.parametrize("make", WHOLE.values(), ids=WHOLE.keys())
 def test_unknown_extra_arguments_are_ignored(make):
     tx = optax.with_extra_args_support(make(0.01))
     params = small_tree()
@@ -182,14 +183,14 @@ def test_unknown_extra_arguments_are_ignored(make):
     assert str(with_others) == str(jax.make_jaxpr(lambda p: tx.update(p, tx.init(p), p, value=1.0))(params))
 
 
-@rules
+@most
 def test_a_schedule_is_followed(make):
     constant, _ = jax.jit(lambda p: run(make(0.02), p, 2))(small_tree())
     scheduled, _ = jax.jit(lambda p: run(make(optax.constant_schedule(0.02)), p, 2))(small_tree())
     assert_close(scheduled, constant)
 
 
-@rules
+@most
 def test_zero_gradients_and_zero_parameters_stay_finite(make):
     tx = optax.with_extra_args_support(make(0.01))
 
@@ -203,7 +204,7 @@ def test_zero_gradients_and_zero_parameters_stay_finite(make):
     assert all(bool(jnp.all(jnp.isfinite(x))) for x in jax.tree.leaves((params, state)))
 
 
-@rules
+@most
 def test_one_bad_batch_does_not_stay_in_the_statistics(make):
     """NaN and infinite gradients and losses: the state stays finite, and so do this update and the next."""
     tx = optax.with_extra_args_support(make(0.01))
@@ -226,15 +227,12 @@ def test_one_bad_batch_does_not_stay_in_the_statistics(make):
         assert all(bool(jnp.all(jnp.isfinite(x))) for x in jax.tree.leaves(result))
 
 
-WRAPPED = ("celo2", "celo", "celo_adam")
-
-
 @functools.cache
 def unwrapped(make):
     return one_step(make(0.01), small_tree())
 
 
-@pytest.mark.parametrize("make", [MAKERS[name] for name in WRAPPED], ids=WRAPPED)
+@most
 @pytest.mark.parametrize("wrapper", ["inject_hyperparams", "multi_steps", "apply_if_finite", "masked", "partition"])
 def test_optax_wrappers_do_not_change_the_update(make, wrapper):
     params = small_tree()
@@ -259,6 +257,7 @@ def test_inject_hyperparams_takes_celo2_itself():
     assert_close(one_step(tx, params), one_step(celo2.celo2(0.01), params))
 
 
+@pytest.mark.slow
 def test_every_matrix_step_has_unit_rms():
     params = {"kernel": jax.random.normal(jax.random.key(0), (7, 9)), "conv": jnp.ones((3, 3, 4, 8))}
     grads = jax.tree.map(lambda p: jax.random.normal(jax.random.key(1), p.shape) * 1e-4, params)
@@ -287,29 +286,38 @@ def test_the_multiple_of_the_rate_and_the_decay_may_be_schedules():
     np.testing.assert_allclose(second["bias"], -0.08 * (np.sign(grads["bias"]) + 0.5), rtol=1e-4)
 
 
-@pytest.mark.parametrize("mask", [{"kernel": True, "bias": False}, lambda p: jax.tree.map(lambda x: x.ndim > 1, p)])
-@pytest.mark.parametrize("make", [celo2.celo2, celo2.celo2_base])
+MASKS = {"tree": {"kernel": True, "bias": False}, "function": lambda p: jax.tree.map(lambda x: x.ndim > 1, p)}
+
+
+@pytest.mark.parametrize(
+    ("make", "mask"),
+    [
+        pytest.param(celo2.celo2_base, "tree"),
+        pytest.param(celo2.celo2_base, "function", marks=pytest.mark.slow),
+        pytest.param(celo2.celo2, "tree", marks=pytest.mark.slow),
+        pytest.param(celo2.celo2, "function", marks=pytest.mark.slow),
+    ],
+)
 def test_a_mask_says_what_decays(make, mask):
     params = {"kernel": tree()["kernel"], "bias": jnp.ones(5)}
     rest = one_step(make(0.01, THETA), params)
     everything = one_step(make(0.01, THETA, weight_decay=0.1), params)
-    masked = one_step(make(0.01, THETA, weight_decay=0.1, weight_decay_mask=mask), params)
+    masked = one_step(make(0.01, THETA, weight_decay=0.1, weight_decay_mask=MASKS[mask]), params)
     assert_close(masked["bias"], rest["bias"])
     assert_close(masked["kernel"], everything["kernel"])
     assert_close(everything["kernel"], rest["kernel"] - 0.01 * 0.1 * params["kernel"])
 
 
 @pytest.mark.filterwarnings("ignore:no output layer was recognised")
-def test_a_matrix_without_any_gradient_stays_where_it_is():
+@pytest.mark.parametrize("make", [celo2.celo2, pytest.param(celo2.celo2_base, marks=pytest.mark.slow)])
+def test_a_matrix_without_any_gradient_stays_where_it_is(make):
     params = {"used": jnp.ones((4, 3)), "unused": jnp.ones((4, 3)), "unused_conv": jnp.ones((2, 2, 3, 4))}
     grads = jax.tree.map(jnp.zeros_like, params) | {"used": jax.random.normal(jax.random.key(0), (4, 3))}
-    for make in (celo2.celo2, celo2.celo2_base):
-        updates = jax.jit(lambda g, make=make: make(0.01, THETA).update(g, make(0.01, THETA).init(params), params)[0])(
-            grads
-        )
-        assert not np.any(updates["unused"])
-        assert not np.any(updates["unused_conv"])
-        assert np.all(np.abs(updates["used"]) > 0)
+    tx = make(0.01, THETA)
+    updates = jax.jit(lambda g: tx.update(g, tx.init(params), params)[0])(grads)
+    assert not np.any(updates["unused"])
+    assert not np.any(updates["unused_conv"])
+    assert np.all(np.abs(updates["used"]) > 0)
     published = one_step(celo2.scale_by_celo2(THETA), {"unused": jnp.zeros((4, 3))})
     assert np.any(published["unused"])
 
@@ -336,49 +344,7 @@ def test_derivatives_pass_through_an_update():
         updates, _ = tx.update(jax.tree.map(lambda p: jnp.sin(scale * p), params), tx.init(params), params)
         return jnp.sum(updates["w"] ** 3)
 
-    loss = jax.jit(loss)
-    gradient, difference = jax.grad(loss)(0.7), (loss(0.701) - loss(0.699)) / 0.002
+    both = jax.jit(jax.value_and_grad(loss))  # one program
+    (above, _), (below, _), (_, gradient) = map(both, (0.701, 0.699, 0.7))
+    difference = (above - below) / 0.002
     np.testing.assert_allclose(gradient, difference, rtol=0.02)
-
-
-class TestBadInput:
-    def test_gradient_of_another_shape(self):
-        tx = celo2.scale_by_celo2(THETA)
-        params = {"w": jnp.ones((2, 2))}
-        with pytest.raises(ValueError, match=r"gradient of shape \(4, 1\) .* parameter of shape \(2, 2\)"):
-            tx.update({"w": jnp.ones((4, 1))}, tx.init(params), params)
-
-    @pytest.mark.parametrize("rate", [np.float32(-1), jnp.float32(-1), "1e-3", float("nan")])
-    def test_learning_rates_that_are_no_rates(self, rate):
-        with pytest.raises(ValueError, match="learning_rate must be a"):
-            celo2.celo2(rate, THETA)
-
-    def test_missing_params(self):
-        tx = celo2.scale_by_celo2(THETA)
-        with pytest.raises(ValueError, match=r"update\(grads, state, params\)"):
-            tx.update({"w": jnp.ones((2, 2))}, tx.init({"w": jnp.ones((2, 2))}))
-
-    @pytest.mark.parametrize("dtype", [jnp.int32, jnp.complex64])
-    def test_parameters_that_are_not_real_floats(self, dtype):
-        with pytest.raises(ValueError, match=r"\['w'\] has dtype"):
-            celo2.scale_by_celo2(THETA).init({"w": jnp.ones((2, 2), dtype)})
-
-    def test_theta_with_a_missing_array(self):
-        arrays = {k: v for k, v in THETA["ff_mod_stack"]["~"].items() if k != "w1"}
-        with pytest.raises(ValueError, match=r"missing arrays \['ff_mod_stack/~/w1'\]"):
-            celo2.scale_by_celo2({"ff_mod_stack": {"~": arrays}})
-
-    def test_theta_of_the_wrong_shape(self):
-        arrays = THETA["ff_mod_stack"]["~"] | {"w1": jnp.ones((8, 7))}
-        with pytest.raises(ValueError, match=r"w1' must have shape \(8, 8\), got \(8, 7\)"):
-            celo2.scale_by_celo2({"ff_mod_stack": {"~": arrays}})
-
-    def test_theta_with_nan(self):
-        arrays = THETA["ff_mod_stack"]["~"] | {"b1": jnp.full(8, jnp.nan)}
-        with pytest.raises(ValueError, match="NaN or infinite"):
-            celo2.scale_by_celo2({"ff_mod_stack": {"~": arrays}})
-
-    @pytest.mark.parametrize("make", [celo2.celo2, celo2.celo2_base])
-    def test_negative_learning_rate(self, make):
-        with pytest.raises(ValueError, match=r"learning_rate must be .* got -0.1"):
-            make(-0.1, THETA)

@@ -18,7 +18,7 @@ from rlopt.runs import experiment, results
 from rlopt.training import checkpoint, loop, placement
 from rlopt.training.config import TrainConfig
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+pytestmark = [pytest.mark.filterwarnings("ignore::DeprecationWarning"), pytest.mark.usefixtures("shared_programs")]
 
 HYPER = PPOConfig(total_steps=64 * 5, num_envs=4, rollout_length=16, epochs=1, minibatches=1, hidden=(8,))
 CONFIG = TrainConfig(optimizer="adam", learning_rate=1e-3, seeds=2, hyper=HYPER)

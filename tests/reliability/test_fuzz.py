@@ -1,9 +1,11 @@
 """Files from strangers: whatever is in them, they are read or refused with a ValueError, and nothing else happens.
 
-11,000 inputs: random bytes, damaged real files, and real files in which a value has been replaced by a nasty one.
+3,000 inputs, and 12,000 others as slow tests: random bytes, damaged real files, and real files in which a value has been
+replaced by a nasty one.
 """
 
 import copy
+import functools
 import hashlib
 import io
 import json
@@ -19,6 +21,7 @@ from rich.console import Console
 
 import celo2
 from agents import PPOConfig
+from helpers import by_default
 from metatrain import image_files, outer
 from metatrain.config import MetaTrainConfig
 from rlopt.benchmark import protocol
@@ -32,7 +35,7 @@ from rlopt.training.config import TrainConfig
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
-INPUTS = 1000
+INPUTS = (250, 1000)  # by default, and of slow tests
 HYPER = PPOConfig(total_steps=64 * 3, num_envs=4, rollout_length=16, epochs=1, minibatches=1, hidden=(8,))
 CONFIG = TrainConfig(optimizer="adam", learning_rate=1e-3, seeds=2, hyper=HYPER)
 META = MetaTrainConfig(
@@ -129,11 +132,15 @@ def run(tmp_path_factory):
     return folder
 
 
-def fuzz(path, make, load):
-    """Lets `load` read many inputs at a path, as made from a source of randomness."""
+@pytest.fixture(params=by_default(INPUTS, INPUTS[0]))
+def fuzz(request):
+    """fuzz(path, make, load): lets `load` read many inputs at a path, as made from a source of randomness."""
+    return functools.partial(_read, request.param)
 
+
+def _read(inputs, path, make, load):
     @settings(
-        max_examples=INPUTS,
+        max_examples=inputs,
         deadline=None,
         database=None,
         derandomize=True,
@@ -155,8 +162,8 @@ def fuzz(path, make, load):
     refused: list[int] = []
     read: list[int] = []
     read_all()
-    assert len(refused) > INPUTS / 10
-    assert len(refused) + len(read) >= INPUTS
+    assert len(refused) > inputs / 10
+    assert len(refused) + len(read) >= inputs
     assert min(refused) > 0
     assert max(refused) < 20_000
 
@@ -167,7 +174,7 @@ def assert_alike(tree, like):
 
 
 @pytest.mark.parametrize("name", ["celo2", "celo"])
-def test_weights(tmp_path, name):
+def test_weights(tmp_path, name, fuzz):
     path = tmp_path / "a.theta"
     celo2.save_checkpoint(path, celo2.load_theta(name))
 
@@ -180,7 +187,7 @@ def test_weights(tmp_path, name):
     fuzz(path, lambda rng: some_packed(rng, real), load)
 
 
-def test_cards(tmp_path):
+def test_cards(tmp_path, fuzz):
     path = tmp_path / "celo2.theta"
     beside = tmp_path / "celo2.json"
     celo2.save_checkpoint(path, celo2.load_theta("celo2"))
@@ -195,7 +202,7 @@ def test_cards(tmp_path):
     fuzz(beside, lambda rng: some_json(rng, real), load)
 
 
-def test_settings_of_runs(tmp_path, run):
+def test_settings_of_runs(tmp_path, run, fuzz):
     def load():
         config = results.read_config(tmp_path)
         config.check()
@@ -210,7 +217,7 @@ def test_settings_of_runs(tmp_path, run):
     fuzz(tmp_path / results.CONFIG, lambda rng: some_json(rng, text), load)
 
 
-def test_plans_of_benchmarks(tmp_path):
+def test_plans_of_benchmarks(tmp_path, fuzz):
     protocol.write_plan(tmp_path / "real", Plan())
     real = (tmp_path / "real" / protocol.PLAN).read_bytes()
 
@@ -223,7 +230,7 @@ def test_plans_of_benchmarks(tmp_path):
 
 
 @pytest.mark.parametrize("name", [results.RETURNS, results.SUMMARY])
-def test_results_of_runs(tmp_path, run, name):
+def test_results_of_runs(tmp_path, run, name, fuzz):
     for other in (results.RETURNS, results.SUMMARY):
         (tmp_path / other).write_bytes((run / other).read_bytes())
     real = (run / name).read_bytes()
@@ -232,7 +239,7 @@ def test_results_of_runs(tmp_path, run, name):
     fuzz(tmp_path / name, lambda rng: make(rng, real), lambda: shown.print(console.table([results.read_run(tmp_path)])))
 
 
-def test_networks_of_runs(tmp_path, run):
+def test_networks_of_runs(tmp_path, run, fuzz):
     real = (run / results.PARAMS).read_bytes()
     tree = flax.serialization.msgpack_restore(real)
     template = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree)
@@ -243,7 +250,7 @@ def test_networks_of_runs(tmp_path, run):
     fuzz(tmp_path / results.PARAMS, lambda rng: some_packed(rng, real), load)
 
 
-def test_lines_of_metatraining(tmp_path):
+def test_lines_of_metatraining(tmp_path, fuzz):
     rows = [
         {"iteration": i, "loss": 1.0, "family_loss": {"digits": 1.0}, "grad_norm": 1.0, "validation_loss": 2.0}
         for i in (2, 4)
@@ -256,7 +263,7 @@ def test_lines_of_metatraining(tmp_path):
     )
 
 
-def test_image_sets(tmp_path):
+def test_image_sets(tmp_path, fuzz):
     file = io.BytesIO()
     np.savez(file, images=np.random.default_rng(0).integers(0, 255, (20, 8, 8), np.uint8), labels=np.arange(20) % 10)
 
@@ -268,7 +275,7 @@ def test_image_sets(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:.* was written on:RuntimeWarning")
-def test_checkpoints_of_training(tmp_path):
+def test_checkpoints_of_training(tmp_path, fuzz):
     agent = loop.build(CONFIG)
     mesh = placement.mesh_for(CONFIG.size)
     state = placement.initial_state(agent, CONFIG, mesh)
@@ -286,7 +293,7 @@ def test_checkpoints_of_training(tmp_path):
     fuzz(path, lambda rng: some_sealed(rng, real), load)
 
 
-def test_checkpoints_of_metatraining(tmp_path):
+def test_checkpoints_of_metatraining(tmp_path, fuzz):
     state = outer.build(META).init()
     path = checkpoint.save(tmp_path, state, 5, META, 1.0, [(5, 1.0)])
     template = jax.eval_shape(lambda: state)

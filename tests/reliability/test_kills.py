@@ -20,6 +20,7 @@ import pytest
 
 from agents import PPOConfig
 from celo2 import files
+from helpers import by_default
 from metatrain import outer, validation
 from metatrain.config import MetaTrainConfig
 from rlopt.metatraining import metrics, trainer
@@ -30,7 +31,7 @@ from rlopt.training.config import TrainConfig
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
-KILLS = 20
+KILLS = (8, 20)  # by default, and of slow tests
 HYPER = PPOConfig(total_steps=64 * 5, num_envs=4, rollout_length=16, epochs=1, minibatches=1, hidden=(8,))
 CONFIG = TrainConfig(optimizer="adam", learning_rate=1e-3, seeds=2, hyper=HYPER)
 SWEEP = dataclasses.replace(CONFIG, learning_rate=None, rates=(1e-3, 1e-2))
@@ -84,8 +85,8 @@ def programs_are_compiled_once(monkeypatch):
     monkeypatch.setattr(plots, "save", lambda figure, path: files.write_atomic(path, b"a picture"))
 
 
-@pytest.fixture
-def killed(tmp_path, monkeypatch):
+@pytest.fixture(params=by_default(KILLS, KILLS[0]))
+def killed(request, tmp_path, monkeypatch):
     """killed(run, folder): runs into the folder; the folders that kills at random moments would have left."""
 
     def copies(run, folder):
@@ -133,8 +134,8 @@ def killed(tmp_path, monkeypatch):
             for name in ("replace", "unlink", "mkdir"):
                 patch.setattr(os, name, around(getattr(os, name)))
             run()
-        assert len(moments) > 2 * KILLS
-        return random.Random(0).sample(moments, KILLS)
+        assert len(moments) > 2 * max(KILLS)
+        return random.Random(0).sample(moments, request.param)
 
     return copies
 
@@ -168,6 +169,7 @@ def test_training_runs_killed_at_any_moment_end_as_if_nothing_had_happened(tmp_p
         assert_same_runs(place, folder)
 
 
+@pytest.mark.slow
 def test_sweeps_killed_at_any_moment_end_as_if_nothing_had_happened(tmp_path, killed):
     folder = tmp_path / "whole"
     for place in killed(lambda: experiment.sweep([SWEEP], folder, progress=False), folder):
@@ -221,6 +223,7 @@ experiment.resume(Path(sys.argv[1]), progress=False)
 """
 
 
+@pytest.mark.slow
 def test_a_process_killed_within_a_line_goes_on(tmp_path):
     whole, place = tmp_path / "whole", tmp_path / "killed"
     experiment.run(CONFIG, whole, progress=False)

@@ -63,7 +63,7 @@ def train(env, agent):
     ("name", "agent"),
     [
         ("Poisoned", "ppo"),
-        ("Blind", "ppo"),
+        pytest.param("Blind", "ppo", marks=pytest.mark.slow),
         pytest.param("InfiniteReward", "ppo", marks=pytest.mark.slow),
         pytest.param("Poisoned", "dqn", marks=pytest.mark.slow),
     ],

@@ -132,10 +132,12 @@ def test_seeds_are_independent_of_their_company():
     np.testing.assert_allclose(few[:, :3], many[:2, :3], rtol=1e-4)
 
 
+# The command goes on in test_tracking.py too, and what it writes is that of test_trainer.py.
+@pytest.mark.slow
 @pytest.mark.usefixtures("shared_programs")
 def test_metatrain_writes_theta_and_continues(tmp_path, command):
     words = ["metatrain", "celo_adam", "--tasks-per-family", "1", "--truncation", "4", "--families", "digits"]
-    words += ["--validate-every", "0", "--out", tmp_path / "meta", "--iterations"]
+    words += ["--outer-schedule", "constant", "--validate-every", "0", "--out", tmp_path / "meta", "--iterations"]
     assert command(*words, "2").status == 0
     assert (tmp_path / "meta" / "celo_adam.theta").exists()
     assert (tmp_path / "meta" / "plots" / "meta_loss.png").exists()
@@ -143,6 +145,8 @@ def test_metatrain_writes_theta_and_continues(tmp_path, command):
     assert json.loads((tmp_path / "meta" / "celo_adam.json").read_text())["iterations"] == 3
 
 
+# An attack (tests/reliability) trains on such a class too, by `python -m rlopt`.
+@pytest.mark.slow
 def test_a_class_in_the_current_folder_is_an_environment(tmp_path):
     (tmp_path / "own_env.py").write_text(
         "from gymnax.environments.classic_control.cartpole import CartPole\nclass Mine(CartPole):\n    pass\n"
@@ -219,6 +223,7 @@ def test_listings(command):
     assert {env_id for _, env_id in presets.PRESETS} <= set(known)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("agent", ["dqn", "pqn"])
 def test_value_learners_train_with_a_rule_that_schedules_itself(tmp_path, agent, command):
     celo2.save_checkpoint(tmp_path / "mine.theta", celo2.init_theta("celo_adam", jax.random.key(0)))

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from agents import PPOConfig
+from helpers import by_default
 from rlopt.runs import experiment
 from rlopt.training.config import TrainConfig
 
@@ -39,11 +40,11 @@ def test_importing_celo2_is_light():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
 
 
-def test_the_optimizers_of_the_documents_train(tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", by_default(["noisy", "lion"], "noisy"))
+def test_the_optimizers_of_the_documents_train(tmp_path, monkeypatch, name):
     text = (DOCS / "optimizers.md").read_text(encoding="utf-8")
     (tmp_path / "my_rules_of_the_docs.py").write_text("\n".join(re.findall(r"```python\n(.*?)```", text, re.DOTALL)))
     monkeypatch.syspath_prepend(tmp_path)
     hyper = PPOConfig(total_steps=64, num_envs=4, rollout_length=8, epochs=1, minibatches=2, hidden=(8,))
-    for name in ("noisy", "lion"):
-        config = TrainConfig(optimizer=f"my_rules_of_the_docs:{name}", learning_rate=1e-3, seeds=1, hyper=hyper)
-        assert len(experiment.run(config, tmp_path / name, progress=False).final) == 1
+    config = TrainConfig(optimizer=f"my_rules_of_the_docs:{name}", learning_rate=1e-3, seeds=1, hyper=hyper)
+    assert len(experiment.run(config, tmp_path / name, progress=False).final) == 1

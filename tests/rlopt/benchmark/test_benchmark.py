@@ -139,9 +139,10 @@ def test_impossible_benchmarks_are_refused(flags, message, monkeypatch, capsys, 
     assert not (tmp_path / "x").exists()
 
 
+@pytest.mark.usefixtures("shared_programs")
 def test_the_command_trains_and_reports(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(cli.runtime, "configure", lambda **settings: None)
-    flags = "--envs Probe-ObservationReward --optimizers sgd --factors 1 --seeds 4 --steps 4096"
+    flags = "--envs Probe-ObservationReward --optimizers sgd --factors 1 --seeds 2 --steps 4096"
     assert cli.main(["benchmark", "ppo", "--out", str(tmp_path), *flags.split()]) == 0
     assert "report.html" in capsys.readouterr().out
     page = (tmp_path / "report" / "report.html").read_text()

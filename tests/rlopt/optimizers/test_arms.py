@@ -51,6 +51,7 @@ def test_names_are_given_once():
         arms.parse_all([])
 
 
+@pytest.mark.slow
 def test_the_same_optimizer_is_compared_under_two_names(tmp_path, command):
     words = ["compare", "ppo", "--optimizers", "adam", "steady=adam:b2=0.99", *TINY, "--seeds", "2"]
     done = command(*words, "--options", "b1", "0.8", "--out", tmp_path / "run")

@@ -3,14 +3,18 @@
 import dataclasses
 import os
 
+import flax.serialization
+import jax
 import numpy as np
 import pytest
 from PIL import Image
 
 from agents import PPOConfig
 from envs import AtariConfig, atari
+from helpers import write_run
 from rlopt.play import film
-from rlopt.runs import experiment
+from rlopt.runs import results
+from rlopt.training import loop
 from rlopt.training.config import TrainConfig
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -18,10 +22,15 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 HYPER = PPOConfig(total_steps=64, num_envs=2, rollout_length=16, epochs=1, minibatches=1, hidden=(8,))
 
 
-def trained(folder, env, network="mlp", **settings):
+def untrained(folder, env, network="mlp", **settings):
+    """A run of two seeds, with the networks that they would have begun with."""
     hyper = dataclasses.replace(HYPER, network=network)
     config = TrainConfig(env=env, optimizer="adam", learning_rate=1e-3, seeds=2, seed=3, hyper=hyper, **settings)
-    experiment.run(config, folder, progress=False)
+    agent = loop.build(config)
+    policies = jax.jit(jax.vmap(lambda key: agent.policy(agent.init(key, agent.hyperparams(1e-3)))))
+    params = policies(jax.random.split(jax.random.key(3), 2))
+    write_run(folder, config, [2.0, 1.0])
+    (folder / results.PARAMS).write_bytes(flax.serialization.to_bytes(params))
     return folder
 
 
@@ -35,7 +44,7 @@ def pictures(path):
 
 
 def test_a_grid_world_is_filmed_to_the_end_of_its_episode(tmp_path, command, made_up):
-    folder = trained(tmp_path / "run", "Breakout-MinAtar")
+    folder = untrained(tmp_path / "run", "Breakout-MinAtar")
     status, printed, _ = command("watch", folder, "--member", "4", "--sampled")
     assert status == 0
     path = folder / film.FILMS / "seed_4.gif"
@@ -58,7 +67,7 @@ def test_a_grid_world_is_filmed_to_the_end_of_its_episode(tmp_path, command, mad
 
 def test_an_atari_game_is_filmed_and_given_to_ffmpeg_where_there_is_one(tmp_path, monkeypatch):
     settings = AtariConfig(image_size=42, num_threads=1)
-    folder = trained(tmp_path / "run", "Pong-v5", "small", atari=settings)
+    folder = untrained(tmp_path / "run", "Pong-v5", "small", atari=settings)
     fake = tmp_path / "bin" / "ffmpeg"
     fake.parent.mkdir()
     fake.write_text('#!/bin/sh\nfor last; do :; done\ncat > "$last"\n')

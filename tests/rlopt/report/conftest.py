@@ -8,6 +8,7 @@ import types
 
 import pytest
 
+import helpers
 from rlopt.benchmark import protocol
 from rlopt.benchmark.plan import TUNING_SEEDS_FROM, Plan
 from rlopt.report import pictures, write
@@ -89,3 +90,11 @@ def kit():
 def bench(tmp_path, write_run):
     """A finished benchmark, made up."""
     return write_benchmark(tmp_path, PLAN, write_run, FINAL)
+
+
+@pytest.fixture(scope="session")
+def drawn_bench(tmp_path_factory):
+    """The same with its report, figures and all; to look at only."""
+    folder = write_benchmark(tmp_path_factory.mktemp("drawn"), PLAN, helpers.write_run, FINAL)
+    report(folder, drawn=True)
+    return folder

@@ -41,9 +41,8 @@ def opened(browser, path, width, scheme="light"):
 
 
 @pytest.mark.parametrize(("width", "scheme"), [pytest.param(1280, "light", marks=pytest.mark.slow), (390, "dark")])
-def test_it_loads_sorts_and_shows_its_figures(bench, kit, browser, width, scheme):
-    kit.report(bench, drawn=True)
-    with opened(browser, bench / "report" / "report.html", width, scheme) as page:
+def test_it_loads_sorts_and_shows_its_figures(drawn_bench, browser, width, scheme):
+    with opened(browser, drawn_bench / "report" / "report.html", width, scheme) as page:
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         widths = page.eval_on_selector_all("img", "all => all.map(x => x.complete ? x.naturalWidth : 0)")
         assert len(widths) == 7
@@ -80,6 +79,7 @@ def test_it_loads_sorts_and_shows_its_figures(bench, kit, browser, width, scheme
 BOXES = "all => all.map(x => [x.scrollWidth > x.clientWidth, x.classList.contains('wide'), x.tabIndex])"
 
 
+@pytest.mark.slow
 def test_ten_optimizers_on_four_games_fit_into_1200_pixels_and_scroll_on_a_phone(tmp_path, write_run, kit, browser):
     path = kit.write_large_benchmark(tmp_path, write_run) / "report" / "report.html"
     kit.report(tmp_path)

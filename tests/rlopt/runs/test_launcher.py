@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from agents import PPOConfig
-from helpers import one_device, write_run
+from helpers import by_default, one_device, write_run
 from rlopt import cli
 from rlopt.benchmark import random_policy, runner
 from rlopt.benchmark.plan import Plan
@@ -81,24 +81,26 @@ def under_slurm(sleep, options=()):
     return dataclasses.replace(launcher.make("slurm", dict(options)), sleep=sleep)
 
 
-def test_local_jobs_train_what_one_process_does_bit_for_bit_and_once(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("jobs", by_default([1, 2], 1))
+def test_local_jobs_train_what_one_process_does_bit_for_bit_and_once(tmp_path, monkeypatch, capsys, jobs):
+    configs, rates = [ADAM, AGAIN][:jobs], [1e-3, 1e-1, 1e-2, 3e-2][: 2 * jobs]
     launch = launcher.make("local", {"cpus_per_task": "1"})
-    runs, plot = experiment.sweep([ADAM, AGAIN], tmp_path / "jobs", launch=launch)
+    runs, plot = experiment.sweep(configs, tmp_path / "jobs", launch=launch)
     assert plot.is_file()
     shown = capsys.readouterr().out
-    assert shown.count(" -m rlopt resume ") == 2
+    assert shown.count(" -m rlopt resume ") == jobs
     assert f"resume {tmp_path / 'jobs' / 'adam'} --devices 1\n" in shown
     assert not list(tmp_path.rglob(launcher.RECORD))
     with monkeypatch.context() as patch:
         patch.setattr(placement, "mesh_for", one_device)
-        expected, _ = experiment.sweep([ADAM, AGAIN], tmp_path / "here", progress=False)
-    assert [run.summary["learning_rate"] for run in runs] == [1e-3, 1e-1, 1e-2, 3e-2]
+        expected, _ = experiment.sweep(configs, tmp_path / "here", progress=False)
+    assert [run.summary["learning_rate"] for run in runs] == rates
     for ours, theirs in zip(runs, expected, strict=True):
         for name in ("steps", "returns", "final", "stopped"):
             np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name))
         for name in (results.PARAMS, results.METRICS):
             assert (ours.folder / name).read_bytes() == (theirs.folder / name).read_bytes()
-    again, _ = experiment.sweep([ADAM, AGAIN], tmp_path / "jobs", launch=NoJobs("local", {}))
+    again, _ = experiment.sweep(configs, tmp_path / "jobs", launch=NoJobs("local", {}))
     assert [run.folder for run in again] == [run.folder for run in runs]
 
 

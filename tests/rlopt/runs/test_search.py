@@ -55,6 +55,8 @@ def test_settings_of_the_agent_are_the_same_numbers_alone():
     np.testing.assert_array_equal(history.split(loop.train(config, progress=False), config)[1].returns, alone.returns)
 
 
+# A stopped sweep is tried in test_sweep.py.
+@pytest.mark.slow
 def test_a_search_that_was_stopped_goes_on_bit_for_bit_also_with_another_trial_asked_for(tmp_path, at_line):
     whole, _ = experiment.sweep([CONFIG], tmp_path / "whole", progress=False)
     folder = tmp_path / "stopped"

@@ -69,6 +69,28 @@ def own_cache(tmp_path):
             yield tmp_path / "cache"
 
 
+class Lowered(Exception):
+    """In place of compiling."""
+
+
+def test_other_rates_are_the_same_program(monkeypatch):
+    monkeypatch.undo()  # no `shared_programs`
+    texts = []
+
+    def keep(lowered, *arguments):
+        texts.append(lowered.as_text())
+        raise Lowered
+
+    monkeypatch.setattr(jax.stages.Lowered, "compile", keep)
+    for rates in ((1e-3, 1e-1), (1e-4, 1e-2)):
+        with pytest.raises(Lowered):
+            loop.train(dataclasses.replace(CONFIG, seeds=1, rates=rates), progress=False)
+    assert texts[0] == texts[1]
+    assert len(texts[0]) > 1000
+
+
+# Not only is it the same: nothing is compiled twice, nor for the first states.
+@pytest.mark.slow
 def test_other_rates_are_the_same_compiled_programs(monkeypatch, own_cache):
     monkeypatch.undo()  # no `shared_programs`
     texts = []

@@ -111,9 +111,9 @@ PONG = TrainConfig(
 )
 
 
-@pytest.mark.parametrize(
-    "config", [pytest.param(CONFIG, id="CartPole"), pytest.param(PONG, id="Pong", marks=pytest.mark.slow)]
-)
+# Seeds and rates in company and alone are compared in tests/rlopt/runs/test_sweep.py.
+@pytest.mark.slow
+@pytest.mark.parametrize("config", [pytest.param(CONFIG, id="CartPole"), pytest.param(PONG, id="Pong")])
 def test_a_seed_with_a_device_of_its_own_learns_in_company_what_it_learns_alone(config):
     both = loop.train(dataclasses.replace(config, seeds=2, seed=10), progress=False)
     alone = [loop.train(dataclasses.replace(config, seeds=1, seed=seed), progress=False) for seed in (10, 11)]

@@ -6,13 +6,29 @@ import jax
 import pytest
 
 from envs import AtariConfig
+from helpers import by_default
 from rlopt.optimizers.catalog import OPTIMIZERS
 from rlopt.training import loop, presets
 from rlopt.training.config import TrainConfig
 
+TRACED = {f"{agent} {env_id}": (agent, env_id) for agent, env_id in presets.PRESETS}
+# Every agent, and each kind of observations, actions and settings once.
+BY_DEFAULT = [
+    *(f"ppo {env_id}" for env_id in ("CartPole-v1", "DeepSea-bsuite", "Pong-misc", "Pendulum-v1", "Breakout-MinAtar")),
+    *(
+        "ppo MountainCarContinuous-v0",
+        "dqn CartPole-v1",
+        "dqn MountainCar-v0",
+        "dqn Seaquest-MinAtar",
+        "pqn CartPole-v1",
+    ),
+    *("pqn Asterix-MinAtar", "pqn SpaceInvaders-MinAtar", "rppo MemoryChain-bsuite", "sac Pendulum-v1"),
+]
 
-@pytest.mark.parametrize(("agent", "env_id"), presets.PRESETS)
-def test_an_iteration_of_every_preset_can_be_traced(agent, env_id):
+
+@pytest.mark.parametrize("preset", by_default(TRACED, *BY_DEFAULT))
+def test_an_iteration_of_every_preset_can_be_traced(preset):
+    agent, env_id = preset
     config = TrainConfig(agent=agent, env=env_id, optimizer="adam", hyper=presets.config(agent, env_id))
     built = loop.build(config)
     state = jax.eval_shape(lambda: built.init(jax.random.key(0), built.hyperparams(1e-3)))
