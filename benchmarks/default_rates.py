@@ -1,15 +1,17 @@
-"""How the defaults of the learned rules in `rlopt` were chosen: by PPO on CartPole alone, on which no report is judged.
+"""How the defaults of `celo2_v1` and `celo2_base_v1` were chosen: by PPO on CartPole, on which no report is judged.
 
     python benchmarks/default_rates.py --rule celo2
 
-Every learning rate, multiple of it for Adam's part (input layers, heads, tensors of rank 0 and 1) and schedule, several
-seeds each. Prints a Markdown table of interquartile means over seeds: of the return over the whole training (each tenth
-counts the same), and in its last tenth.
+Their steps have unit size, as published (`--options odd false size unit`). Every learning rate, multiple of it for
+Adam's part (input layers, heads, tensors of rank 0 and 1) and schedule, several seeds each. Prints a Markdown table of
+interquartile means over seeds: of the return over the whole training (each tenth counts the same), and in its last
+tenth.
 """
 
 import argparse
 import dataclasses
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from rlopt.training import runtime
@@ -57,8 +59,9 @@ def main() -> None:
     for schedule in args.schedules:
         config = dataclasses.replace(preset, total_steps=args.steps, anneal=schedule == "linear")
         for multiplier in args.multipliers:
-            factory = factory.make(args.rule, options={"multiplier": multiplier})
-            agent = agents.ppo(env, config, factory)
+            form = {"odd": False, "size": "unit", "multiplier": multiplier}
+            made = factory.make(args.rule, Path(f"{args.rule}_v1"), form)
+            agent = agents.ppo(env, config, made)
 
             run = partial(train, agent, config)
             program = jax.jit(jax.shard_map(jax.vmap(run), mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False))

@@ -87,7 +87,7 @@ def main() -> None:
                     times.setdefault((optimizer, mode), []).append(seconds)
         print(f"\n{name}: {size:,} parameters, {args.seeds} seed(s), settings of {args.settings}")
         print(
-            f"{'optimizer':12} {'call us':>9} {'x adamw':>8} {'x muon':>7} {'loop us':>10} {'x adamw':>8} {'x muon':>7}"
+            f"{'optimizer':14} {'call us':>9} {'x adamw':>8} {'x muon':>7} {'loop us':>10} {'x adamw':>8} {'x muon':>7}"
             f" {'state':>6} {'temp':>6}"
         )
         for optimizer in runs:
@@ -97,7 +97,7 @@ def main() -> None:
                 cells.append(1e6 * statistics.median(values))
                 for other in ("adamw", "muon"):
                     cells.append(statistics.median(a / b for a, b in zip(values, times[other, mode], strict=True)))
-            print("{:12} {:9.1f} {:8.2f} {:7.2f} {:10.1f} {:8.2f} {:7.2f}".format(optimizer, *cells), end="")
+            print("{:14} {:9.1f} {:8.2f} {:7.2f} {:10.1f} {:8.2f} {:7.2f}".format(optimizer, *cells), end="")
             print(" {:6.2f} {:6.2f}".format(*memory[optimizer]))
 
 
@@ -125,6 +125,9 @@ def optimizers() -> dict[str, Callable[[], Any]]:
         "celo2_base": lambda: celo2.celo2_base(1e-3, "celo2_base_v1", weight_decay=1e-4),
         # As agents use them: odd, with Adam's size, on hidden matrices. "even": the same, not odd.
         "celo2_rl": lambda: celo2.celo2(1e-3, **celo2.RL),
+        # With five Newton-Schulz steps in place of two; with none for matrices of which one side is long.
+        "celo2_rl_five": lambda: celo2.celo2(1e-3, newton_schulz_steps=5, **celo2.RL),
+        "celo2_rl_ratio": lambda: celo2.celo2(1e-3, newton_schulz_ratio=1.5, **celo2.RL),
         "base_rl": lambda: celo2.celo2_base(1e-3, **celo2.RL),
         "base_rl_even": lambda: celo2.celo2_base(1e-3, odd=False, **celo2.RL),
         # The cost does not depend on the weights.

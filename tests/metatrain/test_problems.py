@@ -176,6 +176,32 @@ def test_drift_changes_the_labels_meaning_every_period_and_the_objective_knows_i
     )
 
 
+def test_the_gradient_of_drift_is_that_of_classification_with_the_labels_as_they_are_meant():
+    """d/dlogits of cross-entropy is pi - onehot; what each label means is read off the losses of one image."""
+    net, used, step = tasks.network("relu", 8), 7, 120
+    task = problems.make("drift", "relu", 8, B)
+    params = task.init(jax.random.key(0))
+    memory = task.start(jax.random.key(2), params)._replace(
+        noise=noise(), period=jnp.int32(50), pixels=jnp.bool_(False)
+    )
+    image = jnp.tile(batch().images[:1], (B, 1))
+    chances = -np.log(softmax(np.asarray(net.apply(params, image[:1]))))[0]
+    alike = jax.vmap(lambda label: Batch(image, jnp.full(B, label), jnp.int32(step), jnp.uint32(0)))(jnp.arange(N))
+    losses = jax.vmap(lambda shown: task.loss(params, memory, shown))(alike)
+    meaning = np.argmin(np.abs(np.asarray(losses)[:, None] - chances), axis=1)
+    assert sorted(meaning) == list(range(N))
+    assert list(meaning) != list(range(N))
+
+    given = batch(step=step)
+    logits, pull = jax.vjp(lambda p: net.apply(p, given.images), params)
+    by_hand = (softmax(np.asarray(logits)) - np.eye(N)[meaning[np.asarray(given.labels)]]) / used
+    by_hand[used:] = 0
+    found = jax.grad(task.loss)(params, memory._replace(noise=noise(size=used)), given)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), found, pull(jnp.asarray(by_hand, jnp.float32))[0]
+    )
+
+
 def test_permuted_pixels_are_the_same_pixels():
     task = problems.make("drift", "relu", 8, B)
     params = task.init(jax.random.key(0))

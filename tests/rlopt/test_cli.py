@@ -132,17 +132,21 @@ def test_seeds_are_independent_of_their_company():
     np.testing.assert_allclose(few[:, :3], many[:2, :3], rtol=1e-4)
 
 
-# The command goes on in test_tracking.py too, and what it writes is that of test_trainer.py.
-@pytest.mark.slow
 @pytest.mark.usefixtures("shared_programs")
 def test_metatrain_writes_theta_and_continues(tmp_path, command):
-    words = ["metatrain", "celo_adam", "--tasks-per-family", "1", "--truncation", "4", "--families", "digits"]
+    words = ["metatrain", "celo2_base", "--tasks-per-family", "1", "--truncation", "4", "--families", "digits"]
+    words += ["--hidden", "8", "--batch-size", "8"]
     words += ["--outer-schedule", "constant", "--validate-every", "0", "--out", tmp_path / "meta", "--iterations"]
     assert command(*words, "2").status == 0
-    assert (tmp_path / "meta" / "celo_adam.theta").exists()
+    assert (tmp_path / "meta" / "celo2_base.theta").exists()
     assert (tmp_path / "meta" / "plots" / "meta_loss.png").exists()
     assert command(*words, "3").status == 0
-    assert json.loads((tmp_path / "meta" / "celo_adam.json").read_text())["iterations"] == 3
+    assert json.loads((tmp_path / "meta" / "celo2_base.json").read_text())["iterations"] == 3
+    weights = ["--optimizer", "celo2_base", "--theta", tmp_path / "meta" / "celo2_base.theta"]
+    assert command("train", "ppo", *weights, *TINY, "--seeds", "1", "--out", tmp_path / "run").status == 0
+    recorded = json.loads((tmp_path / "run" / results.CONFIG).read_text())
+    assert recorded["theta_form"]["odd"] is True
+    assert recorded["theta_form"]["size"] == "adam"
 
 
 # An attack (tests/reliability) trains on such a class too, by `python -m rlopt`.

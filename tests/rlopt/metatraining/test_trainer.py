@@ -245,8 +245,10 @@ def run(config, folder, **settings):
     return trainer.train(config, folder, checkpoint_every=2, log_every=2, progress=False, **settings)
 
 
-def test_a_compact_checkpoint_alone_continues_bit_for_bit(tmp_path):
-    config = dataclasses.replace(SMALL, refresh_every=4, iterations=8)
+@pytest.mark.parametrize("families", [SMALL.families, ("digits@bandit_ppo", "digits@value", "digits@drift")])
+def test_a_compact_checkpoint_alone_continues_bit_for_bit(tmp_path, families):
+    """And one between compact ones, with what the tasks remember."""
+    config = dataclasses.replace(SMALL, families=families, refresh_every=4, iterations=8)
     whole = run(config, tmp_path / "whole", validate_every=0)
     early = run(dataclasses.replace(config, iterations=4), tmp_path / "early", validate_every=0)
     assert early.iteration == 4
@@ -260,6 +262,10 @@ def test_a_compact_checkpoint_alone_continues_bit_for_bit(tmp_path):
     assert checkpoint.load_latest(target.parent, template, config).state.particles is None
     rest = run(config, tmp_path / "elsewhere", validate_every=0)
     thetas_equal(rest.theta, whole.theta)
+    between = tmp_path / "between" / "checkpoints"
+    between.mkdir(parents=True)
+    shutil.copy(full, between)
+    thetas_equal(run(config, between.parent, validate_every=0).theta, whole.theta)
     written = json.loads((tmp_path / "elsewhere" / "celo_adam.json").read_text())
     assert [point["iteration"] for point in written["loss_curve"]] == [2, 4, 6, 8]
     assert [p.name for p in sorted((tmp_path / "whole" / "thetas").iterdir())] == [
