@@ -1,4 +1,4 @@
-"""Eight host devices for every test, set before jax is imported; golden numbers where they are at hand."""
+"""One host device, or as many as RLOPT_TESTS_DEVICES says, before jax is imported; golden numbers if at hand."""
 
 import gc
 import os
@@ -23,9 +23,16 @@ os.environ["JAX_COMPILATION_CACHE_DIR"] = str(ROOT / ".pytest_cache" / "xla")
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 # For child processes that set up JAX by themselves.
 os.environ["CHILD_XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "")
-runtime.configure(num_devices=8)
+DEVICES = int(os.environ.get("RLOPT_TESTS_DEVICES", "1"))
+runtime.configure(num_devices=DEVICES)
 # Tracing makes millions of objects that last: as often as by default, a fifth of the time would go to looking for cycles.
 gc.set_threshold(500_000, 20, 20)
+
+
+def pytest_runtest_setup(item):
+    """On one device, what is said of several would hold of itself."""
+    if item.get_closest_marker("mesh") and DEVICES < 8:
+        pytest.fail("a test of several devices: run it with RLOPT_TESTS_DEVICES=8")
 
 
 class Golden:

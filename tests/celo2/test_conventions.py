@@ -121,6 +121,7 @@ def test_map_params_reaches_the_statistics_and_nothing_else(make):
     assert changed == expected
 
 
+@pytest.mark.mesh
 @complete
 def test_statistics_lie_where_their_parameters_do(make):
     mesh = jax.make_mesh((4,), ("model",), axis_types=(jax.sharding.AxisType.Auto,))

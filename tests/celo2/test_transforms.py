@@ -125,6 +125,7 @@ def test_bfloat16_parameters_get_nearly_the_same_update(make):
     assert_close(jax.tree.map(lambda u: u.astype(jnp.float32), one_step(make(0.01), low)), exact, 0.02)
 
 
+@pytest.mark.mesh
 @pytest.mark.parametrize(
     ("shape", "axis"),
     [
@@ -153,6 +154,7 @@ def test_statistics_of_sharded_parameters_stay_where_they_are(axis, shape):
         assert "all-gather" not in compiled.compile().as_text()
 
 
+@pytest.mark.mesh
 @pytest.mark.parametrize("make", by_default(WHOLE, "celo2", "celo_adam"))
 def test_sharded_parameters_give_the_same_update_and_keep_their_shardings(make):
     mesh = jax.make_mesh((8,), ("model",), axis_types=(jax.sharding.AxisType.Auto,))

@@ -15,6 +15,8 @@ from helpers import by_default, small_meta_training
 from metatrain import outer
 from rlopt.metatraining import metrics
 
+pytestmark = pytest.mark.mesh
+
 # What is split over devices is tasks, whatever the rule; Celo-Adam compiles in half the time. Of its gradients, which are near
 # to zero, AdamW takes steps as large as of others, and so a smaller rate; a wrong gradient is still a hundred tolerances off.
 RULES = {

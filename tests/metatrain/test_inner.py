@@ -183,7 +183,7 @@ def test_recorded_losses_are_capped_and_nan_counts_as_the_cap():
         np.testing.assert_allclose(record.loss, 1.5 * np.log(10), rtol=1e-6)
 
 
-@pytest.mark.parametrize("name", by_default(rules.RULES, "celo2", "celo", "celo_adam", "velo"))
+@pytest.mark.parametrize("name", by_default(list(rules.RULES), "celo2", "celo", "celo_adam", "velo"))
 def test_every_rule_trains_under_traced_lengths_and_splits_its_theta(name):
     problem, step = stepping(name)
     theta = problem.rule.init_theta(jax.random.key(0))

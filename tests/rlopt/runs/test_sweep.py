@@ -20,7 +20,11 @@ from rlopt.storage.stopping import Unfinished
 from rlopt.training import checkpoint, history, legacy, loop
 from rlopt.training.config import TrainConfig
 
-pytestmark = [pytest.mark.filterwarnings("ignore::DeprecationWarning"), pytest.mark.usefixtures("shared_programs")]
+pytestmark = [
+    pytest.mark.mesh,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.usefixtures("shared_programs"),
+]
 
 HYPER = PPOConfig(total_steps=64 * 20, num_envs=4, rollout_length=16, epochs=1, minibatches=1, hidden=(8,))
 CONFIG = TrainConfig(optimizer="adam", rates=(1e-3, 1e-1), seeds=2, seed=5, hyper=HYPER)

@@ -18,7 +18,7 @@ from rlopt.training import loop, placement, runtime
 from rlopt.training.config import TrainConfig
 
 # What `pytest.warns` sees besides comes from gymnax and distrax.
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+pytestmark = [pytest.mark.mesh, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 
 HYPER = PPOConfig(total_steps=64 * 50, num_envs=4, rollout_length=16, epochs=1, minibatches=1, hidden=(8,))
 CONFIG = TrainConfig(optimizer="adam", learning_rate=1e-3, seeds=6, seed=10, hyper=HYPER)

@@ -18,7 +18,11 @@ from rlopt.storage.stopping import BrokeOff, Unfinished
 from rlopt.training import checkpoint, loop, placement
 from rlopt.training.config import TrainConfig
 
-pytestmark = [pytest.mark.filterwarnings("ignore::DeprecationWarning"), pytest.mark.usefixtures("shared_programs")]
+pytestmark = [
+    pytest.mark.mesh,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.usefixtures("shared_programs"),
+]
 
 PPO = PPOConfig(total_steps=64 * 20, num_envs=4, rollout_length=16, epochs=1, minibatches=1, hidden=(8,))
 DQN = DQNConfig(
