@@ -51,6 +51,10 @@ def small_meta_training(**changes) -> MetaTrainConfig:
     return MetaTrainConfig(**_SMALL | changes)
 
 
+def set_up_already(**settings) -> None:
+    """In place of `runtime.configure`, for commands that run in a test's own process."""
+
+
 def one_device(members: int) -> Mesh:
     """In place of `placement.mesh_for`: a machine with one device."""
     return Mesh(np.asarray(jax.devices()[:1]), (placement.AXIS,))

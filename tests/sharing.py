@@ -1,4 +1,4 @@
-"""A fixture of several folders: runs that share their programs."""
+"""Fixtures of several folders: runs that share their programs, and that save at every interval."""
 
 import dataclasses
 
@@ -10,6 +10,13 @@ from metatrain import outer
 from rlopt.training import loop, placement
 
 _PROGRAMS = {}
+
+
+@pytest.fixture
+def saves_at_every_interval(monkeypatch):
+    """Else they save after some time only."""
+    monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(loop, "SAVE_SHARE", 0.0)
 
 
 @pytest.fixture

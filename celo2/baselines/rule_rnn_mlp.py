@@ -32,7 +32,7 @@ class Clipping(NamedTuple):
 
 
 class LossStatistics(NamedTuple):
-    """Running mean and variance of the training loss, float32 scalars, and the losses seen, int32 scalar."""
+    """Running mean and variance of the training loss, float32 scalars, and the losses so far, int32 scalar."""
 
     mean: jax.Array
     variance: jax.Array
@@ -142,15 +142,15 @@ def _fold_loss(state: LossStatistics, loss: jax.Array) -> tuple[LossStatistics, 
     """The loss in the statistics, and the LSTM's inputs of it: how it, and one of 0, lie in them; float32 [2]."""
     mean = LOSS_DECAY * state.mean + (1 - LOSS_DECAY) * loss
     variance = LOSS_DECAY * state.variance + (1 - LOSS_DECAY) * jnp.square(mean - loss)
-    seen = LossStatistics(mean, variance, state.count + 1)
+    known = LossStatistics(mean, variance, state.count + 1)
     fine = jnp.isfinite(loss)
-    seen = jax.tree.map(lambda new, old: jnp.where(fine, new, old), seen, state)
-    correction = 1 / (1 - jnp.float32(LOSS_DECAY) ** seen.count.astype(jnp.float32) + 1e-8)
-    loss = jnp.where(fine, loss, seen.mean * correction)
+    known = jax.tree.map(lambda new, old: jnp.where(fine, new, old), known, state)
+    correction = 1 / (1 - jnp.float32(LOSS_DECAY) ** known.count.astype(jnp.float32) + 1e-8)
+    loss = jnp.where(fine, loss, known.mean * correction)
     # Published: a loss of validation, and 0 as long as there was none.
     both = jnp.stack([loss, jnp.zeros([])])
-    both = (both - seen.mean * correction) * jax.lax.rsqrt(seen.variance * correction + 1e-8)
-    return seen, jnp.clip(both, -LOSS_BOUND, LOSS_BOUND)
+    both = (both - known.mean * correction) * jax.lax.rsqrt(known.variance * correction + 1e-8)
+    return known, jnp.clip(both, -LOSS_BOUND, LOSS_BOUND)
 
 
 def _clip(state: Clipping, grads: list[jax.Array]) -> tuple[Clipping, list[jax.Array]]:

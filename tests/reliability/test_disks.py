@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from agents import PPOConfig
+from helpers import set_up_already
 from metatrain import outer
 from metatrain.config import MetaTrainConfig
 from rlopt import cli
@@ -78,9 +79,7 @@ class Disk:
 
 
 @pytest.fixture
-def disk(monkeypatch, tmp_path):
-    monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
-    monkeypatch.setattr(loop, "SAVE_SHARE", 0.0)
+def disk(monkeypatch, tmp_path, saves_at_every_interval):
     return Disk(monkeypatch, tmp_path)
 
 
@@ -122,19 +121,18 @@ def test_a_disk_that_is_full_at_the_last_line_costs_nothing(tmp_path, disk, monk
 def test_a_disk_that_stays_full_ends_the_run_with_the_reason_and_what_was_saved_goes_on(
     tmp_path, disk, monkeypatch, capsys
 ):
-    monkeypatch.setattr(cli.runtime, "configure", lambda **settings: None)
     whole, folder = tmp_path / "whole", tmp_path / "run"
     experiment.run(CONFIG, whole, progress=False)
     with monkeypatch.context() as patch:
         fill_between(patch, disk, 3, 99)
         with pytest.warns(RuntimeWarning, match="No space left"):
-            assert cli.main(["train", "ppo", "--out", str(folder), *FLAGS]) == 2
+            assert cli.main(["train", "ppo", "--out", str(folder), *FLAGS], configure=set_up_already) == 2
     assert "rlopt: [Errno 28] No space left on device" in capsys.readouterr().err
     assert not results.is_finished(folder)
     assert (folder / results.METRICS).read_bytes().count(b"\n") == 2
     assert (folder / results.METRICS).read_bytes().endswith(b"\n")
     disk.full = False
-    assert cli.main(["resume", str(folder)]) == 0
+    assert cli.main(["resume", str(folder)], configure=set_up_already) == 0
     assert (folder / results.METRICS).read_bytes() == (whole / results.METRICS).read_bytes()
     assert (folder / results.PARAMS).read_bytes() == (whole / results.PARAMS).read_bytes()
     assert {path.name for path in folder.iterdir()} == {path.name for path in whole.iterdir()}
@@ -167,13 +165,12 @@ def test_meta_training_goes_on_with_a_full_disk_and_says_at_the_end_that_nothing
     assert [row["iteration"] for row in metrics.read(tmp_path / "end")] == list(range(1, 9))
 
 
-def test_a_place_that_cannot_be_written_to_is_refused_with_the_reason(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(cli.runtime, "configure", lambda **settings: None)
+def test_a_place_that_cannot_be_written_to_is_refused_with_the_reason(tmp_path, capsys):
     (tmp_path / "file").touch()
     for command in (["train", "ppo", *FLAGS], ["sweep", "ppo", "--optimizers", "adam"], ["metatrain", "celo_adam"]):
         # Nobody, not even root, makes a folder there.
         for out, reason in ((tmp_path / "file" / "run", "Not a directory"), ("/proc/rlopt/run", "No such file")):
-            assert cli.main([*command, "--out", str(out)]) == 2
+            assert cli.main([*command, "--out", str(out)], configure=set_up_already) == 2
             assert reason in capsys.readouterr().err
 
 

@@ -21,6 +21,7 @@ import pytest
 import celo2
 from agents import PPOConfig
 from celo2 import files
+from helpers import set_up_already
 from metatrain import image_files, npz
 from metatrain.config import MetaTrainConfig
 from rlopt import cli, typed
@@ -294,7 +295,6 @@ def test_the_settings_of_every_kind_have_the_types_that_they_declare():
     "changes", [{"env": "stranger:Env"}, {"optimizer": "stranger:make"}, {"hyper": {"network": "stranger:Net"}}]
 )
 def test_code_that_a_run_folder_names_is_not_imported_unless_asked_to(tmp_path, finished, changes, monkeypatch, capsys):
-    monkeypatch.setattr(cli.runtime, "configure", lambda **settings: None)
     (tmp_path / "stranger.py").write_text(
         "from pathlib import Path\nPath('ran').touch()\nraise RuntimeError('it ran')\n"
     )
@@ -308,15 +308,15 @@ def test_code_that_a_run_folder_names_is_not_imported_unless_asked_to(tmp_path, 
         with pytest.raises(ValueError, match=r"names 'stranger:.*', which is code to be imported; say --trust"):
             use(folder)
     for command in ("resume", "evaluate", "watch"):
-        assert cli.main([command, str(folder)]) == 2
+        assert cli.main([command, str(folder)], configure=set_up_already) == 2
         assert "say --trust" in capsys.readouterr().err
     shutil.copytree(finished, tmp_path / "finished")
     (tmp_path / "finished" / results.CONFIG).write_text(json.dumps(found | changes))
-    assert cli.main(["plot", str(tmp_path / "finished"), "--out", "a.png"]) == 0
+    assert cli.main(["plot", str(tmp_path / "finished"), "--out", "a.png"], configure=set_up_already) == 0
     assert "stranger" not in sys.modules
     assert str(tmp_path) not in sys.path
     assert not (tmp_path / "ran").exists()
-    assert cli.main(["resume", str(folder), "--trust"]) == 2
+    assert cli.main(["resume", str(folder), "--trust"], configure=set_up_already) == 2
     assert "it ran" in capsys.readouterr().err
     assert (tmp_path / "ran").exists()
 

@@ -29,7 +29,10 @@ from rlopt.storage import run_lock
 from rlopt.training import checkpoint, loop, placement
 from rlopt.training.config import TrainConfig
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.usefixtures("saves_at_every_interval"),
+]
 
 KILLS = (8, 20)  # by default, and of slow tests
 HYPER = PPOConfig(total_steps=64 * 5, num_envs=4, rollout_length=16, epochs=1, minibatches=1, hidden=(8,))
@@ -47,12 +50,6 @@ META = MetaTrainConfig(
     max_unroll=20,
     refresh_every=4,
 )
-
-
-@pytest.fixture(autouse=True)
-def checkpoints_at_every_interval(monkeypatch):
-    monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
-    monkeypatch.setattr(loop, "SAVE_SHARE", 0.0)
 
 
 @pytest.fixture(autouse=True)

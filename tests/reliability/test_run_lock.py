@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from agents import PPOConfig
-from helpers import write_run
+from helpers import set_up_already, write_run
 from metatrain.config import MetaTrainConfig
 from rlopt import cli
 from rlopt.benchmark import protocol, runner
@@ -78,8 +78,7 @@ def hold():
         process.stdout.close()
 
 
-def test_the_second_process_is_told_who_holds_the_folder_and_changes_nothing(tmp_path, hold, monkeypatch, capsys):
-    monkeypatch.setattr(cli.runtime, "configure", lambda **settings: None)
+def test_the_second_process_is_told_who_holds_the_folder_and_changes_nothing(tmp_path, hold, capsys):
     places = {name: tmp_path / name for name in ("run", "sweep", "meta", "suite")}
     # A sweep is held by its optimizer's folder.
     holders = [hold(folder) for folder in (places["run"], places["sweep"] / "adam", places["meta"], places["suite"])]
@@ -96,7 +95,7 @@ def test_the_second_process_is_told_who_holds_the_folder_and_changes_nothing(tmp
         with pytest.raises(ValueError, match=rf"is in use by another process \(process {holder.pid} on "):
             use()
     flags = ["--total-steps", "192", "--rollout-length", "16", "--hidden", "8", "--optimizer", "adam", "--seeds", "2"]
-    assert cli.main(["train", "ppo", "--out", str(places["run"]), *flags]) == 2
+    assert cli.main(["train", "ppo", "--out", str(places["run"]), *flags], configure=set_up_already) == 2
     assert "is in use by another process" in capsys.readouterr().err
     assert {path.name for path in tmp_path.rglob("*")} == {*places, "adam", run_lock.NAME}
 

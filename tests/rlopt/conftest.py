@@ -9,11 +9,10 @@ import helpers
 from agents import PPOConfig
 from rlopt import cli
 from rlopt.runs import results
-from rlopt.training import loop
 from rlopt.training.config import TrainConfig
-from sharing import shared_programs
+from sharing import saves_at_every_interval, shared_programs
 
-__all__ = ["shared_programs"]
+__all__ = ["saves_at_every_interval", "shared_programs"]
 
 
 class Done(NamedTuple):
@@ -30,7 +29,7 @@ def command(capsys):
 
     def run(*words):
         capsys.readouterr()
-        status = cli.main([str(word) for word in words], configure=lambda **settings: None)
+        status = cli.main([str(word) for word in words], configure=helpers.set_up_already)
         return Done(status, *capsys.readouterr())
 
     return run
@@ -54,12 +53,6 @@ class _AtLine:
 @pytest.fixture
 def at_line():
     return _AtLine
-
-
-@pytest.fixture
-def saves_at_every_interval(monkeypatch):
-    monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
-    monkeypatch.setattr(loop, "SAVE_SHARE", 0.0)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from helpers import set_up_already
 from rlopt import cli
 from rlopt.benchmark import protocol, random_policy, runner
 from rlopt.benchmark.plan import TUNING_SEEDS_FROM, Plan
@@ -132,18 +133,16 @@ def test_rates_to_try_are_the_same_on_every_environment_of_a_suite():
         ("--envs Cartpole", "unknown environment 'Cartpole'; the nearest are CartPole-v1,"),
     ],
 )
-def test_impossible_benchmarks_are_refused(flags, message, monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr(cli.runtime, "configure", lambda **settings: None)
-    assert cli.main(["benchmark", "ppo", "--out", str(tmp_path / "x"), *flags.split()]) == 2
+def test_impossible_benchmarks_are_refused(flags, message, capsys, tmp_path):
+    assert cli.main(["benchmark", "ppo", "--out", str(tmp_path / "x"), *flags.split()], configure=set_up_already) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "x").exists()
 
 
 @pytest.mark.usefixtures("shared_programs")
-def test_the_command_trains_and_reports(monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr(cli.runtime, "configure", lambda **settings: None)
+def test_the_command_trains_and_reports(capsys, tmp_path):
     flags = "--envs Probe-ObservationReward --optimizers sgd --factors 1 --seeds 2 --steps 4096"
-    assert cli.main(["benchmark", "ppo", "--out", str(tmp_path), *flags.split()]) == 0
+    assert cli.main(["benchmark", "ppo", "--out", str(tmp_path), *flags.split()], configure=set_up_already) == 0
     assert "report.html" in capsys.readouterr().out
     page = (tmp_path / "report" / "report.html").read_text()
     assert "rlopt benchmark ppo --suite quick --envs Probe-ObservationReward --optimizers sgd" in page

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 
+from helpers import set_up_already
 from rlopt import cli
 from rlopt.benchmark import protocol, random_policy, runner, tuning
 from rlopt.benchmark.plan import TUNING_SEEDS_FROM, Plan
@@ -209,9 +210,11 @@ def test_a_choice_is_the_best_mean_and_its_middle_among_equals():
 
 def test_the_command_can_extend(monkeypatch, tmp_path):
     told = {}
-    monkeypatch.setattr(cli.runtime, "configure", lambda **settings: None)
     monkeypatch.setattr(runner, "run", lambda plan, out, **rest: told.update(rest, plan=plan) or out)
     monkeypatch.setattr("rlopt.report.write.write", lambda *args, **rest: "page")
-    assert cli.main(["benchmark", "ppo", "--extend", "--no-halving", "--out", str(tmp_path)]) == 0
+    assert (
+        cli.main(["benchmark", "ppo", "--extend", "--no-halving", "--out", str(tmp_path)], configure=set_up_already)
+        == 0
+    )
     assert told["extend"] is True
     assert told["plan"].halving is False

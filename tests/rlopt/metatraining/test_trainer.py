@@ -245,7 +245,10 @@ def run(config, folder, **settings):
     return trainer.train(config, folder, checkpoint_every=2, log_every=2, progress=False, **settings)
 
 
-@pytest.mark.parametrize("families", [SMALL.families, ("digits@bandit_ppo", "digits@value", "digits@drift")])
+MEMORIES = ("digits@bandit_ppo", "digits@value", "digits@drift")
+
+
+@pytest.mark.parametrize("families", [pytest.param(SMALL.families, marks=pytest.mark.slow), MEMORIES])
 def test_a_compact_checkpoint_alone_continues_bit_for_bit(tmp_path, families):
     """And one between compact ones, with what the tasks remember."""
     config = dataclasses.replace(SMALL, families=families, refresh_every=4, iterations=8)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers import by_default
+from helpers import by_default, set_up_already
 from rlopt import cli
 from rlopt.benchmark import protocol
 from rlopt.benchmark.plan import Plan
@@ -69,17 +69,18 @@ def test_runs_of_other_commands_need_no_benchmark(tmp_path, made_up, kit):
 
 
 def test_a_benchmark_is_not_mixed_with_anything_and_folders_must_exist(bench, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(cli.runtime, "configure", lambda **settings: None)
     (tmp_path / "x").mkdir()
-    assert cli.main(["report", str(bench), str(tmp_path / "x")]) == 2
+    assert cli.main(["report", str(bench), str(tmp_path / "x")], configure=set_up_already) == 2
     assert "holds a benchmark, which gets a report of its own" in capsys.readouterr().err
-    assert cli.main(["report", str(tmp_path / "nowhere")]) == 2
+    assert cli.main(["report", str(tmp_path / "nowhere")], configure=set_up_already) == 2
     assert "there is no folder" in capsys.readouterr().err
     monkeypatch.setattr(pictures, "all_of", lambda *_: [])
-    assert cli.main(["report", str(bench), "--no-timing", "--out", str(tmp_path / "out")]) == 0
+    assert (
+        cli.main(["report", str(bench), "--no-timing", "--out", str(tmp_path / "out")], configure=set_up_already) == 0
+    )
     assert (tmp_path / "out" / "report.html").is_file()
     (bench / protocol.PLAN).write_text('{"suites": 3}')
-    assert cli.main(["report", str(bench)]) == 2
+    assert cli.main(["report", str(bench)], configure=set_up_already) == 2
     assert "not of a benchmark that this version understands" in capsys.readouterr().err
 
 

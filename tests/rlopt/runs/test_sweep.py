@@ -21,7 +21,6 @@ from rlopt.training import checkpoint, history, legacy, loop
 from rlopt.training.config import TrainConfig
 
 pytestmark = [
-    pytest.mark.mesh,
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.usefixtures("shared_programs"),
 ]
@@ -39,6 +38,7 @@ def ask_to_stop():
     os.kill(os.getpid(), signal.SIGTERM)
 
 
+@pytest.mark.mesh
 @pytest.mark.parametrize(
     "config",
     [
@@ -135,6 +135,7 @@ def test_a_sweep_leaves_a_run_folder_per_rate_and_does_only_what_is_missing(tmp_
         experiment.sweep([dataclasses.replace(CONFIG, seed=6)], tmp_path, progress=False)
 
 
+@pytest.mark.mesh
 def test_a_sweep_that_was_stopped_goes_on_bit_for_bit_also_with_another_rate_asked_for(tmp_path, at_line):
     whole, _ = experiment.sweep([CONFIG], tmp_path / "whole", progress=False)
     folder = tmp_path / "stopped"

@@ -18,7 +18,7 @@ from rlopt.training import loop, placement, runtime
 from rlopt.training.config import TrainConfig
 
 # What `pytest.warns` sees besides comes from gymnax and distrax.
-pytestmark = [pytest.mark.mesh, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
+pytestmark = [pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 
 HYPER = PPOConfig(total_steps=64 * 50, num_envs=4, rollout_length=16, epochs=1, minibatches=1, hidden=(8,))
 CONFIG = TrainConfig(optimizer="adam", learning_rate=1e-3, seeds=6, seed=10, hyper=HYPER)
@@ -82,6 +82,7 @@ def test_no_core_is_idle_where_up_to_twice_as_many_devices_prevent_it():
     assert [runtime.devices_for(seeds, cores=2) for seeds in (1, 2, 3, 4, 5, 8, 9)] == [1, 2, 3, 2, 1, 2, 3]
 
 
+@pytest.mark.mesh
 def test_seeds_trained_in_turn_learn_what_they_learn_side_by_side():
     # Both programs must be right, whichever of them is chosen for an agent on this machine.
     agent, mesh = loop.build(CONFIG), Mesh(np.asarray(jax.devices()[:2]), (placement.AXIS,))
@@ -112,6 +113,7 @@ PONG = TrainConfig(
 
 
 # Seeds and rates in company and alone are compared in tests/rlopt/runs/test_sweep.py.
+@pytest.mark.mesh
 @pytest.mark.slow
 @pytest.mark.parametrize("config", [pytest.param(CONFIG, id="CartPole"), pytest.param(PONG, id="Pong")])
 def test_a_seed_with_a_device_of_its_own_learns_in_company_what_it_learns_alone(config):

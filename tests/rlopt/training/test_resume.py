@@ -19,7 +19,6 @@ from rlopt.training import checkpoint, loop, placement
 from rlopt.training.config import TrainConfig
 
 pytestmark = [
-    pytest.mark.mesh,
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.usefixtures("shared_programs"),
 ]
@@ -86,6 +85,7 @@ def assert_same_results(folder, other):
     assert lines(folder) == lines(other)
 
 
+@pytest.mark.mesh
 @pytest.mark.parametrize("agent", by_default(list(CONFIGS), "ppo", "dqn"))
 def test_stopped_and_killed_runs_end_as_if_nothing_had_happened(tmp_path, run_until, request, agent):
     config = CONFIGS[agent]
@@ -153,6 +153,7 @@ def test_a_setting_that_is_newer_than_a_checkpoint_stood_at_its_default(tmp_path
     assert results.is_finished(folder)
 
 
+@pytest.mark.mesh
 def test_going_on_with_another_number_of_devices_is_said(tmp_path, monkeypatch, run_until):
     config, folder = CONFIGS["ppo"], tmp_path / "run"
     with pytest.raises(Unfinished):
