@@ -1,6 +1,8 @@
 """What tests in several folders make up."""
 
 import dataclasses
+import os
+import signal
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -53,6 +55,11 @@ def small_meta_training(**changes) -> MetaTrainConfig:
 
 def set_up_already(**settings) -> None:
     """In place of `runtime.configure`, for commands that run in a test's own process."""
+
+
+def ask_to_stop() -> None:
+    """As a scheduler asks this process."""
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def one_device(members: int) -> Mesh:

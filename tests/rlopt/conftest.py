@@ -1,14 +1,18 @@
 """Run folders made up in a moment, for what reads them; commands in this process; runs that are interrupted."""
 
 import contextlib
+import json
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 
 import helpers
 from agents import PPOConfig
 from rlopt import cli
-from rlopt.runs import results
+from rlopt.runs import experiment, results
+from rlopt.storage.stopping import Unfinished
+from rlopt.training import checkpoint
 from rlopt.training.config import TrainConfig
 from sharing import saves_at_every_interval, shared_programs
 
@@ -53,6 +57,30 @@ class _AtLine:
 @pytest.fixture
 def at_line():
     return _AtLine
+
+
+@pytest.fixture
+def stopped_sweep_goes_on(tmp_path, at_line):
+    """A function that stops a sweep within, goes on with others of its cells, and says what is so of all; its folder."""
+
+    def lines(folder):
+        return [json.loads(line) for line in (folder / results.METRICS).read_text().splitlines()]
+
+    def run(config, changed):
+        whole, _ = experiment.sweep([config], tmp_path / "whole", progress=False)
+        folder = tmp_path / "stopped"
+        with pytest.raises(Unfinished, match="stopped at step 448"):
+            experiment.sweep([config], folder, progress=False, tracker=at_line(7, helpers.ask_to_stop))
+        assert checkpoint.exists(folder / "adam")
+        experiment.sweep([changed], folder, progress=False)
+        assert not checkpoint.exists(folder / "adam")
+        for one in whole:
+            again = results.read_run(folder / "adam" / one.folder.name)
+            np.testing.assert_array_equal(again.returns, one.returns)
+            assert lines(again.folder) == lines(one.folder)
+        return folder
+
+    return run
 
 
 @pytest.fixture

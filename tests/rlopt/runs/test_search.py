@@ -3,8 +3,6 @@
 import dataclasses
 import itertools
 import json
-import os
-import signal
 
 import jax
 import numpy as np
@@ -16,9 +14,8 @@ from helpers import weights_for
 from rlopt import cli
 from rlopt.optimizers import catalog, factory
 from rlopt.report import reading
-from rlopt.runs import console, experiment, folders, results, search_plot, searched
-from rlopt.storage.stopping import Unfinished
-from rlopt.training import checkpoint, history, loop, trials
+from rlopt.runs import console, folders, results, search_plot, searched
+from rlopt.training import history, loop, trials
 from rlopt.training.config import TrainConfig
 
 pytestmark = [pytest.mark.filterwarnings("ignore::DeprecationWarning"), pytest.mark.usefixtures("shared_programs")]
@@ -33,10 +30,6 @@ CONFIG = TrainConfig(optimizer="adam", trials=TRIALS, seeds=2, seed=5, hyper=HYP
 
 def lines(folder):
     return [json.loads(line) for line in (folder / results.METRICS).read_text().splitlines()]
-
-
-def ask_to_stop():
-    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def test_each_trial_learns_with_its_own_settings_whatever_else_is_tried():
@@ -57,19 +50,9 @@ def test_settings_of_the_agent_are_the_same_numbers_alone():
 
 # A stopped sweep is tried in test_sweep.py.
 @pytest.mark.slow
-def test_a_search_that_was_stopped_goes_on_bit_for_bit_also_with_another_trial_asked_for(tmp_path, at_line):
-    whole, _ = experiment.sweep([CONFIG], tmp_path / "whole", progress=False)
-    folder = tmp_path / "stopped"
-    with pytest.raises(Unfinished, match="stopped at step 448"):
-        experiment.sweep([CONFIG], folder, progress=False, tracker=at_line(7, ask_to_stop))
-    assert checkpoint.exists(folder / "adam")
+def test_a_search_that_was_stopped_goes_on_bit_for_bit_also_with_another_trial_asked_for(stopped_sweep_goes_on):
     more = {"learning_rate": 1e-2, "b2": 0.99, "entropy_coef": 0.0}
-    experiment.sweep([dataclasses.replace(CONFIG, trials=(TRIALS[1], more))], folder, progress=False)
-    assert not checkpoint.exists(folder / "adam")
-    for run in whole:
-        again = results.read_run(folder / "adam" / run.folder.name)
-        np.testing.assert_array_equal(again.returns, run.returns)
-        assert lines(again.folder) == lines(run.folder)
+    folder = stopped_sweep_goes_on(CONFIG, dataclasses.replace(CONFIG, trials=(TRIALS[1], more)))
     assert results.is_finished(folder / "adam" / trials.folder_name(more))
 
 

@@ -2,9 +2,7 @@
 
 import dataclasses
 import json
-import os
 import shutil
-import signal
 from pathlib import Path
 
 import jax
@@ -13,11 +11,12 @@ import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
 from agents import DQNConfig, PPOConfig
+from helpers import ask_to_stop
 from rlopt import cli, typed
 from rlopt.benchmark import protocol
 from rlopt.runs import experiment, folders, labels, plots, results
 from rlopt.storage.stopping import Unfinished
-from rlopt.training import checkpoint, history, legacy, loop
+from rlopt.training import history, legacy, loop
 from rlopt.training.config import TrainConfig
 
 pytestmark = [
@@ -32,10 +31,6 @@ DQN = DQNConfig(1000, 4, learning_starts=64, replay_capacity=256, batch_size=16,
 
 def lines(folder):
     return [json.loads(line) for line in (folder / results.METRICS).read_text().splitlines()]
-
-
-def ask_to_stop():
-    os.kill(os.getpid(), signal.SIGTERM)
 
 
 @pytest.mark.mesh
@@ -136,18 +131,8 @@ def test_a_sweep_leaves_a_run_folder_per_rate_and_does_only_what_is_missing(tmp_
 
 
 @pytest.mark.mesh
-def test_a_sweep_that_was_stopped_goes_on_bit_for_bit_also_with_another_rate_asked_for(tmp_path, at_line):
-    whole, _ = experiment.sweep([CONFIG], tmp_path / "whole", progress=False)
-    folder = tmp_path / "stopped"
-    with pytest.raises(Unfinished, match="stopped at step 448"):
-        experiment.sweep([CONFIG], folder, progress=False, tracker=at_line(7, ask_to_stop))
-    assert checkpoint.exists(folder / "adam")
-    experiment.sweep([dataclasses.replace(CONFIG, rates=(1e-1, 1e-2))], folder, progress=False)
-    assert not checkpoint.exists(folder / "adam")
-    for run in whole:
-        again = results.read_run(folder / "adam" / run.folder.name)
-        np.testing.assert_array_equal(again.returns, run.returns)
-        assert lines(again.folder) == lines(run.folder)
+def test_a_sweep_that_was_stopped_goes_on_bit_for_bit_also_with_another_rate_asked_for(stopped_sweep_goes_on):
+    folder = stopped_sweep_goes_on(CONFIG, dataclasses.replace(CONFIG, rates=(1e-1, 1e-2)))
     assert results.is_finished(folder / "adam" / "rate-0.01")
     with pytest.raises(ValueError, match="holds a finished run"):
         experiment.resume(folder / "adam")

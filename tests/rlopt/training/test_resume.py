@@ -2,8 +2,6 @@
 
 import dataclasses
 import json
-import os
-import signal
 
 import jax
 import numpy as np
@@ -11,7 +9,7 @@ import pytest
 
 from agents import DQNConfig, PPOConfig, PQNConfig, RPPOConfig, SACConfig
 from envs import AtariConfig, atari
-from helpers import by_default, one_device
+from helpers import ask_to_stop, by_default, one_device
 from rlopt.runs import experiment, results
 from rlopt.storage import sealed
 from rlopt.storage.stopping import BrokeOff, Unfinished
@@ -67,10 +65,6 @@ def run_until(at_line):
     return lambda config, folder, interval, how: experiment.run(
         config, folder, progress=False, tracker=at_line(interval, how)
     )
-
-
-def ask_to_stop():
-    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def die():
