@@ -154,12 +154,12 @@ def _sensitivity(evidence: Evidence) -> Picture:
     def fill(axes: Axes, environment: str, ink: str) -> None:
         tried: list[float] = []
         for optimizer in (name for name in evidence.optimizers if name in shown[environment]):
-            cells = rates.swept(evidence, environment, optimizer)
+            swept = rates.swept(evidence, environment, optimizer)
             style = look(evidence, optimizer, ink)
-            mine = [cell.rate or 0.0 for cell in cells]
+            mine = [rate for rate, _ in swept]
             tried += mine
-            axes.plot(mine, [np.mean(cell.final) for cell in cells], marker="o", markersize=3, **style)
-            for rate, cell in zip(mine, cells, strict=True):
+            axes.plot(mine, [np.mean(cell.final) for _, cell in swept], marker="o", markersize=3, **style)
+            for rate, cell in swept:
                 axes.plot([rate] * len(cell.final), cell.final, ".", color=style["color"], markersize=3, alpha=0.5)
         drawing.rate_axis(axes, tried)
 
@@ -170,10 +170,10 @@ def _sensitivity(evidence: Evidence) -> Picture:
         "Seeds that broke count as the lowest return of their run."
     )
     best = _listed(
-        (f"{o} on {e}", f"best at {max(cells, key=lambda cell: float(np.mean(cell.final))).rate:g}")
+        (f"{o} on {e}", f"best at {max(swept, key=lambda pair: float(np.mean(pair[1].final)))[0]:g}")
         for e, mine in shown.items()
         for o in evidence.optimizers
-        if o in mine and (cells := rates.swept(evidence, e, o))
+        if o in mine and (swept := rates.swept(evidence, e, o))
     )
     title = "Learning-rate sensitivity"
     alt = f"Final return over the learning rate, a panel per environment. {best}."

@@ -201,4 +201,4 @@ def _sources(cells: Sequence[Cell]) -> list[str]:
 
 def _without_rate(cell: Cell) -> Path:
     place = cell.folders[0]
-    return place.parent if place.name == results.rate_name(cell.rate or 0.0) else place
+    return place.parent if cell.rate is not None and place.name == results.rate_name(cell.rate) else place

@@ -3,16 +3,16 @@
 from rlopt.report.cells import Cell, Evidence
 
 
-def swept(evidence: Evidence, environment: str, optimizer: str) -> list[Cell]:
-    """Cells of several learning rates, lowest first; none where fewer than two were tried."""
-    cells = [c for c in evidence.tuning if (c.environment, c.optimizer) == (environment, optimizer)]
-    cells = [cell for cell in cells if cell.rate is not None]
-    return sorted(cells, key=lambda cell: cell.rate or 0.0) if len({cell.rate for cell in cells}) > 1 else []
+def swept(evidence: Evidence, environment: str, optimizer: str) -> list[tuple[float, Cell]]:
+    """Learning rates and their cells, lowest rate first; none where fewer than two rates were tried."""
+    mine = [c for c in evidence.tuning if (c.environment, c.optimizer) == (environment, optimizer)]
+    found = [(cell.rate, cell) for cell in mine if cell.rate is not None]
+    return sorted(found, key=lambda pair: pair[0]) if len({rate for rate, _ in found}) > 1 else []
 
 
 def edge(evidence: Evidence, environment: str, optimizer: str, rate: float | None) -> str | None:
     """Whether a rate is the "lowest" or the "highest" of those tried there; None: neither, or there was no choice."""
-    tried = [cell.rate for cell in swept(evidence, environment, optimizer)]
+    tried = [rate for rate, _ in swept(evidence, environment, optimizer)]
     if not tried or rate is None:
         return None
     return "lowest" if rate == tried[0] else "highest" if rate == tried[-1] else None

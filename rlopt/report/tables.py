@@ -114,14 +114,14 @@ def sensitivity(evidence: Evidence) -> Table:
     rows: list[tuple[Value, ...]] = []
     for optimizer in evidence.optimizers:
         for environment in evidence.environments:
-            cells = rates.swept(evidence, environment, optimizer)
-            estimates = np.asarray([np.mean(c.final) for c in cells])
-            if not cells or not np.all(np.isfinite(estimates)):
+            swept = rates.swept(evidence, environment, optimizer)
+            estimates = np.asarray([np.mean(cell.final) for _, cell in swept])
+            if not swept or not np.all(np.isfinite(estimates)):
                 continue
-            tried = np.asarray([c.rate for c in cells])
+            tried = np.asarray([rate for rate, _ in swept])
             low, high = tolerance_window(tried, estimates)
             best = float(tried[int(np.argmax(estimates))])
-            failed = sum(len(c.failed) for c in cells)
+            failed = sum(len(cell.failed) for _, cell in swept)
             edge = rates.edge(evidence, environment, optimizer, best)
             rows.append((optimizer, environment, best, edge, low, high, high / low, failed))
     return Table(

@@ -183,4 +183,4 @@ def places(folder: Path, config: TrainConfig) -> list[tuple[Path, TrainConfig]]:
         return [(folder / name, cell) for name, cell in zip(names, config.cells, strict=True)]
     if not config.rates:
         return [(folder, config)]
-    return [(folder / results.rate_name(cell.learning_rate), cell) for cell in config.cells]
+    return [(folder / results.rate_name(rate), cell) for rate, cell in zip(config.rates, config.cells, strict=True)]

@@ -62,7 +62,7 @@ def safe_name(name: str) -> str:
     return safe if safe.strip(".") else "-" * max(1, len(safe))  # not the folder above
 
 
-def rate_name(rate: float | None) -> str:
+def rate_name(rate: float) -> str:
     """The folder of a learning rate in a sweep."""
     return f"rate-{rate:g}"
 
