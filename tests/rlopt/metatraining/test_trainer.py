@@ -18,7 +18,7 @@ import tqdm
 
 import celo2
 from celo2 import form
-from helpers import small_meta_training
+from helpers import by_default, small_meta_training
 from metatrain import datasets, outer, validation
 from rlopt.metatraining import card, checkpoint, metrics, trainer
 from rlopt.storage import run_lock
@@ -245,10 +245,10 @@ def run(config, folder, **settings):
     return trainer.train(config, folder, checkpoint_every=2, log_every=2, progress=False, **settings)
 
 
-MEMORIES = ("digits@bandit_ppo", "digits@value", "digits@drift")
+MEMORIES = {"some": ("digits@bandit_ppo", "digits@drift"), "value": ("digits@value",), "none": SMALL.families}
 
 
-@pytest.mark.parametrize("families", [pytest.param(SMALL.families, marks=pytest.mark.slow), MEMORIES])
+@pytest.mark.parametrize("families", by_default(MEMORIES, "some"))
 def test_a_compact_checkpoint_alone_continues_bit_for_bit(tmp_path, families):
     """And one between compact ones, with what the tasks remember."""
     config = dataclasses.replace(SMALL, families=families, refresh_every=4, iterations=8)
