@@ -41,12 +41,14 @@ def check(command: Any) -> None:
         arm = arms.parse(command.config.optimizer)
         _names(command.config.agent, [arm.optimizer], [command.config.env])
         dataclasses.replace(command.config, optimizer=arm.optimizer).check()
+        _own_network(command.config.agent, command.config.env, command.config.preset, command.config.hyper)
         theta = command.config.theta
         if theta is not None and theta.suffix and not theta.exists():  # packaged weights are named without one
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(theta))
     if isinstance(command, Compare | Sweep):
         optimizers = [arm.optimizer for arm in arms.parse_all(command.optimizers).values()]
         _names(command.agent, optimizers, [command.env])
+        _own_network(command.agent, command.env, command.preset, command.hyper)
         shared = {x: getattr(command, x) for x in ("agent", "env", "seeds", "seed", "preset", "atari", "hyper")}
         for optimizer in optimizers:
             # Only what is shared: an optimizer's own rate and options are looked up with the optimizer.
@@ -56,6 +58,17 @@ def check(command: Any) -> None:
 def _any_rate(optimizer: str) -> float | None:
     info = catalog.find(optimizer)
     return None if info is not None and info.scheduled else 1.0
+
+
+def _own_network(agent: str, env_id: str, preset: str, hyper: Any) -> None:
+    """Refuses widths and activations for a network that has its own; those of the preset nobody has asked for."""
+    if ":" not in hyper.network:
+        return
+    usual = presets.config(agent, env_id, preset)
+    for name in ("hidden", "activation"):
+        found = getattr(hyper, name, None)
+        if found != getattr(usual, name, None):
+            raise ValueError(f"--{name} {found} is not for {hyper.network}, which says for itself")
 
 
 def _names(agent: str, optimizers: Iterable[str], env_ids: Iterable[str]) -> None:

@@ -31,6 +31,7 @@ sys.exit(cli.main(sys.argv[1:]))
         ("compare --optimizer adamm", "unknown optimizer 'adamm'; there are adam,"),
         ("benchmark --suite quik", "unknown suite 'quik'; there are quick,"),
         ("train --theta no.theta", "No such file or directory: 'no.theta'"),
+        ("compare --network mine:Net --hidden 8", "--hidden (8,) is not for mine:Net, which says for itself"),
         ("evaluate nowhere", "nowhere holds no run (there is no such folder)"),
     ],
 )
