@@ -28,8 +28,12 @@ def names_of(cells: scores.Cells) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return tuple(dict.fromkeys(task for task, _ in cells)), tuple(dict.fromkeys(name for _, name in cells))
 
 
-def _shown(interval: Interval) -> str:
-    return f"{interval.estimate:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
+def as_text(interval: Interval, digits: int = 2) -> str:
+    """An estimate with its interval; alone, where there is none, and a dash where there is no estimate."""
+    if not np.isfinite(interval.estimate):
+        return "-"
+    estimate = f"{interval.estimate:.{digits}f}"
+    return f"{estimate} [{interval.low:.{digits}f}, {interval.high:.{digits}f}]" if interval.known else estimate
 
 
 class Page(NamedTuple):
@@ -73,7 +77,7 @@ def summary_table(cells: scores.Cells, tuned: Mapping[str, bool]) -> Page:
         setting = "tuned" if tuned[name] else "none" if rate is None else f"{rate:g}"
         wins = "-" if name == REFERENCE else f"{s.wins} of {s.tasks}"
         intervals = (s.final_iqm, s.final_gap, s.speed_iqm, s.speed_gap)
-        rows.append((name, setting, *map(_shown, intervals), wins))
+        rows.append((name, setting, *map(as_text, intervals), wins))
     return Page(
         f"Against Adam tuned on each task; {len(tasks)} tasks, 95 % intervals over seeds",
         (

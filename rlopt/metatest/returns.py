@@ -10,7 +10,7 @@ import numpy as np
 
 from celo2.files import read_json, write_atomic
 from rlopt.benchmark import protocol, random_policy
-from rlopt.metatest.report import Page
+from rlopt.metatest.report import Page, as_text
 from rlopt.metatest.returns_config import REFERENCES, ReturnsConfig
 from rlopt.optimizers import theta
 from rlopt.runs import folders, plots, results
@@ -105,12 +105,12 @@ def table(judged: Judged) -> Page:
     names = [*REFERENCES, judged.rule]
     rows = []
     for env, found in judged.runs.items():
-        cells = [_shown(_interval(found[name].final), 1) for name in names]
+        cells = [as_text(_interval(found[name].final), 1) for name in names]
         rows.append((env, f"{judged.zeros[env]:.1f}", *cells, str(lost(judged, env, judged.rule))))
     overall = {name: over_all(judged, name) for name in names}
     counted = str(sum(lost(judged, env, judged.rule) for env in judged.runs))
-    rows.append(("score, all", "0", *(_shown(overall[name]["score"], 2) for name in names), counted))
-    better = [_shown(overall[name]["better"], 2) for name in names]
+    rows.append(("score, all", "0", *(as_text(overall[name]["score"], 2) for name in names), counted))
+    better = [as_text(overall[name]["better"], 2) for name in names]
     rows.append((f"better than {REFERENCES[0]}", "", *better, ""))
     seeds = len(next(iter(judged.runs.values()))[judged.rule].final)
     title = f"Final returns after {judged.steps:,} steps: interquartile mean of {seeds} seeds, 95 % interval"
@@ -183,13 +183,6 @@ def _interval(final: np.ndarray) -> Interval:
     if not np.isfinite(final).all():
         return Interval(math.nan, math.nan, math.nan)
     return bootstrap(final)
-
-
-def _shown(interval: Interval, digits: int) -> str:
-    if not math.isfinite(interval.estimate):
-        return "-"
-    shown = f"{interval.estimate:.{digits}f}"
-    return f"{shown} [{interval.low:.{digits}f}, {interval.high:.{digits}f}]" if interval.known else shown
 
 
 def _number(value: float) -> float | None:
