@@ -47,7 +47,9 @@ def check(command: Any) -> None:
     if isinstance(command, Compare | Sweep):
         optimizers = [arm.optimizer for arm in arms.parse_all(command.optimizers).values()]
         _names(command.agent, optimizers, [command.env])
-        shared = {x: getattr(command, x) for x in ("agent", "env", "seeds", "seed", "preset", "atari", "hyper")}
+        shared = {
+            x: getattr(command, x) for x in ("agent", "env", "seeds", "seed", "preset", "atari", "hyper", "monitor")
+        }
         for optimizer in optimizers:
             # Only what is shared: an optimizer's own rate and options are looked up with the optimizer.
             TrainConfig(**shared, optimizer=optimizer, learning_rate=_any_rate(optimizer)).check()

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -92,8 +93,23 @@ def _best_trials(found: Sequence[searched.Tried]) -> Table:
     return rendered
 
 
+def _last_evaluation(run: results.Run, evaluated: results.Run) -> str:
+    """What the networks at the end came to, in words."""
+    last = evaluated.returns[:, -1]
+    words = "some seeds have none"
+    if np.all(np.isfinite(last)):
+        interval = statistics.bootstrap(last)
+        words = f"IQM {interval.estimate:.1f}" + (
+            f" ({interval.low:.1f} to {interval.high:.1f})" if interval.known else ""
+        )
+    return f"{run.summary['optimizer']}, greedy evaluation at step {evaluated.steps[-1]:,}: {words}"
+
+
 def show(runs: Sequence[results.Run], plot: Path) -> None:
     """Prints the table and where the plot lies."""
     console = Console()
     console.print(table(runs))
+    for run in runs:
+        if (evaluated := results.evaluated(run)) is not None:
+            console.print(escape.rich(_last_evaluation(run, evaluated)), soft_wrap=True, highlight=False)
     console.print(escape.rich(f"plot: {plot}"), soft_wrap=True, highlight=False)

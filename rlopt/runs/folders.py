@@ -7,7 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rlopt.runs import plots, results
+import jax
+
+from rlopt.runs import kept, plots, results
 from rlopt.storage import run_lock, sealed
 from rlopt.storage.log import Log
 from rlopt.tracking import session, subjects
@@ -146,18 +148,21 @@ def _train_locked(
         mine = slice(k * config.seeds, (k + 1) * config.seeds)
         return {name: value[mine] if isinstance(value, list) else value for name, value in row.items()}
 
-    log = Log(results.append_row)
+    log, others = Log(results.append_row), Log(kept.write)
+
+    def keep(name: str, policies: Any) -> None:
+        for k, (place, cell) in enumerate(cells):
+            mine = slice(k * config.seeds, (k + 1) * config.seeds)
+            others.put(place, name, jax.tree.map(lambda x, mine=mine: x[mine], policies), cell.monitor.keep_last)
+        _check(all_held)
+        _write_or_warn(others, folder)
 
     def append(row: dict[str, Any]) -> None:
         parts = [rows_of(k, row) for k in range(len(cells))]
         for (place, _), part in zip(cells, parts, strict=True):
             log.put(place, part)
         _check(all_held)
-        try:
-            log.write()
-        except OSError as error:
-            text = f"{folder}: nothing could be logged ({error}); it is tried again with the next line"
-            warnings.warn(text, RuntimeWarning, stacklevel=2)
+        _write_or_warn(log, folder)
         report(parts)
 
     def rewrite(rows: list[dict[str, Any]]) -> None:
@@ -165,15 +170,27 @@ def _train_locked(
             results.write_rows(place, [rows_of(k, row) for row in rows])
 
     with session.follow(tracker, [subjects.population(place, root, cell) for place, cell in cells]) as report:
-        whole = loop.train(config, progress=progress, folder=folder, on_interval=append, on_continue=rewrite)
+        whole = loop.train(
+            config, progress=progress, folder=folder, on_interval=append, on_continue=rewrite, on_kept=keep
+        )
     _check(all_held)
     log.write()
+    others.write()
     for (place, cell), part in zip(cells, history.split(whole, config), strict=True):
         finished = results.write_history(place, cell, part)
         if draw:
             plots.learning_curves([finished], place / results.PLOTS / "learning_curve.png")
+            plots.evaluation_curves([finished], place / results.PLOTS / "evaluation_curve.png")
         results.write_summary(finished)
     checkpoint.remove(folder)
+
+
+def _write_or_warn(log: Log, folder: Path) -> None:
+    try:
+        log.write()
+    except OSError as error:
+        text = f"{folder}: nothing could be logged ({error}); it is tried again with the next line"
+        warnings.warn(text, RuntimeWarning, stacklevel=3)
 
 
 def places(folder: Path, config: TrainConfig) -> list[tuple[Path, TrainConfig]]:

@@ -11,12 +11,15 @@ from matplotlib.ticker import EngFormatter
 
 from rlopt import escape
 from rlopt.drawing import COLOURS, looks, rate_axis, save
+from rlopt.runs import results
 from rlopt.runs.results import Run
 from rlopt.statistics import bootstrap, counted_curves, iqm, tolerance_window
 
+TRAINING, EVALUATED = "return of training episodes", "return of greedy episodes"
 
-def learning_curves(runs: Sequence[Run], path: Path) -> None:
-    """Return over environment steps: IQM over seeds with a bootstrap 95 % band, one line per run."""
+
+def learning_curves(runs: Sequence[Run], path: Path, what: str = TRAINING) -> None:
+    """Return over environment steps: IQM over seeds with a bootstrap 95 % band, one line per run; what: returns."""
     figure = Figure(figsize=(7.2, 4.4 + 0.2 * len(runs)), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
@@ -37,9 +40,17 @@ def learning_curves(runs: Sequence[Run], path: Path) -> None:
         axes.plot(steps, [b.estimate for b in bands], dashes, color=colour, linewidth=2, label=escape.figure(label))
         axes.fill_between(steps, [b.low for b in bands], [b.high for b in bands], color=colour, alpha=0.2, linewidth=0)
     axes.set_xlabel("environment steps per seed")
-    axes.set_ylabel("return of training episodes")
+    axes.set_ylabel(what)
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     _finish(figure, axes, runs, path)
+
+
+def evaluation_curves(runs: Sequence[Run], path: Path) -> None:
+    """`learning_curves` of evaluations, if all of the runs have some; else nothing is written."""
+    found = [results.evaluated(run) for run in runs]
+    whole = [run for run in found if run is not None]
+    if len(whole) == len(found):
+        learning_curves(whole, path, EVALUATED)
 
 
 def curve_grid(runs: Sequence[Run], path: Path) -> None:

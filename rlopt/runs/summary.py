@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from rlopt import typed
+from rlopt.runs.kept import Evaluations
 from rlopt.statistics import bootstrap
 from rlopt.training import machine
 from rlopt.training.config import TrainConfig
@@ -59,6 +60,27 @@ def final_returns(final: np.ndarray) -> dict[str, Any]:
         "final_return_ci95": [interval.low, interval.high] if interval and interval.known else None,
         "final_returns": final.tolist(),
     }
+
+
+def beside(config: TrainConfig, history: History, evaluations: Evaluations | None) -> dict[str, Any]:
+    """What a summary says of evaluations and of the best parameters, where there are any; per seed."""
+    found: dict[str, Any] = {}
+    if evaluations is not None:
+        last = final_returns(evaluations.returns[:, -1])
+        found["evaluation"] = {
+            "every": config.monitor.eval_every,
+            "episodes": config.monitor.eval_episodes,
+            "seconds": round(history.seconds_beside, 2),
+            "last_step": int(evaluations.steps[-1]),
+            **{name.replace("final", "last"): value for name, value in last.items()},
+        }
+    if history.best is not None:
+        found["best"] = {
+            "judged_by": "evaluation" if config.monitor.eval_every else "training",
+            "steps": history.best.steps.tolist(),
+            "returns": history.best.returns.tolist(),
+        }
+    return found
 
 
 def check(path: Path, summary: dict[str, Any], seeds: int) -> None:

@@ -22,6 +22,7 @@ COLUMNS = MappingProxyType(
         "seed": "seed of the run",
         "step": "environment steps of the seed at the end of the interval",
         "return": "mean raw return of the episodes that ended in the interval; empty (NaN) where none did",
+        "eval_return": "mean return of the evaluation at the end of the interval; empty (NaN) where there was none",
         "stopped": "whether the seed had been stopped by then, because its loss was not finite",
     }
 )
@@ -58,8 +59,21 @@ def _columns(run: results.Run) -> dict[str, np.ndarray]:
         "seed": np.repeat(np.arange(config.seed, config.seed + seeds), intervals),
         "step": np.tile(run.steps, seeds),
         "return": run.returns.reshape(-1),
+        "eval_return": _evaluated(run),
         "stopped": ((stopped >= 0) & (run.steps > stopped)).reshape(-1),
     }
+
+
+def _evaluated(run: results.Run) -> np.ndarray:
+    """Returns of evaluations, by seed and interval as the others, float32 [S * T]."""
+    found = np.full(run.returns.shape, np.nan, np.float32)
+    evaluated = results.evaluated(run)
+    if evaluated is not None:
+        at = np.searchsorted(run.steps, evaluated.steps)
+        if np.any(at >= len(run.steps)) or np.any(run.steps[at] != evaluated.steps):
+            raise ValueError(f"{run.folder} has evaluations at steps at which no logging interval ends")
+        found[:, at] = evaluated.returns
+    return found.reshape(-1)
 
 
 def write_csv(table: dict[str, np.ndarray], path: Path) -> None:

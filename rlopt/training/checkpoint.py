@@ -13,6 +13,7 @@ from rlopt.optimizers import factory
 from rlopt.storage import pieces, sealed
 from rlopt.training import legacy
 from rlopt.training.config import TrainConfig
+from rlopt.training.monitor import Best
 
 FORMAT = "rlopt-train-1"
 NAMES = ("checkpoint.msgpack", "checkpoint.previous.msgpack")
@@ -25,7 +26,8 @@ class Progress(NamedTuple):
 
     state: tree, the agents' states with leading axis S. rows: {name: float32 [S]} per interval. sums, counts: float32
     [I, S] per iteration, of returns and episodes. stopped: int64 [S], as in `history.History`. train_seconds,
-    cpu_seconds: so far.
+    cpu_seconds: so far. best: the policies that were best so far; None where they are not kept. seconds_beside:
+    of evaluations and what else is no part of training.
     """
 
     state: Any
@@ -35,6 +37,8 @@ class Progress(NamedTuple):
     stopped: np.ndarray
     train_seconds: float
     cpu_seconds: float
+    best: Best | None = None
+    seconds_beside: float = 0.0
 
 
 def settings(config: TrainConfig) -> dict[str, Any]:
@@ -57,15 +61,19 @@ def save(folder: Path, config: TrainConfig, progress: Progress) -> None:
     That one must be intact, being all that there is until the new one is written: `load` puts damaged ones aside.
     """
     newest, previous = (folder / name for name in NAMES)
-    contents = progress._replace(state=flax.serialization.to_state_dict(_plain_keys(progress.state)))
-    payload = pieces.serialized(jax.tree.map(np.asarray, contents._asdict()))
+    contents = progress._asdict() | {"state": flax.serialization.to_state_dict(_plain_keys(progress.state))}
+    if progress.best is None:
+        del contents["best"]
+    else:
+        contents["best"] = flax.serialization.to_state_dict(progress.best)
+    payload = pieces.serialized(jax.tree.map(np.asarray, contents))
     if newest.exists():
         newest.replace(previous)
     header = {"format": FORMAT, "settings": settings(config), "devices": _num_devices(progress.state)}
     sealed.write(newest, header, payload)
 
 
-def load(folder: Path, config: TrainConfig, template: Any) -> Progress | None:
+def load(folder: Path, config: TrainConfig, template: Any, best: Best | None = None) -> Progress | None:
     """The newest intact checkpoint of a folder; None: there is none.
 
     A damaged file is passed over with a warning in favour of the one before it.
@@ -74,6 +82,7 @@ def load(folder: Path, config: TrainConfig, template: Any) -> Progress | None:
       folder: of the run.
       config: of the run as it is to go on.
       template: a state like the one to read, on the devices where it is to be.
+      best: like the best policies to read; None: there are none.
 
     Warns:
       RuntimeWarning: if it was written with another number of devices.
@@ -107,7 +116,7 @@ def load(folder: Path, config: TrainConfig, template: Any) -> Progress | None:
                 stacklevel=2,
             )
         try:
-            found = _progress(payload, config, template)
+            found = _progress(payload, config, template, best)
         except Exception as error:  # intact, so somebody wrote it so: msgpack, flax and NumPy raise many types
             raise ValueError(f"{path} is not of a run that this version understands: {error}") from error
         for passed_over in damaged:
@@ -124,14 +133,17 @@ def remove(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-def _progress(payload: bytes, config: TrainConfig, template: Any) -> Progress:
+def _progress(payload: bytes, config: TrainConfig, template: Any, best: Best | None) -> Progress:
     """What `save` wrote, every array checked against what the run needs."""
     found = flax.serialization.msgpack_restore(payload)
     like = jax.eval_shape(_plain_keys, template)
     state = flax.serialization.from_state_dict(like, found.pop("state"))
-    rows, seconds = found.pop("rows"), [float(found.pop(name)) for name in ("train_seconds", "cpu_seconds")]
-    progress = Progress(state, _listed(rows), **found, train_seconds=seconds[0], cpu_seconds=seconds[1])
-    for x, wanted in zip(*map(jax.tree.leaves, (state, like)), strict=True):
+    rows = found.pop("rows")
+    kept = None if best is None else flax.serialization.from_state_dict(best, found.pop("best"))
+    names = ("train_seconds", "cpu_seconds", "seconds_beside")
+    seconds = {name: float(found.pop(name, 0.0)) for name in names}
+    progress = Progress(state, _listed(rows), **found, **seconds, best=kept)
+    for x, wanted in zip(*map(jax.tree.leaves, ((state, kept), (like, best))), strict=True):
         if (x.shape, x.dtype) != (wanted.shape, wanted.dtype):
             raise ValueError(
                 f"it has an array {x.dtype} {x.shape} where this version has {wanted.dtype} {wanted.shape}"

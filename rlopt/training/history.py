@@ -11,6 +11,7 @@ import agents
 from rlopt import statistics
 from rlopt.training.checkpoint import Progress
 from rlopt.training.config import TrainConfig
+from rlopt.training.monitor import Best
 
 
 class History(NamedTuple):
@@ -27,6 +28,8 @@ class History(NamedTuple):
     params: tree of NumPy arrays with leading axis S, the trained networks.
     compile_seconds, train_seconds: wall-clock time. cpu_seconds: processor time of training, over all cores.
     devices: on what it was trained: "2 x cpu", "1 x NVIDIA H200".
+    best: the policies that were best on the way; None where they were not kept. seconds_beside: wall-clock time of
+      evaluations, no part of train_seconds.
     """
 
     steps: np.ndarray
@@ -40,6 +43,8 @@ class History(NamedTuple):
     train_seconds: float
     cpu_seconds: float
     devices: str
+    best: Best | None = None
+    seconds_beside: float = 0.0
 
 
 def with_interval(so_far: Progress, state: Any, metrics: Any) -> Progress:
@@ -102,6 +107,8 @@ def of_progress(
         train_seconds=so_far.train_seconds,
         cpu_seconds=so_far.cpu_seconds,
         devices=f"{mesh.size} x {mesh.devices.flat[0].device_kind}",
+        best=so_far.best,
+        seconds_beside=so_far.seconds_beside,
     )
     return _with_finals(history, config)
 
@@ -138,6 +145,8 @@ def split(history: History, config: TrainConfig) -> list[History]:
             train_seconds=history.train_seconds / count,
             cpu_seconds=history.cpu_seconds / count,
             devices=history.devices,
+            best=jax.tree.map(mine, history.best),
+            seconds_beside=history.seconds_beside / count,
         )
 
     return [part(k) for k in range(count)]

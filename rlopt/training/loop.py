@@ -19,10 +19,11 @@ from celo2.names import check_known
 from rlopt.optimizers import arms, factory
 from rlopt.storage.run_lock import Gone
 from rlopt.storage.stopping import BrokeOff, Unfinished, stop_requested
-from rlopt.training import checkpoint, history, placement, shown, trials, watchdog
+from rlopt.training import checkpoint, history, intervals, placement, shown, trials, watchdog
 from rlopt.training.checkpoint import Progress
 from rlopt.training.config import TrainConfig
 from rlopt.training.history import History
+from rlopt.training.monitor import RETURN, Monitor, empty
 from rlopt.training.presets import AGENTS
 from rlopt.training.shown import Shown
 
@@ -93,6 +94,7 @@ def train(
     folder: Path | None = None,
     on_interval: Callable[[dict[str, Any]], None] | None = None,
     on_continue: Callable[[list[dict[str, Any]]], None] | None = None,
+    on_kept: Callable[[str, Any], None] | None = None,
 ) -> History:
     """Trains every seed of a configuration.
 
@@ -106,6 +108,7 @@ def train(
       folder: where checkpoints lie; None: none are made.
       on_interval: called with one row per logging interval (per-seed returns and metrics as lists).
       on_continue: called with all rows up to the checkpoint from which a run goes on.
+      on_kept: called with a name and policies [S, ...] that are to be kept (`monitor_config`), after on_interval.
 
     Warns:
       RuntimeWarning: when the loss of a seed is not finite: that seed is stopped, the others go on.
@@ -117,7 +120,7 @@ def train(
     """
     agent = build(config)
     with watchdog.watch(config.label, enabled=jax.default_backend() == "cpu"):
-        return _train(agent, config, shown.of(progress), folder, on_interval, on_continue)
+        return _train(agent, config, shown.of(progress), folder, on_interval, on_continue, on_kept)
 
 
 def _train(
@@ -127,23 +130,25 @@ def _train(
     folder: Path | None,
     on_interval: Callable[[dict[str, Any]], None] | None,
     on_continue: Callable[[list[dict[str, Any]]], None] | None,
+    on_kept: Callable[[str, Any], None] | None,
 ) -> History:
     started = time.monotonic()
     mesh = placement.mesh_for(config.size)
     state = placement.initial_state(agent, config, mesh)
-    lengths = placement.chunk_lengths(config.hyper.num_iterations)
+    lengths = intervals.lengths(config.hyper.num_iterations)
     steps = np.cumsum(lengths, dtype=np.int64) * config.hyper.env_steps_per_iteration
     in_turn = placement.trains_in_turn(config, mesh, state.obs.shape[2:])
     where = f"{mesh.size} device{'s' if mesh.size > 1 else ''}"
     on_screen.say(f"compiling {config.agent.upper()} for {config.size} members on {where}, once: {config.label}")
     run = {n: placement.compile_chunk(mesh, agent, n, state, in_turn) for n in sorted(set(lengths))}
+    monitor = Monitor(agent, config, mesh, _evaluation_env(config), state, in_turn)
     compile_seconds = time.monotonic() - started
     so_far = _begun(agent, config, mesh, state, folder)
     del state
     if so_far.rows and on_continue is not None:
         on_continue([_logged(step, row) for step, row in zip(steps.tolist(), so_far.rows, strict=False)])
     clock, cpu_clock = time.monotonic() - so_far.train_seconds, time.process_time() - so_far.cpu_seconds
-    saver = _Saver(folder, config)
+    saver, seconds_beside = _Saver(folder, config), so_far.seconds_beside
     begun = int(steps[len(so_far.rows) - 1]) if so_far.rows else 0
     with (
         stop_requested(enabled=folder is not None) as stop,
@@ -153,26 +158,41 @@ def _train(
             state, metrics = _run_chunk(run[length], so_far.state, folder, config.label)
             so_far = history.with_interval(so_far, state, metrics)
             so_far = so_far._replace(
-                train_seconds=time.monotonic() - clock, cpu_seconds=time.process_time() - cpu_clock
+                train_seconds=time.monotonic() - clock - monitor.seconds,
+                cpu_seconds=time.process_time() - cpu_clock - monitor.cpu_seconds,
             )
             row = so_far.rows[-1]
             history.stop_broken(so_far.stopped, row["loss"], step, config)
-            bar.update(length * config.hyper.env_steps_per_iteration, row["return"])
-            if on_interval is not None:
-                try:
+            compute = functools.partial(_computed, folder, config.label)
+            best = monitor.look(state, row, so_far.best, so_far.stopped, step, compute)
+            so_far = so_far._replace(best=best, seconds_beside=seconds_beside + monitor.seconds)
+            bar.update(length * config.hyper.env_steps_per_iteration, row["return"], row.get(RETURN))
+            try:
+                if on_interval is not None:
                     on_interval(_logged(step, row))
-                except Gone as gone:
-                    _save_elsewhere(gone, config, so_far)
-                    raise
+                if on_kept is not None:
+                    for kept in monitor.to_keep:
+                        on_kept(*kept)
+            except Gone as gone:
+                _save_elsewhere(gone, config, so_far)
+                raise
             if np.all(so_far.stopped >= 0) or step == steps[-1]:
                 break
             saver.after_interval(so_far, bool(stop), step)
     return history.of_progress(agent, config, so_far, steps[: len(so_far.rows)], compile_seconds, mesh)
 
 
+def _evaluation_env(config: TrainConfig) -> envs.VectorEnv | None:
+    """Full games, of which none is an agent's; None: nothing is evaluated."""
+    if not config.monitor.eval_every:
+        return None
+    return make_env(config, config.monitor.eval_episodes, episodic_life=False, clip_rewards=False)
+
+
 def _begun(agent: agents.Agent, config: TrainConfig, mesh: Mesh, state: Any, folder: Path | None) -> Progress:
     """What a folder's checkpoint holds, else the beginning, at a state."""
-    found = None if folder is None else checkpoint.load(folder, config, state)
+    best = empty(agent.policy(state)) if folder is not None and config.monitor.keep_best else None
+    found = None if folder is None else checkpoint.load(folder, config, state, best)
     if found is not None:
         return _continued(agent, config, mesh, found)
     nothing = np.zeros((0, config.size), np.float32)
@@ -236,10 +256,16 @@ def _save_elsewhere(gone: Gone, config: TrainConfig, so_far: Progress) -> None:
 
 def _run_chunk(chunk: Callable[[Any], Any], state: Any, folder: Path | None, label: str) -> tuple[Any, Any]:
     """The state after an interval, and its metrics: NumPy arrays [iterations, S]."""
+    state, metrics = _computed(folder, label, chunk, state)
+    return state, jax.tree.map(lambda x: np.asarray(x).T, metrics)
+
+
+def _computed(folder: Path | None, label: str, program: Callable[..., Any], *arguments: Any) -> Any:
+    """What a program returns, once the last part of it is there."""
     try:
-        state, metrics = chunk(state)
-        _wait(metrics)
-        return state, jax.tree.map(lambda x: np.asarray(x).T, metrics)
+        found = program(*arguments)
+        _wait(found[-1])
+        return found
     except jax.errors.JaxRuntimeError as error:
         how = f"`rlopt resume {shlex.quote(str(folder))}` goes on from its last checkpoint"
         if folder is None or not checkpoint.exists(folder):
