@@ -140,9 +140,10 @@ def _progress(payload: bytes, config: TrainConfig, template: Any, best: Best | N
     state = flax.serialization.from_state_dict(like, found.pop("state"))
     rows = found.pop("rows")
     kept = None if best is None else flax.serialization.from_state_dict(best, found.pop("best"))
-    names = ("train_seconds", "cpu_seconds", "seconds_beside")
-    seconds = {name: float(found.pop(name, 0.0)) for name in names}
-    progress = Progress(state, _listed(rows), **found, **seconds, best=kept)
+    train, cpu, beside = (float(found.pop(x, 0.0)) for x in ("train_seconds", "cpu_seconds", "seconds_beside"))
+    progress = Progress(
+        state, _listed(rows), **found, train_seconds=train, cpu_seconds=cpu, best=kept, seconds_beside=beside
+    )
     for x, wanted in zip(*map(jax.tree.leaves, ((state, kept), (like, best))), strict=True):
         if (x.shape, x.dtype) != (wanted.shape, wanted.dtype):
             raise ValueError(
