@@ -44,7 +44,7 @@ def train(config: TrainConfig, folder: Path) -> str:
     flags = _flags(config, usual, skip=("agent", "rates", "hyper", "atari", "monitor"))
     flags += _flags(config.hyper, presets.config(config.agent, config.env, config.preset))
     flags += [f"--atari.{flag[2:]}" if flag[:2] == "--" else flag for flag in _flags(config.atari, preset.atari)]
-    flags += _flags(config.monitor, MonitorConfig())
+    flags += _flags(config.monitor, MonitorConfig(), skip=("halve_at",))  # of the sweep that it was one rate of
     return " ".join(["rlopt", "train", _word(config.agent), *flags, "--out", shlex.quote(str(folder))])
 
 

@@ -36,6 +36,8 @@ def _cells(run: results.Run) -> list[str]:
     stopped = len(summary["stopped_seeds"])
     notes = [summary["apart"]] if summary.get("apart") else []
     notes += [f"{stopped} not finite"] if stopped else []
+    if left := int(np.sum(run.given_up >= 0)):
+        notes.append(f"{left} given up")
     if silent := statistics.silent_seeds(run.returns):
         notes.append(f"{silent} without an episode")
     if summary["final_return_iqm"] is None:

@@ -30,6 +30,7 @@ def run(
     """
     if config.has_cells:
         raise ValueError("several learning rates or trials are for a sweep")
+    _check_not_halved(config)
     loop.check(config)
     if folder is not None:
         folders.check(folder, config)
@@ -82,6 +83,8 @@ def compare(
       ValueError: as `run`, for every configuration before the first is trained; and for an optimizer named twice.
       Unfinished: as `loop.train`.
     """
+    for config in configs:
+        _check_not_halved(config)
     folder, runs = _train_all(configs, folder, "compare", progress, tracker, launch)
     plots.learning_curves(runs, folder / results.PLOTS / "learning_curves.png")
     plots.evaluation_curves(runs, folder / results.PLOTS / "evaluation_curves.png")
@@ -137,6 +140,12 @@ def draw(folders: Sequence[Path], plot: Path, evaluations: bool = False) -> list
         raise ValueError(f"{', '.join(without)}: trained without --eval-every, so there are no evaluations to draw")
     plots.evaluation_curves(runs, plot)
     return runs
+
+
+def _check_not_halved(config: TrainConfig) -> None:
+    if config.monitor.halve_at:
+        steps = ", ".join(map(str, config.monitor.halve_at))
+        raise ValueError(f"halve_at is for `rlopt sweep`, whose rates or trials it halves, got {steps}")
 
 
 def _train_all(

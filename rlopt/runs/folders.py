@@ -78,8 +78,14 @@ def train(
     """
     check(folder, config)
     on_screen = shown.of(progress)
-    if not _missing(folder, config):
+    missing = _missing(folder, config)
+    if not missing:
         on_screen.passed(config)
+    if config.monitor.halve_at and 0 < len(missing) < len(config.cells) and not checkpoint.exists(folder):
+        raise ValueError(
+            f"{folder} holds finished rates or trials of a sweep with --halve-at, which are compared with each other: "
+            "more of them need a sweep of their own"
+        )
     while _missing(folder, config):
         with run_lock.held(folder) as mine:
             missing = _missing(folder, config)  # again: another process may have come to its end

@@ -57,6 +57,11 @@ class Run(NamedTuple):
     stopped: np.ndarray
     summary: dict[str, Any]
 
+    @property
+    def given_up(self) -> np.ndarray:
+        """Environment steps after which a seed was no longer trained (`training.giving_up`), int64 [S]; -1: it was."""
+        return np.asarray(self.summary.get(summary.GIVEN_UP, [-1] * len(self.final)), np.int64)
+
 
 def safe_name(name: str) -> str:
     """A name for a folder: other characters than letters, digits, dot, dash and underscore become dashes."""

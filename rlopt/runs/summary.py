@@ -31,6 +31,10 @@ class _Summary:
     wall_seconds: float
 
 
+# Where seeds were given up: the steps after which, per seed; -1: it was not.
+GIVEN_UP = "given_up_steps"
+
+
 def of(config: TrainConfig, history: History) -> dict[str, Any]:
     """The summary of a run that has come to its end; not yet as JSON has it."""
     steps = int(history.steps[-1])
@@ -63,14 +67,15 @@ def final_returns(final: np.ndarray) -> dict[str, Any]:
 
 
 def beside(config: TrainConfig, history: History, evaluations: Evaluations | None) -> dict[str, Any]:
-    """What a summary says of evaluations and of the best parameters, where there are any; per seed."""
-    found: dict[str, Any] = {}
+    """What a summary says, per seed, of evaluations, the best parameters and giving up, where there are any."""
+    found: dict[str, Any] = {GIVEN_UP: history.given_up.tolist()} if np.any(history.given_up >= 0) else {}
+    if history.seconds_beside:
+        found["seconds_beside"] = round(history.seconds_beside, 2)
     if evaluations is not None:
         last = final_returns(evaluations.returns[:, -1])
         found["evaluation"] = {
             "every": config.monitor.eval_every,
             "episodes": config.monitor.eval_episodes,
-            "seconds": round(history.seconds_beside, 2),
             "last_step": int(evaluations.steps[-1]),
             **{name.replace("final", "last"): value for name, value in last.items()},
         }
@@ -98,6 +103,9 @@ def check(path: Path, summary: dict[str, Any], seeds: int) -> None:
     wrong += [name for name, value in words.items() if not (value is None or isinstance(value, str))]
     if wrong:
         raise ValueError(f"{path} is not of a run that this version understands: {', '.join(wrong)}")
+    left = summary.get(GIVEN_UP, [-1] * seeds)
+    if not (isinstance(left, list) and len(left) == seeds and all(type(x) is int and abs(x) < 2**63 for x in left)):
+        raise ValueError(f"{path}: {GIVEN_UP} must be {seeds} whole numbers, got {left!r:.100}")
     if told.seeds != seeds or len(told.final_returns) != seeds:
         raise ValueError(f"{path} is of other runs than returns.npz, which has {seeds} seeds")
     if told.final_return_ci95 is not None and len(told.final_return_ci95) != 2:

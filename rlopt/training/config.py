@@ -197,3 +197,5 @@ class TrainConfig(Generic[Hyper]):
         self.atari.check()
         self.hyper.check()
         self.monitor.check(self.hyper)
+        if self.monitor.stops and is_atari(self.env):
+            raise ValueError(f"{self.env}: stop_below and halve_at are not for games, whose emulators cannot be parted")

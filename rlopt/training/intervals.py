@@ -25,6 +25,11 @@ def ends(hyper: Any) -> list[int]:
     return found
 
 
+def first(found: list[int], steps: int) -> int:
+    """The first end at or after so many steps, which are at most those of the run."""
+    return next(end for end in found if end >= steps)
+
+
 def due(found: list[int], every: int) -> list[int]:
     """Those ends at which something is due: the first at or after each multiple of so many steps; 0: none is."""
     before = [0, *found[:-1]]

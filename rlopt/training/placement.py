@@ -54,6 +54,12 @@ def seeds_of(config: TrainConfig) -> np.ndarray:
     return np.tile(np.arange(config.seed, config.seed + config.seeds, dtype=np.uint32), len(config.cells))
 
 
+def subset(state: Any, positions: np.ndarray) -> Any:
+    """The states of some members, on as many devices as share them."""
+    sharding = NamedSharding(mesh_for(len(positions)), PartitionSpec(AXIS))
+    return jax.tree.map(lambda x: jax.device_put(x[positions], sharding), state)
+
+
 def mesh_for(members: int) -> Mesh:
     """The devices that share a population."""
     available = jax.devices()
@@ -67,11 +73,11 @@ def _over_members(mesh: Mesh, function: Callable[..., Any], num_replicated: int 
     return jax.jit(jax.shard_map(function, mesh=mesh, in_specs=in_specs, out_specs=spec, check_vma=False))
 
 
-def trains_in_turn(config: TrainConfig, mesh: Mesh, observation_shape: tuple[int, ...]) -> bool:
+def trains_in_turn(config: TrainConfig, members: int, mesh: Mesh, observation_shape: tuple[int, ...]) -> bool:
     """Whether a device trains its members one after the other (within the same program) instead of side by side."""
     on_cpu = mesh.devices.flat[0].platform == "cpu"
     numbers = config.hyper.minibatch_size * math.prod(observation_shape)
-    return on_cpu and (config.size == mesh.size or numbers >= VMAP_BELOW)
+    return on_cpu and (members == mesh.size or numbers >= VMAP_BELOW)
 
 
 def compile_chunk(
