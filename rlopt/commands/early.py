@@ -44,6 +44,8 @@ def check(command: Any) -> None:
         theta = command.config.theta
         if theta is not None and theta.suffix and not theta.exists():  # packaged weights are named without one
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(theta))
+    if isinstance(command, Train | Compare):
+        (command.config.monitor if isinstance(command, Train) else command.monitor).check_not_halving()
     if isinstance(command, Compare | Sweep):
         optimizers = [arm.optimizer for arm in arms.parse_all(command.optimizers).values()]
         _names(command.agent, optimizers, [command.env])

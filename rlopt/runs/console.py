@@ -8,14 +8,18 @@ from rich.console import Console
 from rich.table import Table
 
 from rlopt import escape, statistics
-from rlopt.runs import results, searched
+from rlopt.runs import kept, results, searched
+from rlopt.statistics import iqm
 
 # Trials of a search that are printed, of each optimizer.
 SHOWN_TRIALS = 5
 
 
 def table(runs: Sequence[results.Run]) -> Table:
-    """Final returns per run: IQM over seeds, 95 % interval (a dash for one seed), best and worst seed."""
+    """Final returns per run: IQM over seeds, 95 % interval (a dash for one seed), best and worst seed.
+
+    Where there are evaluations, also the IQM of the last one.
+    """
     first = runs[0].summary
     steps = [f"{count:,}" for count in sorted({run.summary["env_steps"] for run in runs})]
     shown = steps[0] if len(steps) == 1 else f"{steps[0]} to {steps[-1]}"
@@ -25,8 +29,11 @@ def table(runs: Sequence[results.Run]) -> Table:
     rendered.add_column("optimizer", overflow="fold", min_width=9)
     for heading in ("lr", "seeds", "IQM", "95 % interval", "worst", "best", "sec"):
         rendered.add_column(heading, justify="right", no_wrap=True)
-    for finished in runs:
-        rendered.add_row(*map(escape.rich, _cells(finished)))
+    evaluated = [_evaluated(finished) for finished in runs]
+    if any(cell != "-" for cell in evaluated):
+        rendered.add_column("greedy", justify="right", no_wrap=True)
+    for finished, cell in zip(runs, evaluated, strict=True):
+        rendered.add_row(*map(escape.rich, [*_cells(finished), cell][: len(rendered.columns)]))
     return rendered
 
 
@@ -95,23 +102,14 @@ def _best_trials(found: Sequence[searched.Tried]) -> Table:
     return rendered
 
 
-def _last_evaluation(run: results.Run, evaluated: results.Run) -> str:
-    """What the networks at the end came to, in words."""
-    last = evaluated.returns[:, -1]
-    words = "some seeds have none"
-    if np.all(np.isfinite(last)):
-        interval = statistics.bootstrap(last)
-        words = f"IQM {interval.estimate:.1f}" + (
-            f" ({interval.low:.1f} to {interval.high:.1f})" if interval.known else ""
-        )
-    return f"{run.summary['optimizer']}, greedy evaluation at step {evaluated.steps[-1]:,}: {words}"
+def _evaluated(run: results.Run) -> str:
+    """What the networks at the end came to."""
+    found = kept.evaluated(run)
+    return "-" if found is None or np.any(np.isnan(found.returns[:, -1])) else f"{iqm(found.returns[:, -1]):.1f}"
 
 
 def show(runs: Sequence[results.Run], plot: Path) -> None:
     """Prints the table and where the plot lies."""
     console = Console()
     console.print(table(runs))
-    for run in runs:
-        if (evaluated := results.evaluated(run)) is not None:
-            console.print(escape.rich(_last_evaluation(run, evaluated)), soft_wrap=True, highlight=False)
     console.print(escape.rich(f"plot: {plot}"), soft_wrap=True, highlight=False)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from celo2.files import leftovers
 from rlopt import drawing
-from rlopt.runs import folders, labels, plots, results, search_plot, searched
+from rlopt.runs import folders, kept, labels, plots, results, search_plot, searched
 from rlopt.storage import run_lock
 from rlopt.tracking import session
 from rlopt.training import checkpoint, loop, shown
@@ -30,7 +30,7 @@ def run(
     """
     if config.has_cells:
         raise ValueError("several learning rates or trials are for a sweep")
-    _check_not_halved(config)
+    config.monitor.check_not_halving()
     loop.check(config)
     if folder is not None:
         folders.check(folder, config)
@@ -84,7 +84,7 @@ def compare(
       Unfinished: as `loop.train`.
     """
     for config in configs:
-        _check_not_halved(config)
+        config.monitor.check_not_halving()
     folder, runs = _train_all(configs, folder, "compare", progress, tracker, launch)
     plots.learning_curves(runs, folder / results.PLOTS / "learning_curves.png")
     plots.evaluation_curves(runs, folder / results.PLOTS / "evaluation_curves.png")
@@ -136,16 +136,10 @@ def draw(folders: Sequence[Path], plot: Path, evaluations: bool = False) -> list
     if not evaluations:
         plots.learning_curves(runs, plot)
         return runs
-    if without := [str(run.folder) for run in runs if results.evaluated(run) is None]:
+    if without := [str(run.folder) for run in runs if kept.evaluated(run) is None]:
         raise ValueError(f"{', '.join(without)}: trained without --eval-every, so there are no evaluations to draw")
     plots.evaluation_curves(runs, plot)
     return runs
-
-
-def _check_not_halved(config: TrainConfig) -> None:
-    if config.monitor.halve_at:
-        steps = ", ".join(map(str, config.monitor.halve_at))
-        raise ValueError(f"halve_at is for `rlopt sweep`, whose rates or trials it halves, got {steps}")
 
 
 def _train_all(

@@ -3,7 +3,7 @@
 import io
 import re
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import flax.serialization
 import numpy as np
@@ -12,6 +12,9 @@ from celo2.files import write_atomic
 from metatrain import npz
 from rlopt.training import monitor
 from rlopt.training.history import History
+
+if TYPE_CHECKING:
+    from rlopt.runs.results import Run
 
 FOLDER, EVALUATIONS = "kept", "evaluations.npz"
 FINAL = "final"
@@ -67,6 +70,16 @@ def read_evaluations(folder: Path, seeds: int) -> Evaluations | None:
         shapes = ", ".join(f"{name} {x.dtype} {x.shape}" for name, x in found._asdict().items())
         raise ValueError(f"{path} does not fit a run of {seeds} seeds: {shapes}")
     return found
+
+
+def evaluated(run: "Run") -> "Run | None":
+    """A run with its evaluations (`--eval-every`) in place of the returns of training; None: it has none.
+
+    Raises:
+      ValueError: for a damaged file of them.
+    """
+    found = read_evaluations(run.folder, len(run.final))
+    return None if found is None else run._replace(steps=found.steps, returns=found.returns)
 
 
 def write(folder: Path, name: str, policies: Any, last: int = 0) -> None:

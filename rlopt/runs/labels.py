@@ -47,8 +47,8 @@ def settings(document: dict[str, Any]) -> dict[tuple[str, str], Any]:
     """What may differ between runs, of the content of a `config.json` of any format: {(group, name): value}.
 
     Groups: "options" (those left out at their defaults, and what parts have of their own) and "theta" are the
-    optimizer's, "run" the seeds and the preset's name, "hyper" the agent's settings, "atari" those of Atari games, "stops" by
-    which seeds were given up.
+    optimizer's, "run" the seeds and the preset's name, "hyper" the agent's settings, "atari" those of Atari games,
+    "stops" by what seeds are given up.
     """
     found = legacy.upgraded(document)
     info = catalog.find(found.get("optimizer", ""))

@@ -11,7 +11,7 @@ from matplotlib.ticker import EngFormatter
 
 from rlopt import escape
 from rlopt.drawing import COLOURS, looks, rate_axis, save
-from rlopt.runs import results
+from rlopt.runs import kept
 from rlopt.runs.results import Run
 from rlopt.statistics import bootstrap, counted_curves, iqm, tolerance_window, without_gaps
 
@@ -49,7 +49,7 @@ def learning_curves(runs: Sequence[Run], path: Path, what: str = TRAINING) -> No
 
 def evaluation_curves(runs: Sequence[Run], path: Path) -> None:
     """`learning_curves` of evaluations, if all of the runs have some; else nothing is written."""
-    found = [results.evaluated(run) for run in runs]
+    found = [kept.evaluated(run) for run in runs]
     whole = [run for run in found if run is not None]
     if len(whole) == len(found):
         learning_curves(whole, path, EVALUATED)

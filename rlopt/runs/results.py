@@ -178,16 +178,6 @@ def read_run(folder: Path) -> Run:
     return run
 
 
-def evaluated(run: Run) -> Run | None:
-    """A run with its evaluations (`--eval-every`) in place of the returns of training; None: it has none.
-
-    Raises:
-      ValueError: for a damaged file of them.
-    """
-    found = kept.read_evaluations(run.folder, len(run.final))
-    return None if found is None else run._replace(steps=found.steps, returns=found.returns)
-
-
 def check_seeds(run: Run, config: TrainConfig) -> None:
     """Refuses settings of another number of seeds than the arrays beside them have; ValueError."""
     if config.seeds != len(run.final):

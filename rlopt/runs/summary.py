@@ -12,6 +12,7 @@ from rlopt.statistics import bootstrap
 from rlopt.training import machine
 from rlopt.training.config import TrainConfig
 from rlopt.training.history import History
+from rlopt.training.monitor_config import MonitorConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +70,7 @@ def final_returns(final: np.ndarray) -> dict[str, Any]:
 def beside(config: TrainConfig, history: History, evaluations: Evaluations | None) -> dict[str, Any]:
     """What a summary says, per seed, of evaluations, the best parameters and giving up, where there are any."""
     found: dict[str, Any] = {GIVEN_UP: history.given_up.tolist()} if np.any(history.given_up >= 0) else {}
-    if history.seconds_beside:
+    if config.monitor != MonitorConfig():
         found["seconds_beside"] = round(history.seconds_beside, 2)
     if evaluations is not None:
         last = final_returns(evaluations.returns[:, -1])

@@ -33,9 +33,9 @@ def leaving(config: TrainConfig, so_far: Progress, step: int) -> np.ndarray:
     if stops:
         found |= going & (so_far.stopped < 0) & (scores < np.float32(rules.stop_below))
     if halves:
-        by_cell = np.asarray(going & ~found).reshape(len(config.cells), config.seeds)
-        there = np.flatnonzero(by_cell.any(axis=1))
-        means = scores.reshape(by_cell.shape).mean(axis=1)[there]
+        shape = (len(config.cells), config.seeds)
+        there = np.flatnonzero(np.any(np.reshape(going & ~found, shape), axis=1))
+        means = scores.reshape(shape).mean(axis=1)[there]
         best = there[statistics.leading(means.tolist(), max(2, -(-len(there) // 2)))]
         worse = ~np.isin(np.arange(len(config.cells)), best)
         found |= going & np.repeat(worse, config.seeds)
@@ -54,8 +54,9 @@ def _scores(config: TrainConfig, so_far: Progress) -> np.ndarray:
 
 def said(config: TrainConfig, so_far: Progress, gone: np.ndarray, step: int) -> str:
     """In words, who is given up; gone: bool [S]."""
-    cells = gone.reshape(len(config.cells), config.seeds).all(axis=1)
-    whole = f", all seeds of {int(cells.sum())} of {len(cells)} settings" if config.has_cells else ""
+    count = len(config.cells)
+    cells = int(np.sum(np.all(gone.reshape(count, config.seeds), axis=1)))
+    whole = f", all seeds of {cells} of {count} settings" if config.has_cells else ""
     left = int(np.sum((so_far.given_up < 0) & ~gone))
     return f"{int(gone.sum())} of {config.size} members are given up at step {step:,}{whole}; {left} go on"
 

@@ -78,6 +78,12 @@ class MonitorConfig:
         for steps in self.halve_at:
             _check_steps("halve_at", steps, hyper)
 
+    def check_not_halving(self) -> None:
+        """Refuses to halve what is one setting; ValueError."""
+        if self.halve_at:
+            steps = ", ".join(map(str, self.halve_at))
+            raise ValueError(f"halve_at is for `rlopt sweep`, whose rates or trials it halves, got {steps}")
+
 
 def _check_steps(name: str, steps: int, hyper: Any) -> None:
     found = intervals.ends(hyper)
