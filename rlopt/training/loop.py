@@ -172,6 +172,7 @@ def _train(
             if np.any(leaving := giving_up.leaving(config, so_far, step)):
                 with clock.beside():
                     so_far, run = _smaller(agent, config, so_far, leaving, step, monitor, on_screen)
+                    state = so_far.state  # else the larger one would stay as well
             if np.all((so_far.stopped >= 0) | (so_far.given_up >= 0)) or step == steps[-1]:
                 break
             saver.after_interval(so_far, bool(stop), step)
@@ -258,12 +259,8 @@ class _Clock:
         """Around what is no part of training."""
         wall, cpu = time.monotonic(), time.process_time()
         yield
-        spent = time.monotonic() - wall
-        self._wall, self._cpu, self._beside = (
-            self._wall + spent,
-            self._cpu + time.process_time() - cpu,
-            self._beside + spent,
-        )
+        wall, cpu = time.monotonic() - wall, time.process_time() - cpu
+        self._wall, self._cpu, self._beside = self._wall + wall, self._cpu + cpu, self._beside + wall
 
 
 class _Saver:

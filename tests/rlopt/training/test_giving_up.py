@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from agents import PPOConfig
-from helpers import ask_to_stop
+from helpers import ask_to_stop, one_device
 from rlopt.report import cells
 from rlopt.runs import console, experiment, kept, results, searched
 from rlopt.storage.stopping import Unfinished
-from rlopt.training import giving_up
+from rlopt.training import giving_up, placement
 from rlopt.training.checkpoint import Left, Progress
 from rlopt.training.config import TrainConfig
 from rlopt.training.monitor_config import MonitorConfig
@@ -168,3 +168,21 @@ def test_what_cannot_be_parted_or_halved_is_refused(tmp_path):
     with pytest.raises(ValueError, match="emulators cannot be parted"):
         game.check()
     assert not jax.tree.leaves(list(tmp_path.iterdir()))
+
+
+@pytest.mark.mesh
+def test_several_devices_evaluate_and_give_up_as_one_does(tmp_path, monkeypatch, at_line):
+    config = halved(eval_every=256, eval_episodes=2, keep_best=True)
+    with pytest.raises(Unfinished):
+        experiment.sweep([config], tmp_path / "many", progress=False, tracker=at_line(9, ask_to_stop))
+    many, _ = experiment.sweep([config], tmp_path / "many", progress=False)
+    assert {run.summary["devices"] for run in many} == {"4 x cpu"}
+    monkeypatch.setattr(placement, "mesh_for", one_device)
+    one, _ = experiment.sweep([config], tmp_path / "one", progress=False)
+    for run, other in zip(many, one, strict=True):
+        np.testing.assert_array_equal(run.given_up, other.given_up)
+        np.testing.assert_allclose(run.returns, other.returns, rtol=1e-3)
+        found, wanted = (kept.read_evaluations(x.folder, 1) for x in (run, other))
+        if wanted is not None:
+            np.testing.assert_array_equal(found.steps, wanted.steps)
+            np.testing.assert_allclose(found.returns, wanted.returns, rtol=1e-3)

@@ -11,7 +11,7 @@ import pytest
 import agents
 import envs
 import rlopt
-from agents import PPOConfig
+from agents import DQNConfig, PPOConfig, PQNConfig, RPPOConfig, SACConfig
 from helpers import ask_to_stop
 from rlopt import cli
 from rlopt.play import evaluation
@@ -261,6 +261,29 @@ def test_curves_of_evaluations_are_drawn_and_exported(tmp_path, trained, made_up
     header, *lines = (tmp_path / "x.csv").read_text().splitlines()
     column = header.split(",").index("eval_return")
     assert sum(line.split(",")[column] != "" for line in lines) == 2 * 5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("agent", "hyper"),
+    [
+        ("dqn", DQNConfig(400, 4, learning_starts=64, replay_capacity=128, batch_size=8, hidden=(8,))),
+        ("pqn", PQNConfig(64 * 4, 4, rollout_length=16, epochs=1, minibatches=1, hidden=(8,))),
+        ("rppo", RPPOConfig(64 * 4, 4, rollout_length=16, epochs=1, minibatches=1, hidden=(8,), memory_size=4)),
+        ("sac", SACConfig(200, 4, learning_starts=16, replay_capacity=128, batch_size=8, hidden=(8,))),
+    ],
+)
+def test_every_agent_is_evaluated_and_kept(tmp_path, agent, hyper, at_line):
+    env = "Pendulum-v1" if agent == "sac" else "CartPole-v1"
+    told = MonitorConfig(eval_every=hyper.total_steps // 2, eval_episodes=2, keep_best=True)
+    config = TrainConfig(agent, env, "adam", 1e-3, seeds=2, hyper=hyper, monitor=told)
+    whole = experiment.run(config, tmp_path / "whole", progress=False)
+    with pytest.raises(Unfinished):
+        experiment.run(config, tmp_path / "cut", progress=False, tracker=at_line(3, ask_to_stop))
+    experiment.resume(tmp_path / "cut", progress=False)
+    assert files(tmp_path / "cut") == files(whole.folder)
+    assert rows(tmp_path / "cut") == rows(whole.folder)
+    assert evaluation.evaluate(whole.folder, episodes=2, params="best").shape == (2, 2)
 
 
 @pytest.mark.slow
