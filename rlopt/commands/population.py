@@ -250,7 +250,7 @@ class Plot:
     out: Path = Path("learning_curves.png")
     """Picture to write."""
     evaluations: bool = False
-    """Draw the evaluations during training (`--eval-every`), in place of the training episodes."""
+    """Draw the evaluations during training, in place of the training episodes."""
 
     def run(self) -> None:
         """Writes the picture, prints the table."""
@@ -274,7 +274,7 @@ class Evaluate:
     seed: int = 0
     """Seed of the environments."""
     params: str = "final"
-    """Which parameters play: final, best (kept with --keep-best), or a number of steps (kept with --keep-every)."""
+    """Which parameters play: final, best, or those after a number of steps, as far as training has kept them."""
     trust: bool = False
     """Import the code that the folder names as `module:Class`: only for run folders of your own."""
 
@@ -312,7 +312,7 @@ class Watch:
     seed: int = 0
     """Seed of the episode."""
     params: str = "final"
-    """Which parameters play: final, best (kept with --keep-best), or a number of steps (kept with --keep-every)."""
+    """Which parameters play: final, best, or those after a number of steps, as far as training has kept them."""
     trust: bool = False
     """Import the code that the folder names as `module:Class`: only for run folders of your own."""
 

@@ -21,10 +21,10 @@ class MonitorConfig:
     """Episodes of an evaluation, per seed."""
     keep_best: bool = False
     """Keep each seed's parameters at its best evaluation; without --eval-every, at the logging interval with its
-    highest return. `evaluate` and `watch` take them with `--params best`."""
+    highest return. `rlopt evaluate` and `rlopt watch` can take them."""
     keep_every: int = 0
-    """Environment steps after which parameters are kept, at the end of a logging interval; 0: never. `evaluate` and
-    `watch` take them with `--params STEPS`."""
+    """Environment steps after which parameters are kept, at the end of a logging interval; 0: never. `rlopt evaluate`
+    and `rlopt watch` can take them."""
     keep_last: int = 0
     """How many of these are kept, the newest; 0: all."""
 
