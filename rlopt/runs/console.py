@@ -75,7 +75,9 @@ def show_search(runs: Sequence[results.Run], plot: Path) -> None:
         cost = searched.cpu_seconds(mine)
         spent = "" if cost is None else f", {cost:,.0f} processor-seconds"
         best = searched.ranked(mine)[0]
-        console.print(escape.rich(f"{name}: {len(mine)} trials of {best.config.seeds} seeds{spent}"), highlight=False)
+        console.print(
+            escape.rich(f"{name}: {searched.counted(mine)} of {best.config.seeds} seeds{spent}"), highlight=False
+        )
         console.print(
             escape.rich(f"  its best, on other seeds: {searched.command(best)}"), highlight=False, soft_wrap=True
         )

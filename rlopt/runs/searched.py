@@ -71,6 +71,12 @@ def ranked(mine: Sequence[Tried]) -> list[Tried]:
     return sorted(mine, key=key, reverse=True)
 
 
+def counted(mine: Sequence[Tried]) -> str:
+    """How many trials there are, and how many of them were given up early, in words."""
+    left = sum(bool(np.any(one.run.given_up >= 0)) for one in mine)
+    return f"{len(mine)} trials" + (f" ({left} given up early)" if left else "")
+
+
 def cpu_seconds(mine: Sequence[Tried]) -> float | None:
     """Processor time of training all trials; None: a run of an older version did not note it."""
     known = [one.run.summary.get("cpu_seconds") for one in mine]

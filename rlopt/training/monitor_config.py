@@ -1,4 +1,4 @@
-"""What is done beside training: evaluations, and which parameters are kept. Imports no jax."""
+"""What is done beside training: evaluations, which parameters are kept, who is given up. Imports no jax."""
 
 import math
 from dataclasses import dataclass
@@ -27,7 +27,6 @@ class MonitorConfig:
     and `rlopt watch` can take them."""
     keep_last: int = 0
     """How many of these are kept, the newest; 0: all."""
-
     stop_below: float | None = None
     """Give up seeds whose return is below this after --stop-at: what they would count as if training ended there. They
     count as their last known return, and the others go on in a smaller program. Default: none is given up."""
@@ -41,11 +40,6 @@ class MonitorConfig:
     def stops(self) -> bool:
         """Whether any member may be given up."""
         return self.stop_below is not None or bool(self.halve_at)
-
-    @property
-    def keeps(self) -> bool:
-        """Whether any parameters are kept beside the last."""
-        return self.keep_best or self.keep_every > 0
 
     def check(self, hyper: Any) -> None:
         """Refuses impossible settings.

@@ -140,7 +140,8 @@ def test_a_run_without_hope_ends_early_and_says_so(tmp_path, command):
 
 
 def test_trials_that_were_given_up_come_after_all_others(whole):
-    ranked = searched.ranked(searched.read(list(whole.values())))
+    ranked = searched.ranked(found := searched.read(list(whole.values())))
+    assert searched.counted(found) == "4 trials (2 given up early)"
     assert [bool(one.run.given_up[0] >= 0) for one in ranked] == [False, False, True, True]
 
 
