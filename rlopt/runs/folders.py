@@ -154,14 +154,14 @@ def _train_locked(
         mine = slice(k * config.seeds, (k + 1) * config.seeds)
         return {name: value[mine] if isinstance(value, list) else value for name, value in row.items()}
 
-    log, others = Log(results.append_row), Log(kept.write)
+    log, others = Log(results.append_row), Log(_write_kept)
 
     def keep(name: str, policies: Any) -> None:
-        for k, (place, cell) in enumerate(cells):
+        for k, held in enumerate(all_held[-len(cells) :]):
             mine = slice(k * config.seeds, (k + 1) * config.seeds)
-            others.put(place, name, jax.tree.map(lambda x, mine=mine: x[mine], policies), cell.monitor.keep_last)
-        _check(all_held)
+            others.put(held, name, jax.tree.map(lambda x, mine=mine: x[mine], policies), config.monitor.keep_last)
         _write_or_warn(others, folder)
+        _check(all_held)
 
     def append(row: dict[str, Any]) -> None:
         parts = [rows_of(k, row) for k in range(len(cells))]
@@ -189,6 +189,12 @@ def _train_locked(
             plots.evaluation_curves([finished], place / results.PLOTS / "evaluation_curve.png")
         results.write_summary(finished)
     checkpoint.remove(folder)
+
+
+def _write_kept(held: run_lock.Held, *what: Any) -> None:
+    """Where the folder is now: a run that goes on there from its checkpoint does not come by here again."""
+    if held.place is not None:
+        kept.write(held.place, *what)
 
 
 def _write_or_warn(log: Log, folder: Path) -> None:

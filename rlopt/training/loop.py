@@ -109,7 +109,7 @@ def train(
       folder: where checkpoints lie; None: none are made.
       on_interval: called with one row per logging interval (per-seed returns and metrics as lists).
       on_continue: called with all rows up to the checkpoint from which a run goes on.
-      on_kept: called with a name and policies [S, ...] that are to be kept (`monitor_config`), after on_interval.
+      on_kept: called with a name and policies [S, ...] that are to be kept (`monitor_config`), before on_interval.
 
     Warns:
       RuntimeWarning: when the loss of a seed is not finite: that seed is stopped, the others go on.
@@ -160,19 +160,19 @@ def _train(
                 best = monitor.look(so_far, step, functools.partial(_computed, folder, config.label))
             so_far = so_far._replace(best=best)
             bar.update(length * config.hyper.env_steps_per_iteration, row["return"], row.get(RETURN))
-            try:
-                if on_interval is not None:
-                    on_interval(_logged(step, row))
-                if on_kept is not None:
-                    for kept in monitor.to_keep:
-                        on_kept(*kept)
-            except Gone as gone:
-                _save_elsewhere(gone, config, so_far)
-                raise
             if np.any(leaving := giving_up.leaving(config, so_far, step)):
                 with clock.beside():
                     so_far, run = _smaller(agent, config, so_far, leaving, step, monitor, on_screen)
                     state = so_far.state  # else the larger one would stay as well
+            try:
+                if on_kept is not None:
+                    for kept in monitor.to_keep:
+                        on_kept(*kept)
+                if on_interval is not None:
+                    on_interval(_logged(step, row))
+            except Gone as gone:
+                _save_elsewhere(gone, config, so_far)
+                raise
             if np.all((so_far.stopped >= 0) | (so_far.given_up >= 0)) or step == steps[-1]:
                 break
             saver.after_interval(so_far, bool(stop), step)
@@ -300,7 +300,7 @@ def _save(folder: Path, config: TrainConfig, so_far: Progress) -> bool:
 
 def _save_elsewhere(gone: Gone, config: TrainConfig, so_far: Progress) -> None:
     """Saves a checkpoint into a folder that was moved, and adds to the message how to go on."""
-    if gone.place is not None and _save(gone.place, config, so_far):
+    if gone.place is not None and so_far.state is not None and _save(gone.place, config, so_far):
         gone.args = (f"{gone}; `rlopt resume {shlex.quote(str(gone.place))}` goes on from there",)
 
 

@@ -18,6 +18,7 @@ from rlopt.play import evaluation
 from rlopt.report import reproduce
 from rlopt.runs import experiment, kept, results
 from rlopt.storage import sealed
+from rlopt.storage.run_lock import Gone
 from rlopt.storage.stopping import Unfinished
 from rlopt.training import checkpoint, evaluations, intervals, loop, monitor
 from rlopt.training.best import better
@@ -133,6 +134,16 @@ def test_killed_and_stopped_runs_keep_and_evaluate_as_if_nothing_had_happened(tm
     for name in (results.PARAMS, results.RETURNS, kept.EVALUATIONS):
         assert (cut / name).read_bytes() == (trained.folder / name).read_bytes()
     assert finished.summary["best"] == trained.summary["best"]
+
+
+def test_a_folder_that_is_moved_keeps_everything(tmp_path, at_line):
+    config = dataclasses.replace(CONFIG, monitor=dataclasses.replace(MONITOR, keep_last=0))
+    folder, moved = tmp_path / "run", tmp_path / "moved"
+    with pytest.raises(Gone, match="was moved to"):  # and at the tenth line parameters are to be kept
+        experiment.run(config, folder, progress=False, tracker=at_line(9, lambda: folder.rename(moved)))
+    assert not folder.exists()
+    experiment.resume(moved, progress=False)
+    assert kept.steps(moved) == [320, 640, 960, 1216]
 
 
 def test_a_checkpoint_of_before_there_were_evaluations_goes_on(tmp_path, at_line):
