@@ -62,7 +62,7 @@ def _start(env_id: str, num_envs: int, config: AtariConfig, seed: int, **more: A
 
 
 class _Pools:
-    """The running pools of one `VectorEnv`; they live as long as it does."""
+    """The running pools of one `VectorEnv`; they live as long as it does, or until they are closed."""
 
     def __init__(self, env_id: str, num_envs: int, config: AtariConfig) -> None:
         self._settings = (env_id, num_envs, config)
@@ -82,6 +82,10 @@ class _Pools:
             *(np.int32(number), obs, reward.astype(np.float32), info["reward"].astype(np.float32)),
             *(terminated.astype(bool), truncated.astype(bool), info["terminated"].astype(bool)),
         )
+
+    def close(self) -> None:
+        """Ends all games; their numbers are given anew."""
+        self._pools.clear()
 
 
 def ids() -> tuple[str, ...]:
@@ -151,7 +155,7 @@ def make(env_id: str, num_envs: int, config: AtariConfig | None = None) -> Vecto
         )
         return after, timestep
 
-    return VectorEnv(_spec(env_id, num_envs, config), reset, step)
+    return VectorEnv(_spec(env_id, num_envs, config), reset, step, close=pools.close)
 
 
 def _spec(env_id: str, num_envs: int, config: AtariConfig) -> EnvSpec:

@@ -90,6 +90,8 @@ class VectorEnv:
     prepare(key, state, num_steps) -> state; release(state) -> state: optional, around the steps of a rollout. In
       between an environment may use what it has drawn ahead for num_steps steps, which is faster. If more episodes end
       than were drawn for, some start from the same state, drawn from the right distribution but not independent.
+    close() -> None: gives back what episodes hold outside of the program, as emulators do; no state so far can step
+      any more.
     """
 
     spec: EnvSpec
@@ -97,3 +99,4 @@ class VectorEnv:
     step: Callable[[jax.Array, Any, jax.Array], tuple[Any, TimeStep]]
     prepare: Callable[[jax.Array, Any, int], Any] = _keep
     release: Callable[[Any], Any] = lambda state: state
+    close: Callable[[], None] = lambda: None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rlopt.training import presets, runtime
 from rlopt.training.config import TrainConfig
+from rlopt.training.monitor_config import MonitorConfig
 
 if TYPE_CHECKING:
     import pandas
@@ -27,7 +28,7 @@ def train(
       config: what to train; None: what the settings say.
       out: the run's folder; None: a new one under runs/.
       progress: show a progress bar.
-      **settings: of `TrainConfig` or of the agent's own configuration; they win over config.
+      **settings: of `TrainConfig`, of the agent's own configuration or of `MonitorConfig`; they win over config.
 
     Returns:
       The finished run, as `load_run` reads it.
@@ -52,10 +53,10 @@ def train(
 
 
 def configured(config: TrainConfig | None = None, **settings: Any) -> TrainConfig:
-    """A configuration with changed settings: of `TrainConfig`, or of its agent's own configuration.
+    """A configuration with changed settings: of `TrainConfig`, its agent's own configuration, or its monitor's.
 
     Raises:
-      ValueError: for a setting that neither has, or a config whose environment, agent or preset is to change, which all
+      ValueError: for a setting that none has, or a config whose environment, agent or preset is to change, which all
         other defaults depend on.
     """
     names = [field.name for field in dataclasses.fields(TrainConfig)]
@@ -64,7 +65,9 @@ def configured(config: TrainConfig | None = None, **settings: Any) -> TrainConfi
         raise ValueError(f"{decisive[0]} decides on other settings; give it without a config, or make a new one")
     outer = {name: value for name, value in settings.items() if name in names}
     found: TrainConfig = TrainConfig(**outer) if config is None else dataclasses.replace(config, **outer)
-    inner = {name: value for name, value in settings.items() if name not in names}
+    beside = {field.name: settings[field.name] for field in dataclasses.fields(MonitorConfig) if field.name in settings}
+    found = dataclasses.replace(found, monitor=dataclasses.replace(found.monitor, **beside))
+    inner = {name: value for name, value in settings.items() if name not in (*names, *beside)}
     known = [field.name for field in dataclasses.fields(presets.CONFIGS[found.agent])]
     for name in inner:
         if name not in known:

@@ -183,6 +183,19 @@ def whole_curves(steps: np.ndarray, returns: np.ndarray, stopped: np.ndarray) ->
     return np.where(np.isfinite(filled), filled, lowest(returns))
 
 
+def leading(means: Sequence[float], keep: int) -> list[int]:
+    """Positions of the highest of some means, in rising order; of equal ones those nearest to the middle.
+
+    means: those that are not finite are the lowest. keep: how many, at most all.
+    """
+    middle = len(means) // 2
+
+    def order(i: int) -> tuple[float, int]:
+        return (-means[i] if np.isfinite(means[i]) else np.inf, abs(i - middle))
+
+    return sorted(sorted(range(len(means)), key=order)[:keep])
+
+
 def silent_seeds(returns: np.ndarray) -> int:
     """In how many seeds no episode ever ended; returns: [S, T]."""
     return int(np.sum(~np.any(np.isfinite(returns), axis=1)))

@@ -91,6 +91,7 @@ def write_run(folder: Path, config: TrainConfig, final, stopped=None, intervals:
         train_seconds=2.0,
         cpu_seconds=3.0,
         devices="1 x cpu",
+        given_up=np.full(len(final), -1),
     )
     config = dataclasses.replace(config, seeds=len(final))
     results.write_config(folder, config)

@@ -8,6 +8,7 @@ import pytest
 import envs
 from metatrain import outer
 from rlopt.training import loop, placement
+from rlopt.training.monitor_config import MonitorConfig
 
 _PROGRAMS = {}
 
@@ -40,7 +41,8 @@ def shared_programs(monkeypatch):
         if not config.optimizer_of:
             config.check()  # what is left out below is an argument of the program
             names = tuple(dict.fromkeys(config.trials[0], 0.0) for _ in config.trials[:1])
-            config = dataclasses.replace(config, learning_rate=None, rates=(), trials=names, seeds=1, seed=0, arm=None)
+            beside = {"arm": None, "monitor": MonitorConfig()}
+            config = dataclasses.replace(config, learning_rate=None, rates=(), trials=names, seeds=1, seed=0, **beside)
         return ("agent", repr(config)) if shared else None
 
     def of_chunk(mesh, agent, length, state, in_turn):

@@ -8,8 +8,7 @@ import numpy as np
 
 import agents
 from envs import Discrete, VectorEnv, is_atari
-from rlopt.play.evaluation import MAX_STEPS
-from rlopt.training import loop
+from rlopt.training import evaluations, loop
 from rlopt.training.config import TrainConfig
 
 
@@ -27,7 +26,7 @@ def play(config: TrainConfig, episodes: int | None = None, seed: int = 0) -> np.
 
     @jax.jit
     def run(key: jax.Array) -> jax.Array:
-        return agents.evaluate(agent, env, (), key, max_steps=env.spec.time_limit or MAX_STEPS).returns
+        return agents.evaluate(agent, env, (), key, max_steps=evaluations.limit(env)).returns
 
     returns = np.asarray(run(jax.random.key(seed)))
     return returns[np.isfinite(returns)]

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from rlopt import statistics
 from rlopt.benchmark import protocol
 from rlopt.benchmark.plan import YARDSTICK, Plan
 from rlopt.benchmark.protocol import Choice, Scale
@@ -162,13 +163,7 @@ def _together(scores: Mapping[str, Scores], rates: Sequence[float], scales: Mapp
 def _leading(means: Mapping[float, float], keep: int) -> tuple[float, ...]:
     """The rates with the highest means, of equal ones those nearest to the middle; in rising order."""
     rates = list(means)
-    middle = len(rates) // 2
-
-    def order(i: int) -> tuple[float, int]:
-        mean = means[rates[i]]
-        return (-mean if np.isfinite(mean) else np.inf, abs(i - middle))
-
-    return tuple(rates[i] for i in sorted(sorted(range(len(rates)), key=order)[:keep]))
+    return tuple(rates[i] for i in statistics.leading(list(means.values()), keep))
 
 
 def _scores(

@@ -50,7 +50,9 @@ def defaults(kind: str, config: TrainConfig, agent: str, preset: str) -> Any:
         if config.rates:
             raise ValueError(f"--config is of a sweep of {len(config.rates)} rates; it goes with `rlopt sweep`")
         return Train(replace(config, options={}, optimizer_of={}))
-    shared = {name: getattr(config, name) for name in ("agent", "env", "seeds", "seed", "preset", "atari", "hyper")}
+    shared = {
+        name: getattr(config, name) for name in ("agent", "env", "seeds", "seed", "preset", "atari", "hyper", "monitor")
+    }
     if kind == "compare":
         return Compare(**shared)
     return Sweep(**shared, optimizers=(config.optimizer,), learning_rates=config.rates)

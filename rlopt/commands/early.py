@@ -45,11 +45,15 @@ def check(command: Any) -> None:
         theta = command.config.theta
         if theta is not None and theta.suffix and not theta.exists():  # packaged weights are named without one
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(theta))
+    if isinstance(command, Train | Compare):
+        (command.config.monitor if isinstance(command, Train) else command.monitor).check_not_halving()
     if isinstance(command, Compare | Sweep):
         optimizers = [arm.optimizer for arm in arms.parse_all(command.optimizers).values()]
         _names(command.agent, optimizers, [command.env])
         _own_network(command.agent, command.env, command.preset, command.hyper)
-        shared = {x: getattr(command, x) for x in ("agent", "env", "seeds", "seed", "preset", "atari", "hyper")}
+        shared = {
+            x: getattr(command, x) for x in ("agent", "env", "seeds", "seed", "preset", "atari", "hyper", "monitor")
+        }
         for optimizer in optimizers:
             # Only what is shared: an optimizer's own rate and options are looked up with the optimizer.
             TrainConfig(**shared, optimizer=optimizer, learning_rate=_any_rate(optimizer)).check()

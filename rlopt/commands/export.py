@@ -13,7 +13,8 @@ class Export:
     folders: tyro.conf.Positional[tuple[Path, ...]]
     """Run folders, or folders that hold some."""
     csv: Path | None = None
-    """CSV file to write. Columns: run, agent, env, optimizer, learning_rate, seed, step, return, stopped."""
+    """CSV file to write. Columns: run, agent, env, optimizer, learning_rate, seed, step, return, eval_return,
+    stopped, given_up."""
     parquet: Path | None = None
     """Parquet file to write, with the same columns; needs pyarrow."""
 

@@ -15,6 +15,7 @@ from rlopt.tracking.session import PopulationTracking
 from rlopt.training import presets
 from rlopt.training import search as searches
 from rlopt.training.config import Hyper, TrainConfig
+from rlopt.training.monitor_config import MonitorConfig
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,7 @@ class _Several(Generic[Hyper]):
     file: Annotated[Path | None, tyro.conf.arg(name="config")] = None
     """The config.json of a run, or its folder: its settings, but for the optimizer's own (a sweep's: those, too).
     Flags win."""
+    monitor: Annotated[MonitorConfig, tyro.conf.arg(name="")] = field(default_factory=MonitorConfig)
     launcher: Literal["none", "local", "slurm"] = "none"
     """Where populations are trained: here, or each as a job, in other processes of this machine or under SLURM."""
     launcher_options: dict[str, str] = field(default_factory=dict)
@@ -114,6 +116,7 @@ class _Several(Generic[Hyper]):
             atari=self.atari,
             hyper=self.hyper,
             optimizer_of=self.optimizer_of,
+            monitor=self.monitor,
             **factory.own_settings(arm, self.options, self.theta),
             **changes,
         )
@@ -246,12 +249,14 @@ class Plot:
     """Run folders, or folders that hold some."""
     out: Path = Path("learning_curves.png")
     """Picture to write."""
+    evaluations: bool = False
+    """Draw the evaluations during training, in place of the training episodes."""
 
     def run(self) -> None:
         """Writes the picture, prints the table."""
         from rlopt.runs import console, experiment
 
-        console.show(experiment.draw(self.folders, self.out), self.out)
+        console.show(experiment.draw(self.folders, self.out, self.evaluations), self.out)
 
 
 @dataclass(frozen=True)
@@ -268,6 +273,8 @@ class Evaluate:
     """Act as at the end of training, randomly in part, and not greedily."""
     seed: int = 0
     """Seed of the environments."""
+    params: str = "final"
+    """Which parameters play: final, best, or those after a number of steps, as far as training has kept them."""
     trust: bool = False
     """Import the code that the folder names as `module:Class`: only for run folders of your own."""
 
@@ -281,6 +288,7 @@ class Evaluate:
         if not self.folders:
             raise ValueError("give at least one run folder")
         settings = {x: getattr(self, x) for x in ("episodes", "seed", "max_steps")} | {"greedy": not self.sampled}
+        settings |= {"params": self.params} if self.params != "final" else {}  # what has none is written as ever
         found = []
         for folder in results.run_folders(self.folders):
             returns = evaluation.evaluate(folder, **settings, trust=self.trust)
@@ -303,6 +311,8 @@ class Watch:
     """Act as at the end of training, randomly in part, and not greedily."""
     seed: int = 0
     """Seed of the episode."""
+    params: str = "final"
+    """Which parameters play: final, best, or those after a number of steps, as far as training has kept them."""
     trust: bool = False
     """Import the code that the folder names as `module:Class`: only for run folders of your own."""
 
@@ -316,6 +326,7 @@ class Watch:
             max_steps=self.max_steps,
             greedy=not self.sampled,
             seed=self.seed,
+            params=self.params,
             trust=self.trust,
         )
         end = "" if made.over else " so far (the episode was not over)"

@@ -17,7 +17,7 @@ from rlopt.training.config import TrainConfig
 
 FILE = "evaluation.json"
 # What tells two evaluations of a run apart.
-_SETTINGS = ("episodes", "greedy", "seed", "max_steps")
+_SETTINGS = ("episodes", "greedy", "seed", "max_steps", "params")
 
 
 class Evaluated(NamedTuple):
@@ -55,7 +55,7 @@ def write(found: Evaluated) -> Path:
     path = found.folder / FILE
     run_lock.check_links(found.folder, path)
     others = [] if not path.exists() else _read(path)
-    others = [one for one in others if any(one.get(name) != found.settings[name] for name in _SETTINGS)]
+    others = [one for one in others if any(one.get(name) != found.settings.get(name) for name in _SETTINGS)]
     interval = found.interval
     document = {
         **found.settings,
@@ -82,6 +82,7 @@ def seeds_table(found: Evaluated) -> Table:
     config, returns = found.config, found.returns
     how = "greedy" if found.settings["greedy"] else "sampled"
     title = f"{config.agent.upper()} with {config.title} on {config.env}: {returns.shape[1]} {how} episodes each"
+    title += _which(found)
     rendered = Table(title=escape.rich(title, "table.title"))
     for heading in ("seed", "mean", "lowest", "highest", "not over"):
         rendered.add_column(heading, justify="right")
@@ -101,7 +102,7 @@ def runs_table(found: Sequence[Evaluated]) -> Table:
     """One row per run: its interquartile mean over seeds with the interval, worst and best seed."""
     episodes = found[0].returns.shape[1]
     how = "greedy" if found[0].settings["greedy"] else "sampled"
-    rendered = Table(title=f"{episodes} {how} episodes of each seed; means of seeds")
+    rendered = Table(title=escape.rich(f"{episodes} {how} episodes of each seed{_which(found[0])}; means of seeds"))
     rendered.add_column("run", overflow="fold", min_width=9)
     for heading in ("environment", "optimizer"):
         rendered.add_column(heading, overflow="fold")
@@ -119,6 +120,11 @@ def runs_table(found: Sequence[Evaluated]) -> Table:
         words = (str(one.folder), one.config.env, one.config.title, str(len(means)), *cells)
         rendered.add_row(*map(escape.rich, words))
     return rendered
+
+
+def _which(found: Evaluated) -> str:
+    """Of other parameters than the last, which they are."""
+    return f", parameters {found.settings['params']}" if "params" in found.settings else ""
 
 
 def _number(value: float) -> float | None:

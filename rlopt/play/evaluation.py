@@ -9,11 +9,8 @@ import numpy as np
 
 import agents
 from rlopt.runs import results
-from rlopt.training import loop, watchdog
+from rlopt.training import evaluations, loop, watchdog
 from rlopt.training.config import TrainConfig
-
-# For environments without a time limit of their own.
-MAX_STEPS = 10_000
 
 
 def evaluate(
@@ -23,6 +20,7 @@ def evaluate(
     greedy: bool = True,
     seed: int = 0,
     max_steps: int | None = None,
+    params: str = "final",
     trust: bool = False,
 ) -> np.ndarray:
     """Returns of the first episodes of fresh environments, float32 [S, episodes]; NaN: not over in time.
@@ -32,19 +30,22 @@ def evaluate(
       episodes: per seed of the run.
       greedy: the best action each time; False: as at the end of training.
       seed: fixes the environments' first states and everything random; the same for every seed of the run.
-      max_steps: steps after which an episode is given up; None: the environment's time limit, or else `MAX_STEPS`.
+      max_steps: steps after which an episode is given up; None: the environment's time limit, or else
+        `evaluations.MAX_STEPS`.
+      params: which of the run's, as `results.read_params`.
       trust: as `results.check_trusted`.
 
     Raises:
-      ValueError: for a folder without a finished run, one that is not trusted, or less than one episode or step.
+      ValueError: for a folder without a finished run, or without such parameters, one that is not trusted, or less than
+        one episode or step.
     """
     for name, value in (("episodes", episodes), ("max_steps", max_steps)):
         if value is not None and value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
     config = results.check_trusted(folder, results.read_config(folder), trust)
-    agent, policies = load_policies(folder, config)
+    agent, policies = load_policies(folder, config, params)
     env = loop.make_env(config, episodes, episodic_life=False, clip_rewards=False)
-    limit = max_steps or env.spec.time_limit or MAX_STEPS
+    limit = max_steps or evaluations.limit(env)
 
     @jax.jit
     def run(policies: object, key: jax.Array) -> jax.Array:
@@ -57,8 +58,8 @@ def evaluate(
         return np.asarray(run(policies, jax.random.key(seed)))
 
 
-def load_policies(folder: Path, config: TrainConfig) -> tuple[agents.Agent, Any]:
-    """The agent of a finished run, and what its `act` needs: all seeds' policies, leaves [S, ...].
+def load_policies(folder: Path, config: TrainConfig, params: str = "final") -> tuple[agents.Agent, Any]:
+    """The agent of a run, and what its `act` needs: all seeds' policies, leaves [S, ...]; params: as `read_params`.
 
     Raises:
       ValueError: as `results.read_params`.
@@ -71,4 +72,4 @@ def load_policies(folder: Path, config: TrainConfig) -> tuple[agents.Agent, Any]
         jax.vmap(lambda seed: agent.policy(agent.init(jax.random.key(seed), agent.hyperparams(0.0)))),
         seeds,
     )
-    return agent, results.read_params(folder, template)
+    return agent, results.read_params(folder, template, params)

@@ -52,6 +52,7 @@ def watch(
     max_steps: int = MAX_STEPS,
     greedy: bool = True,
     seed: int = 0,
+    params: str = "final",
     trust: bool = False,
 ) -> Film:
     """Plays one episode with a trained network of a finished run and films it into the run's folder.
@@ -62,6 +63,7 @@ def watch(
       max_steps: steps after which the film ends.
       greedy: the best action each time; False: as at the end of training.
       seed: fixes the episode.
+      params: which of the run's, as `results.read_params`.
       trust: as `results.check_trusted`.
 
     Raises:
@@ -81,7 +83,7 @@ def watch(
         raise ValueError(f"the run has the seeds {members[0]} to {members[-1]}, got {member}")
     if not envs.is_atari(config.env):
         _check_grid(config)
-    agent, policies = evaluation.load_policies(folder, config)
+    agent, policies = evaluation.load_policies(folder, config, params)
     policy = jax.tree.map(lambda x: x[member - config.seed], policies)
     how = recurrence(agent)
     player = Player(how.start(1), jax.jit(lambda memory, obs, key: how.act(policy, memory, obs, key, greedy)))
@@ -89,7 +91,11 @@ def watch(
     pictures, rewards, ends = zip(*play(config, player, seed, max_steps), strict=True)
     rate = CONSOLE_RATE / config.atari.frame_skip if envs.is_atari(config.env) else GRID_RATE
     with run_lock.held(folder / FILMS):
-        files = _write(pictures, rate, folder / FILMS / f"seed_{member}")
+        files = _write(
+            pictures,
+            rate,
+            folder / FILMS / f"seed_{member}{'' if params == 'final' else f'_{results.safe_name(params)}'}",
+        )
     return Film(files, sum(rewards), len(pictures), ends[-1])
 
 

@@ -56,7 +56,7 @@ def _seeds(environment: str, cells: Sequence[Cell]) -> list[str]:
 
 
 def _lengths(environment: str, cells: Sequence[Cell]) -> list[str]:
-    steps = {int(cell.steps[-1]) for cell in cells if not cell.failed}
+    steps = {int(cell.steps[-1]) for cell in cells if not (cell.failed or cell.given_up)}
     if len(steps) < 2:
         return []
     return [f"On {environment}, runs differ in length ({', '.join(f'{n:,}' for n in sorted(steps))} steps)."]

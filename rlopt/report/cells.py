@@ -13,6 +13,7 @@ from rlopt import statistics
 from rlopt.benchmark.plan import YARDSTICK, Plan
 from rlopt.benchmark.protocol import Choice
 from rlopt.runs import labels, results
+from rlopt.runs.summary import GIVEN_UP
 from rlopt.training.config import TrainConfig
 
 
@@ -43,6 +44,12 @@ class Cell(NamedTuple):
     def failed(self) -> dict[int, int]:
         """Seeds that were stopped since their loss was not finite, with the step."""
         return {seed: int(step) for seed, step in zip(self.seeds, self.stopped, strict=True) if step >= 0}
+
+    @property
+    def given_up(self) -> dict[int, int]:
+        """Seeds that were given up (`training.giving_up`), with the step."""
+        steps = [step for found in self.summaries for step in found.get(GIVEN_UP, [-1] * int(found["seeds"]))]
+        return {seed: step for seed, step in zip(self.seeds, steps, strict=False) if step >= 0}
 
     @property
     def has_returns(self) -> bool:
@@ -125,6 +132,16 @@ def append(cells: list[Cell], place: Path, what: str, problems: list[str]) -> No
         problems.append(
             f"The {what} has {silent} of {len(cell.seeds)} seeds in which no episode ever ended; they count as its "
             "lowest return."
+        )
+    if cell.given_up:
+        rules = cell.config.monitor
+        below = f"--stop-below {rules.stop_below:g} --stop-at {rules.stop_at:,}" if rules.stop_below is not None else ""
+        halves = f"--halve-at {' '.join(map(str, rules.halve_at))}" if rules.halve_at else ""
+        steps = " and ".join(f"{step:,}" for step in sorted(set(cell.given_up.values())))
+        problems.append(
+            f"The {what} gave up {len(cell.given_up)} of {len(cell.seeds)} seeds after {steps} steps "
+            f"({', '.join(filter(None, (below, halves)))}): they count as their last known return, which may be less "
+            "than what they would have come to."
         )
     cells.append(cell)
 

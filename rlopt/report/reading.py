@@ -144,7 +144,7 @@ def _best_of_searches(found: Sequence[Cell], problems: list[str]) -> list[Cell]:
     for parent, mine in grouped(found, lambda cell: cell.folders[0].parent).items():
         with contextlib.suppress(OSError):
             if results.is_search(parent):
-                best = mine[protocol.best(np.asarray([np.mean(cell.final) for cell in mine]))]
+                best = _best_of(mine)
                 spent = [cell.processor_seconds for cell in mine]
                 cost = "" if None in spent else f", {sum(spent):,.0f} processor-seconds of training in all"  # type: ignore[arg-type]
                 problems.append(
@@ -156,11 +156,17 @@ def _best_of_searches(found: Sequence[Cell], problems: list[str]) -> list[Cell]:
     return kept
 
 
+def _best_of(mine: Sequence[Cell]) -> Cell:
+    """The one with the highest mean return, of those that were trained to the end, if any was."""
+    whole = [cell for cell in mine if not cell.given_up] or list(mine)
+    return whole[protocol.best(np.asarray([np.mean(cell.final) for cell in whole]))]
+
+
 def _best(optimizer: str, mine: Sequence[Cell], problems: list[str]) -> Choice:
     """The best rate per environment; a shared one only where it is the same everywhere."""
     tuned = {}
     for environment, here in grouped(mine, lambda cell: cell.environment).items():
-        tuned[environment] = here[protocol.best(np.asarray([np.mean(cell.final) for cell in here]))].rate
+        tuned[environment] = _best_of(here).rate
         if len(here) > 1:
             problems.append(
                 f"{optimizer} on {environment}: the best of {len(here)} learning rates was chosen on the same seeds "

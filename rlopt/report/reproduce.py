@@ -12,6 +12,7 @@ from rlopt.report.cells import Evidence
 from rlopt.runs.results import read_config
 from rlopt.training import presets
 from rlopt.training.config import TrainConfig
+from rlopt.training.monitor_config import MonitorConfig
 
 
 def commands(evidence: Evidence, folders: Sequence[Path]) -> str:
@@ -40,9 +41,10 @@ def train(config: TrainConfig, folder: Path) -> str:
     """The command of one population."""
     preset = presets.find(config.agent, config.env, config.preset)
     usual: TrainConfig = TrainConfig(agent=config.agent, atari=preset.atari, optimizer="")
-    flags = _flags(config, usual, skip=("agent", "rates", "hyper", "atari"))
+    flags = _flags(config, usual, skip=("agent", "rates", "hyper", "atari", "monitor"))
     flags += _flags(config.hyper, presets.config(config.agent, config.env, config.preset))
     flags += [f"--atari.{flag[2:]}" if flag[:2] == "--" else flag for flag in _flags(config.atari, preset.atari)]
+    flags += _flags(config.monitor, MonitorConfig(), skip=("halve_at",))  # of the sweep that it was one rate of
     return " ".join(["rlopt", "train", _word(config.agent), *flags, "--out", shlex.quote(str(folder))])
 
 

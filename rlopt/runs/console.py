@@ -3,18 +3,23 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from rlopt import escape, statistics
-from rlopt.runs import results, searched
+from rlopt.runs import kept, results, searched
+from rlopt.statistics import iqm
 
 # Trials of a search that are printed, of each optimizer.
 SHOWN_TRIALS = 5
 
 
 def table(runs: Sequence[results.Run]) -> Table:
-    """Final returns per run: IQM over seeds, 95 % interval (a dash for one seed), best and worst seed."""
+    """Final returns per run: IQM over seeds, 95 % interval (a dash for one seed), best and worst seed.
+
+    Where there are evaluations, also the IQM of the last one.
+    """
     first = runs[0].summary
     steps = [f"{count:,}" for count in sorted({run.summary["env_steps"] for run in runs})]
     shown = steps[0] if len(steps) == 1 else f"{steps[0]} to {steps[-1]}"
@@ -24,8 +29,11 @@ def table(runs: Sequence[results.Run]) -> Table:
     rendered.add_column("optimizer", overflow="fold", min_width=9)
     for heading in ("lr", "seeds", "IQM", "95 % interval", "worst", "best", "sec"):
         rendered.add_column(heading, justify="right", no_wrap=True)
-    for finished in runs:
-        rendered.add_row(*map(escape.rich, _cells(finished)))
+    evaluated = [_evaluated(finished) for finished in runs]
+    if any(cell != "-" for cell in evaluated):
+        rendered.add_column("greedy", justify="right", no_wrap=True)
+    for finished, cell in zip(runs, evaluated, strict=True):
+        rendered.add_row(*map(escape.rich, [*_cells(finished), cell][: len(rendered.columns)]))
     return rendered
 
 
@@ -35,6 +43,8 @@ def _cells(run: results.Run) -> list[str]:
     stopped = len(summary["stopped_seeds"])
     notes = [summary["apart"]] if summary.get("apart") else []
     notes += [f"{stopped} not finite"] if stopped else []
+    if left := int(np.sum(run.given_up >= 0)):
+        notes.append(f"{left} given up")
     if silent := statistics.silent_seeds(run.returns):
         notes.append(f"{silent} without an episode")
     if summary["final_return_iqm"] is None:
@@ -65,7 +75,9 @@ def show_search(runs: Sequence[results.Run], plot: Path) -> None:
         cost = searched.cpu_seconds(mine)
         spent = "" if cost is None else f", {cost:,.0f} processor-seconds"
         best = searched.ranked(mine)[0]
-        console.print(escape.rich(f"{name}: {len(mine)} trials of {best.config.seeds} seeds{spent}"), highlight=False)
+        console.print(
+            escape.rich(f"{name}: {searched.counted(mine)} of {best.config.seeds} seeds{spent}"), highlight=False
+        )
         console.print(
             escape.rich(f"  its best, on other seeds: {searched.command(best)}"), highlight=False, soft_wrap=True
         )
@@ -90,6 +102,12 @@ def _best_trials(found: Sequence[searched.Tried]) -> Table:
             cells = _cells(one.run)
             rendered.add_row(*map(escape.rich, [cells[0], *shown, *cells[3:5]]))
     return rendered
+
+
+def _evaluated(run: results.Run) -> str:
+    """What the networks at the end came to."""
+    found = kept.evaluated(run)
+    return "-" if found is None or np.any(np.isnan(found.returns[:, -1])) else f"{iqm(found.returns[:, -1]):.1f}"
 
 
 def show(runs: Sequence[results.Run], plot: Path) -> None:

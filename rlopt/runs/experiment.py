@@ -5,7 +5,7 @@ from pathlib import Path
 
 from celo2.files import leftovers
 from rlopt import drawing
-from rlopt.runs import folders, labels, plots, results, search_plot, searched
+from rlopt.runs import folders, kept, labels, plots, results, search_plot, searched
 from rlopt.storage import run_lock
 from rlopt.tracking import session
 from rlopt.training import checkpoint, loop, shown
@@ -30,6 +30,7 @@ def run(
     """
     if config.has_cells:
         raise ValueError("several learning rates or trials are for a sweep")
+    config.monitor.check_not_halving()
     loop.check(config)
     if folder is not None:
         folders.check(folder, config)
@@ -82,8 +83,11 @@ def compare(
       ValueError: as `run`, for every configuration before the first is trained; and for an optimizer named twice.
       Unfinished: as `loop.train`.
     """
+    for config in configs:
+        config.monitor.check_not_halving()
     folder, runs = _train_all(configs, folder, "compare", progress, tracker, launch)
     plots.learning_curves(runs, folder / results.PLOTS / "learning_curves.png")
+    plots.evaluation_curves(runs, folder / results.PLOTS / "evaluation_curves.png")
     return runs
 
 
@@ -108,15 +112,17 @@ def sweep(
     return runs, _draw_sweep(folder, runs, any(config.trials for config in configs))
 
 
-def draw(folders: Sequence[Path], plot: Path) -> list[results.Run]:
+def draw(folders: Sequence[Path], plot: Path, evaluations: bool = False) -> list[results.Run]:
     """Draws the learning curves of finished runs together, whichever commands made them.
+
+    evaluations: those of the evaluations during training, in place of the training episodes.
 
     Returns:
       The runs, as `labels.tell_apart`.
 
     Raises:
-      ValueError: for folders without a finished run, or with runs of different agents or environments; for a picture
-        of another kind than `drawing.KINDS`.
+      ValueError: for folders without a finished run, or with runs of different agents or environments, or without
+        evaluations; for a picture of another kind than `drawing.KINDS`.
     """
     drawing.kind(plot)
     runs = results.find_runs(folders)
@@ -127,7 +133,12 @@ def draw(folders: Sequence[Path], plot: Path) -> list[results.Run]:
             f"only runs of one agent on one environment go into one plot, got {found or 'no finished run'}"
         )
     runs = labels.tell_apart(runs)
-    plots.learning_curves(runs, plot)
+    if not evaluations:
+        plots.learning_curves(runs, plot)
+        return runs
+    if without := [str(run.folder) for run in runs if kept.evaluated(run) is None]:
+        raise ValueError(f"{', '.join(without)}: trained without --eval-every, so there are no evaluations to draw")
+    plots.evaluation_curves(runs, plot)
     return runs
 
 

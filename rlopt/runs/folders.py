@@ -7,7 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rlopt.runs import plots, results
+import jax
+
+from rlopt.runs import kept, plots, results
 from rlopt.storage import run_lock, sealed
 from rlopt.storage.log import Log
 from rlopt.tracking import session, subjects
@@ -76,8 +78,14 @@ def train(
     """
     check(folder, config)
     on_screen = shown.of(progress)
-    if not _missing(folder, config):
+    missing = _missing(folder, config)
+    if not missing:
         on_screen.passed(config)
+    if config.monitor.halve_at and 0 < len(missing) < len(config.cells) and not checkpoint.exists(folder):
+        raise ValueError(
+            f"{folder} holds finished rates or trials of a sweep with --halve-at, which are compared with each other: "
+            "more of them need a sweep of their own"
+        )
     while _missing(folder, config):
         with run_lock.held(folder) as mine:
             missing = _missing(folder, config)  # again: another process may have come to its end
@@ -146,18 +154,21 @@ def _train_locked(
         mine = slice(k * config.seeds, (k + 1) * config.seeds)
         return {name: value[mine] if isinstance(value, list) else value for name, value in row.items()}
 
-    log = Log(results.append_row)
+    log, others = Log(results.append_row), Log(_write_kept)
+
+    def keep(name: str, policies: Any) -> None:
+        for k, held in enumerate(all_held[-len(cells) :]):
+            mine = slice(k * config.seeds, (k + 1) * config.seeds)
+            others.put(held, name, jax.tree.map(lambda x, mine=mine: x[mine], policies), config.monitor.keep_last)
+        _write_or_warn(others, folder)
+        _check(all_held)
 
     def append(row: dict[str, Any]) -> None:
         parts = [rows_of(k, row) for k in range(len(cells))]
         for (place, _), part in zip(cells, parts, strict=True):
             log.put(place, part)
         _check(all_held)
-        try:
-            log.write()
-        except OSError as error:
-            text = f"{folder}: nothing could be logged ({error}); it is tried again with the next line"
-            warnings.warn(text, RuntimeWarning, stacklevel=2)
+        _write_or_warn(log, folder)
         report(parts)
 
     def rewrite(rows: list[dict[str, Any]]) -> None:
@@ -165,15 +176,33 @@ def _train_locked(
             results.write_rows(place, [rows_of(k, row) for row in rows])
 
     with session.follow(tracker, [subjects.population(place, root, cell) for place, cell in cells]) as report:
-        whole = loop.train(config, progress=progress, folder=folder, on_interval=append, on_continue=rewrite)
+        whole = loop.train(
+            config, progress=progress, folder=folder, on_interval=append, on_continue=rewrite, on_kept=keep
+        )
     _check(all_held)
     log.write()
+    others.write()
     for (place, cell), part in zip(cells, history.split(whole, config), strict=True):
         finished = results.write_history(place, cell, part)
         if draw:
             plots.learning_curves([finished], place / results.PLOTS / "learning_curve.png")
+            plots.evaluation_curves([finished], place / results.PLOTS / "evaluation_curve.png")
         results.write_summary(finished)
     checkpoint.remove(folder)
+
+
+def _write_kept(held: run_lock.Held, *what: Any) -> None:
+    """Where the folder is now: a run that goes on there from its checkpoint does not come by here again."""
+    if held.place is not None:
+        kept.write(held.place, *what)
+
+
+def _write_or_warn(log: Log, folder: Path) -> None:
+    try:
+        log.write()
+    except OSError as error:
+        text = f"{folder}: nothing could be logged ({error}); it is tried again with the next line"
+        warnings.warn(text, RuntimeWarning, stacklevel=3)
 
 
 def places(folder: Path, config: TrainConfig) -> list[tuple[Path, TrainConfig]]:

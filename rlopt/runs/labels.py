@@ -11,6 +11,8 @@ from rlopt.optimizers import catalog
 from rlopt.runs.results import CONFIG, Run, read_config
 from rlopt.training import legacy
 
+_STOPS = ("stop_below", "stop_at", "halve_at")
+
 
 def tell_apart(runs: Sequence[Run]) -> list[Run]:
     """The runs, with "apart" in their summaries: the settings in which they differ, such as "seeds 4, epochs 2".
@@ -45,7 +47,8 @@ def settings(document: dict[str, Any]) -> dict[tuple[str, str], Any]:
     """What may differ between runs, of the content of a `config.json` of any format: {(group, name): value}.
 
     Groups: "options" (those left out at their defaults, and what parts have of their own) and "theta" are the
-    optimizer's, "run" the seeds and the preset's name, "hyper" the agent's settings, "atari" those of Atari games.
+    optimizer's, "run" the seeds and the preset's name, "hyper" the agent's settings, "atari" those of Atari games,
+    "stops" by what seeds are given up.
     """
     found = legacy.upgraded(document)
     info = catalog.find(found.get("optimizer", ""))
@@ -60,6 +63,7 @@ def settings(document: dict[str, Any]) -> dict[tuple[str, str], Any]:
         "run": {name: found[name] for name in ("seeds", "seed", "preset") if name in found},
         "hyper": found.get("hyper", {}),
         "atari": found.get("atari", {}),
+        "stops": {name: x for name, x in found.get("monitor", {}).items() if name in _STOPS and x not in (None, 0, [])},
     }
     return {(group, name): value for group, values in groups.items() for name, value in values.items()}
 

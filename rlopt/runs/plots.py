@@ -11,12 +11,15 @@ from matplotlib.ticker import EngFormatter
 
 from rlopt import escape
 from rlopt.drawing import COLOURS, looks, rate_axis, save
+from rlopt.runs import kept
 from rlopt.runs.results import Run
-from rlopt.statistics import bootstrap, counted_curves, iqm, tolerance_window
+from rlopt.statistics import bootstrap, counted_curves, iqm, tolerance_window, without_gaps
+
+TRAINING, EVALUATED = "return of training episodes", "return of greedy episodes"
 
 
-def learning_curves(runs: Sequence[Run], path: Path) -> None:
-    """Return over environment steps: IQM over seeds with a bootstrap 95 % band, one line per run."""
+def learning_curves(runs: Sequence[Run], path: Path, what: str = TRAINING) -> None:
+    """Return over environment steps: IQM over seeds with a bootstrap 95 % band, one line per run; what: returns."""
     figure = Figure(figsize=(7.2, 4.4 + 0.2 * len(runs)), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
@@ -33,13 +36,23 @@ def learning_curves(runs: Sequence[Run], path: Path) -> None:
         label = f"{summary['optimizer']} ({'no learning rate' if rate is None else f'learning rate {rate:g}'}{apart})"
         if np.any(run.stopped >= 0):
             label += f", {np.sum(run.stopped >= 0)} of {len(run.stopped)} seeds not finite"
+        if left := int(np.sum(run.given_up >= 0)):
+            label += f", {left} of {len(run.given_up)} seeds given up"
         steps = run.steps[full]
         axes.plot(steps, [b.estimate for b in bands], dashes, color=colour, linewidth=2, label=escape.figure(label))
         axes.fill_between(steps, [b.low for b in bands], [b.high for b in bands], color=colour, alpha=0.2, linewidth=0)
     axes.set_xlabel("environment steps per seed")
-    axes.set_ylabel("return of training episodes")
+    axes.set_ylabel(what)
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     _finish(figure, axes, runs, path)
+
+
+def evaluation_curves(runs: Sequence[Run], path: Path) -> None:
+    """`learning_curves` of evaluations, if all of the runs have some; else nothing is written."""
+    found = [kept.evaluated(run) for run in runs]
+    whole = [run for run in found if run is not None]
+    if len(whole) == len(found):
+        learning_curves(whole, path, EVALUATED)
 
 
 def curve_grid(runs: Sequence[Run], path: Path) -> None:
@@ -107,6 +120,8 @@ def sensitivity(runs: Sequence[Run], path: Path) -> None:
         around = _around(best, known)
         low, high = tolerance_window(rates[around], bands[around, 0])
         label = f"{name}: within 10 % of its best from {low:.2g} to {high:.2g}"
+        if left := [f"{run.summary['learning_rate']:g}" for run in mine if np.any(run.given_up >= 0)]:
+            label += f"; given up early: {', '.join(left)}"
         if not np.all(known):
             label += f"; no result at {', '.join(f'{rate:g}' for rate in rates[~known])}"
             bottom = np.full(np.sum(~known), 0.02)
@@ -122,8 +137,10 @@ def sensitivity(runs: Sequence[Run], path: Path) -> None:
 
 
 def _curves(run: Run) -> np.ndarray:
-    """Returns [S, T], with what a seed counts as after it was stopped."""
-    return counted_curves(run.steps, run.returns, run.stopped)
+    """Returns [S, T], with what a seed counts as after it was stopped or given up."""
+    returns = counted_curves(run.steps, run.returns, run.stopped)
+    after = (run.given_up[:, None] >= 0) & (run.steps > run.given_up[:, None])
+    return np.where(after, without_gaps(returns), returns)
 
 
 def _around(i: int, known: np.ndarray) -> slice:

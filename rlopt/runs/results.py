@@ -21,11 +21,13 @@ from celo2.files import JSON_LIMIT, append_line, read_json, read_limited, write_
 from metatrain import npz
 from rlopt import statistics
 from rlopt.optimizers import factory
-from rlopt.runs import summary
+from rlopt.runs import kept, summary
 from rlopt.storage import run_lock
 from rlopt.training import legacy, machine, stored
 from rlopt.training.config import TrainConfig
 from rlopt.training.history import History
+from rlopt.training.monitor import BEST
+from rlopt.training.monitor_config import MonitorConfig
 
 CONFIG, METRICS, RETURNS, SUMMARY, PARAMS, PLOTS = (
     "config.json",
@@ -54,6 +56,11 @@ class Run(NamedTuple):
     final: np.ndarray
     stopped: np.ndarray
     summary: dict[str, Any]
+
+    @property
+    def given_up(self) -> np.ndarray:
+        """Environment steps after which a seed was no longer trained (`training.giving_up`), int64 [S]; -1: it was."""
+        return np.asarray(self.summary.get(summary.GIVEN_UP, [-1] * len(self.final)), np.int64)
 
 
 def safe_name(name: str) -> str:
@@ -97,6 +104,8 @@ def write_config(folder: Path, config: TrainConfig) -> None:
     resolved = dataclasses.asdict(config) | ({} if config.rates else {"learning_rate": config.resolved_learning_rate})
     if not config.trials:
         del resolved["trials"]  # what has none is written as ever
+    if config.monitor == MonitorConfig():
+        del resolved["monitor"]
     document = {
         "format": legacy.FORMAT,
         **resolved,
@@ -120,7 +129,7 @@ def write_rows(folder: Path, rows: Sequence[dict[str, Any]]) -> None:
 
 
 def write_history(folder: Path, config: TrainConfig, history: History) -> Run:
-    """Writes returns.npz and params.msgpack; `write_summary` makes it a finished run."""
+    """Writes returns.npz, params.msgpack and what else was asked for; `write_summary` makes it a finished run."""
     buffer = io.BytesIO()
     np.savez_compressed(
         buffer,
@@ -132,7 +141,12 @@ def write_history(folder: Path, config: TrainConfig, history: History) -> Run:
     )
     write_atomic(folder / RETURNS, buffer.getvalue(), make_folder=False)
     write_atomic(folder / PARAMS, flax.serialization.to_bytes(history.params), make_folder=False)
-    told = _plain(summary.of(config, history))
+    evaluations = kept.of(history)
+    if evaluations is not None:
+        kept.write_evaluations(folder, evaluations)
+    if history.best is not None:
+        kept.write(folder, BEST, history.best.policies)
+    told = _plain(summary.of(config, history) | summary.beside(config, history, evaluations))
     return Run(folder, history.steps, history.returns, history.final, history.stopped, told)
 
 
@@ -285,17 +299,18 @@ def check_trusted(folder: Path, config: TrainConfig, trust: bool) -> TrainConfig
     return config
 
 
-def read_params(folder: Path, template: Any) -> Any:
-    """The trained networks of a finished run, leaves [S, ...].
+def read_params(folder: Path, template: Any, which: str = kept.FINAL) -> Any:
+    """The trained networks of a finished run, or those that were kept on the way, leaves [S, ...].
 
     Args:
       folder: the run's.
       template: tree of arrays or shapes, what they must look like.
+      which: "final", "best", or a number of environment steps.
 
     Raises:
       ValueError: if they are missing, damaged, or of another network.
     """
-    path = folder / PARAMS
+    path = folder / PARAMS if which == kept.FINAL else kept.path_of(folder, which)
     if not path.is_file():
         raise ValueError(f"{folder} holds no finished run ({PARAMS} is needed)")
     try:

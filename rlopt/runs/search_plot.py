@@ -44,7 +44,7 @@ def draw(found: Sequence[Tried], path: Path) -> None:
     last = panels[len(names)]
     for optimizer, mine in groups.items():
         best = searched.expected_best(_scores(mine))
-        label = f"{optimizer}: {len(mine)} trials"
+        label = f"{optimizer}: {searched.counted(mine)}"
         if (cost := searched.cpu_seconds(mine)) is not None:
             label += f", {cost:,.0f} processor-seconds"
         last.plot(np.arange(1, len(best) + 1), best, color=colours[optimizer], label=escape.figure(label))

@@ -58,14 +58,23 @@ def varying(found: Sequence[Tried]) -> list[str]:
 
 
 def ranked(mine: Sequence[Tried]) -> list[Tried]:
-    """Trials with the best first; of equal ones, as where all seeds reach the highest return, the quickest to learn."""
+    """Trials with the best first; of equal ones, as where all seeds reach the highest return, the quickest to learn.
 
-    def key(one: Tried) -> tuple[float, float]:
+    Those that were trained to the end come before those that were given up.
+    """
+
+    def key(one: Tried) -> tuple[bool, float, float]:
         curves = statistics.whole_curves(one.run.steps, one.run.returns, one.run.stopped)
         mean = float(np.mean(curves))
-        return one.score, mean if np.isfinite(mean) else -np.inf
+        return not np.any(one.run.given_up >= 0), one.score, mean if np.isfinite(mean) else -np.inf
 
     return sorted(mine, key=key, reverse=True)
+
+
+def counted(mine: Sequence[Tried]) -> str:
+    """How many trials there are, and how many of them were given up early, in words."""
+    left = sum(bool(np.any(one.run.given_up >= 0)) for one in mine)
+    return f"{len(mine)} trials" + (f" ({left} given up early)" if left else "")
 
 
 def cpu_seconds(mine: Sequence[Tried]) -> float | None:

@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 
 from rlopt import typed
+from rlopt.runs.kept import Evaluations
 from rlopt.statistics import bootstrap
 from rlopt.training import machine
 from rlopt.training.config import TrainConfig
 from rlopt.training.history import History
+from rlopt.training.monitor_config import MonitorConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +30,10 @@ class _Summary:
     final_returns: tuple[float | None, ...]
     stopped_seeds: tuple[int, ...]
     wall_seconds: float
+
+
+# Where seeds were given up: the steps after which, per seed; -1: it was not.
+GIVEN_UP = "given_up_steps"
 
 
 def of(config: TrainConfig, history: History) -> dict[str, Any]:
@@ -61,6 +67,28 @@ def final_returns(final: np.ndarray) -> dict[str, Any]:
     }
 
 
+def beside(config: TrainConfig, history: History, evaluations: Evaluations | None) -> dict[str, Any]:
+    """What a summary says, per seed, of evaluations, the best parameters and giving up, where there are any."""
+    found: dict[str, Any] = {GIVEN_UP: history.given_up.tolist()} if np.any(history.given_up >= 0) else {}
+    if config.monitor != MonitorConfig():
+        found["seconds_beside"] = round(history.seconds_beside, 2)
+    if evaluations is not None:
+        last = final_returns(evaluations.returns[:, -1])
+        found["evaluation"] = {
+            "every": config.monitor.eval_every,
+            "episodes": config.monitor.eval_episodes,
+            "last_step": int(evaluations.steps[-1]),
+            **{name.replace("final", "last"): value for name, value in last.items()},
+        }
+    if history.best is not None:
+        found["best"] = {
+            "judged_by": "evaluation" if config.monitor.eval_every else "training",
+            "steps": history.best.steps.tolist(),
+            "returns": history.best.returns.tolist(),
+        }
+    return found
+
+
 def check(path: Path, summary: dict[str, Any], seeds: int) -> None:
     """Refuses a summary that tables and plots cannot be made of."""
     try:
@@ -76,6 +104,9 @@ def check(path: Path, summary: dict[str, Any], seeds: int) -> None:
     wrong += [name for name, value in words.items() if not (value is None or isinstance(value, str))]
     if wrong:
         raise ValueError(f"{path} is not of a run that this version understands: {', '.join(wrong)}")
+    left = summary.get(GIVEN_UP, [-1] * seeds)
+    if not (isinstance(left, list) and len(left) == seeds and all(type(x) is int and abs(x) < 2**63 for x in left)):
+        raise ValueError(f"{path}: {GIVEN_UP} must be {seeds} whole numbers, got {left!r:.100}")
     if told.seeds != seeds or len(told.final_returns) != seeds:
         raise ValueError(f"{path} is of other runs than returns.npz, which has {seeds} seeds")
     if told.final_return_ci95 is not None and len(told.final_return_ci95) != 2:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from celo2.files import write_atomic
-from rlopt.runs import results
+from rlopt.runs import kept, results
 
 COLUMNS = MappingProxyType(
     {
@@ -22,7 +22,9 @@ COLUMNS = MappingProxyType(
         "seed": "seed of the run",
         "step": "environment steps of the seed at the end of the interval",
         "return": "mean raw return of the episodes that ended in the interval; empty (NaN) where none did",
+        "eval_return": "mean return of the evaluation at the end of the interval; empty (NaN) where there was none",
         "stopped": "whether the seed had been stopped by then, because its loss was not finite",
+        "given_up": "whether it had been given up by then (--stop-below, --halve-at)",
     }
 )
 
@@ -43,7 +45,7 @@ def _columns(run: results.Run) -> dict[str, np.ndarray]:
     config = results.read_config(run.folder)
     results.check_seeds(run, config)
     seeds, intervals = run.returns.shape
-    stopped = run.stopped[:, None]
+    stopped, given_up = run.stopped[:, None], run.given_up[:, None]
 
     def repeated(value: Any) -> np.ndarray:
         return np.full(seeds * intervals, value, dtype=object)
@@ -58,8 +60,22 @@ def _columns(run: results.Run) -> dict[str, np.ndarray]:
         "seed": np.repeat(np.arange(config.seed, config.seed + seeds), intervals),
         "step": np.tile(run.steps, seeds),
         "return": run.returns.reshape(-1),
+        "eval_return": _evaluated(run),
         "stopped": ((stopped >= 0) & (run.steps > stopped)).reshape(-1),
+        "given_up": ((given_up >= 0) & (run.steps > given_up)).reshape(-1),
     }
+
+
+def _evaluated(run: results.Run) -> np.ndarray:
+    """Returns of evaluations, by seed and interval as the others, float32 [S * T]."""
+    found = np.full(run.returns.shape, np.nan, np.float32)
+    evaluated = kept.evaluated(run)
+    if evaluated is not None:
+        at = np.searchsorted(run.steps, evaluated.steps)
+        if np.any(at >= len(run.steps)) or np.any(run.steps[at] != evaluated.steps):
+            raise ValueError(f"{run.folder} has evaluations at steps at which no logging interval ends")
+        found[:, at] = evaluated.returns
+    return found.reshape(-1)
 
 
 def write_csv(table: dict[str, np.ndarray], path: Path) -> None:

@@ -16,7 +16,7 @@ NAME = ".rlopt.lock"
 # What a file system without such locks answers (some network ones).
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 # Folders within a run folder, or a report's, that are written into without a lock of their own.
-_WRITTEN = ("checkpoints", "thetas", "plots", "cells", "figures", "tables")
+_WRITTEN = ("checkpoints", "thetas", "plots", "cells", "figures", "tables", "kept")
 # What trackers and launchers keep is theirs, links of their own among it.
 _THEIRS = ("wandb", "tensorboard", "jobs")
 

@@ -11,7 +11,8 @@ import numpy as np
 from rlopt import typed
 from rlopt.optimizers import factory
 from rlopt.storage import pieces, sealed
-from rlopt.training import legacy
+from rlopt.training import legacy, placement
+from rlopt.training.best import Best, empty
 from rlopt.training.config import TrainConfig
 
 FORMAT = "rlopt-train-1"
@@ -20,12 +21,24 @@ NAMES = ("checkpoint.msgpack", "checkpoint.previous.msgpack")
 DAMAGED = "checkpoint.damaged.msgpack"
 
 
+class Left(NamedTuple):
+    """steps: int64 [S], environment steps after which a member was no longer trained; -1: it is.
+
+    policies: tree of NumPy arrays, leaves [S, ...], as they were when a member was given up last.
+    """
+
+    steps: np.ndarray
+    policies: Any
+
+
 class Progress(NamedTuple):
     """How far a run is, after a whole number of logging intervals.
 
-    state: tree, the agents' states with leading axis S. rows: {name: float32 [S]} per interval. sums, counts: float32
-    [I, S] per iteration, of returns and episodes. stopped: int64 [S], as in `history.History`. train_seconds,
-    cpu_seconds: so far.
+    state: tree, the agents' states with leading axis S, without those that were given up. rows: {name: float32 [S]} per
+    interval. sums, counts: float32 [I, S] per iteration, of returns and episodes. stopped: int64 [S], as in
+    `history.History`. train_seconds, cpu_seconds: so far. best: the policies that were best so far; None where they are
+    not kept. seconds_beside: of evaluations and what else is no part of training. left: of members that were given up;
+    None: none was.
     """
 
     state: Any
@@ -35,6 +48,14 @@ class Progress(NamedTuple):
     stopped: np.ndarray
     train_seconds: float
     cpu_seconds: float
+    best: Best | None = None
+    seconds_beside: float = 0.0
+    left: Left | None = None
+
+    @property
+    def given_up(self) -> np.ndarray:
+        """As `Left.steps`, int64 [S]."""
+        return np.full(len(self.stopped), -1, np.int64) if self.left is None else self.left.steps
 
 
 def settings(config: TrainConfig) -> dict[str, Any]:
@@ -57,15 +78,17 @@ def save(folder: Path, config: TrainConfig, progress: Progress) -> None:
     That one must be intact, being all that there is until the new one is written: `load` puts damaged ones aside.
     """
     newest, previous = (folder / name for name in NAMES)
-    contents = progress._replace(state=flax.serialization.to_state_dict(_plain_keys(progress.state)))
-    payload = pieces.serialized(jax.tree.map(np.asarray, contents._asdict()))
+    contents = progress._asdict() | {"state": flax.serialization.to_state_dict(_plain_keys(progress.state))}
+    contents |= {name: flax.serialization.to_state_dict(contents.pop(name)) for name in ("best", "left")}
+    contents = {name: value for name, value in contents.items() if value is not None}  # what has none is as ever
+    payload = pieces.serialized(jax.tree.map(np.asarray, contents))
     if newest.exists():
         newest.replace(previous)
     header = {"format": FORMAT, "settings": settings(config), "devices": _num_devices(progress.state)}
     sealed.write(newest, header, payload)
 
 
-def load(folder: Path, config: TrainConfig, template: Any) -> Progress | None:
+def load(folder: Path, config: TrainConfig, template: Any, policies: Any = None) -> Progress | None:
     """The newest intact checkpoint of a folder; None: there is none.
 
     A damaged file is passed over with a warning in favour of the one before it.
@@ -74,6 +97,7 @@ def load(folder: Path, config: TrainConfig, template: Any) -> Progress | None:
       folder: of the run.
       config: of the run as it is to go on.
       template: a state like the one to read, on the devices where it is to be.
+      policies: like those of all members; None: none are kept.
 
     Warns:
       RuntimeWarning: if it was written with another number of devices.
@@ -95,7 +119,11 @@ def load(folder: Path, config: TrainConfig, template: Any) -> Progress | None:
         # A setting that did not exist when the file was written stood at what is its default now.
         defaults = settings(TrainConfig(agent=config.agent, hyper=type(config.hyper)()))
         sealed.check_settings(str(path), _completed(legacy.upgraded(header["settings"]), defaults), settings(config))
-        here = _num_devices(template)
+        try:
+            found = _progress(payload, config, template, policies)
+        except Exception as error:  # intact, so somebody wrote it so: msgpack, flax and NumPy raise many types
+            raise ValueError(f"{path} is not of a run that this version understands: {error}") from error
+        here = _num_devices(found.state)
         written = header.get("devices", here)
         if type(written) is not int or written < 1:
             raise ValueError(f"{path} is not of a run that this version understands: devices is {written!r}")
@@ -106,10 +134,6 @@ def load(folder: Path, config: TrainConfig, template: Any) -> Progress | None:
                 RuntimeWarning,
                 stacklevel=2,
             )
-        try:
-            found = _progress(payload, config, template)
-        except Exception as error:  # intact, so somebody wrote it so: msgpack, flax and NumPy raise many types
-            raise ValueError(f"{path} is not of a run that this version understands: {error}") from error
         for passed_over in damaged:
             passed_over.replace(folder / DAMAGED)
         return found
@@ -124,18 +148,24 @@ def remove(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-def _progress(payload: bytes, config: TrainConfig, template: Any) -> Progress:
+def _progress(payload: bytes, config: TrainConfig, template: Any, policies: Any) -> Progress:
     """What `save` wrote, every array checked against what the run needs."""
     found = flax.serialization.msgpack_restore(payload)
+    wanted = {"best": None if policies is None else empty(policies), "left": Left(np.zeros(config.size, int), policies)}
+    kept = {name: flax.serialization.from_state_dict(x, found.pop(name)) for name, x in wanted.items() if name in found}
+    if "left" in kept:
+        template = placement.subset(template, np.flatnonzero(kept["left"].steps < 0))
     like = jax.eval_shape(_plain_keys, template)
     state = flax.serialization.from_state_dict(like, found.pop("state"))
-    rows, seconds = found.pop("rows"), [float(found.pop(name)) for name in ("train_seconds", "cpu_seconds")]
-    progress = Progress(state, _listed(rows), **found, train_seconds=seconds[0], cpu_seconds=seconds[1])
-    for x, wanted in zip(*map(jax.tree.leaves, (state, like)), strict=True):
-        if (x.shape, x.dtype) != (wanted.shape, wanted.dtype):
-            raise ValueError(
-                f"it has an array {x.dtype} {x.shape} where this version has {wanted.dtype} {wanted.shape}"
-            )
+    rows = found.pop("rows")
+    train, cpu, beside = (float(found.pop(x, 0.0)) for x in ("train_seconds", "cpu_seconds", "seconds_beside"))
+    progress = Progress(
+        state, _listed(rows), **found, **kept, train_seconds=train, cpu_seconds=cpu, seconds_beside=beside
+    )
+    expected = [like, *(wanted[name] for name in kept)]
+    for x, y in zip(*map(jax.tree.leaves, ([state, *kept.values()], expected)), strict=True):
+        if (x.shape, x.dtype) != (y.shape, y.dtype):
+            raise ValueError(f"it has an array {x.dtype} {x.shape} where this version has {y.dtype} {y.shape}")
     size = config.size
     per_iteration = (len(progress.sums), size)
     logged: list[tuple[tuple[int, ...], np.ndarray]] = [((size,), x) for row in progress.rows for x in row.values()]

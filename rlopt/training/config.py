@@ -11,6 +11,7 @@ import tyro
 from envs.atari_config import AtariConfig, is_atari
 from rlopt.optimizers import arms, catalog
 from rlopt.training import presets, trials
+from rlopt.training.monitor_config import MonitorConfig
 
 Hyper = TypeVar("Hyper", bound=presets.Config)
 
@@ -62,6 +63,8 @@ class TrainConfig(Generic[Hyper]):
     """How Atari games are shown and played; default: the preset's."""
     hyper: Annotated[Hyper, tyro.conf.arg(name="")] = None  # type: ignore[assignment]  # until __post_init__
     """Settings of the agent; default: the preset's (`rlopt.training.presets`)."""
+    monitor: Annotated[MonitorConfig, tyro.conf.arg(name="")] = field(default_factory=MonitorConfig)
+    """What is done beside training: evaluations, and which parameters are kept."""
     arm: Annotated[str | None, tyro.conf.Suppress] = None
     """What tables, folders and reports call the optimizer with its options (`optimizers.arms`); None: its own name."""
 
@@ -193,3 +196,6 @@ class TrainConfig(Generic[Hyper]):
             arms.parse(text)
         self.atari.check()
         self.hyper.check()
+        self.monitor.check(self.hyper)
+        if self.monitor.stops and is_atari(self.env):
+            raise ValueError(f"{self.env}: stop_below and halve_at are not for games, whose emulators cannot be parted")

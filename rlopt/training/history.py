@@ -9,6 +9,8 @@ from jax.sharding import Mesh
 
 import agents
 from rlopt import statistics
+from rlopt.training import giving_up
+from rlopt.training.best import Best
 from rlopt.training.checkpoint import Progress
 from rlopt.training.config import TrainConfig
 
@@ -27,6 +29,10 @@ class History(NamedTuple):
     params: tree of NumPy arrays with leading axis S, the trained networks.
     compile_seconds, train_seconds: wall-clock time. cpu_seconds: processor time of training, over all cores.
     devices: on what it was trained: "2 x cpu", "1 x NVIDIA H200".
+    given_up: int64 [S], environment steps after which a seed was no longer trained (`giving_up`), and after which
+      everything is NaN; -1: it was to the end.
+    best: the policies that were best on the way; None where they were not kept. seconds_beside: wall-clock time of
+      evaluations, no part of train_seconds.
     """
 
     steps: np.ndarray
@@ -40,19 +46,32 @@ class History(NamedTuple):
     train_seconds: float
     cpu_seconds: float
     devices: str
+    given_up: np.ndarray
+    best: Best | None = None
+    seconds_beside: float = 0.0
 
 
 def with_interval(so_far: Progress, state: Any, metrics: Any) -> Progress:
-    """Progress after one more interval; metrics: NumPy arrays [iterations, S]."""
+    """Progress after one more interval; metrics: NumPy arrays [iterations, A], of the members that are trained."""
+    metrics = jax.tree.map(lambda x: _of_all(x, so_far), metrics)
     row = _interval(metrics)
     for values in row.values():
-        values[so_far.stopped >= 0] = np.nan
+        values[(so_far.stopped >= 0) | (so_far.given_up >= 0)] = np.nan
     return so_far._replace(
         state=state,
         rows=[*so_far.rows, row],
         sums=np.concatenate([so_far.sums, metrics.return_sum]),
         counts=np.concatenate([so_far.counts, metrics.num_episodes]),
     )
+
+
+def _of_all(values: np.ndarray, so_far: Progress) -> np.ndarray:
+    """[iterations, A] -> [iterations, S]; 0 for members that were given up."""
+    if so_far.left is None:
+        return values
+    found = np.zeros((len(values), len(so_far.stopped)), values.dtype)
+    found[:, giving_up.members(so_far)] = values
+    return found
 
 
 def _interval(metrics: Any) -> dict[str, np.ndarray]:
@@ -97,11 +116,14 @@ def of_progress(
         final=_ratio(so_far.sums[-tail:].sum(0), so_far.counts[-tail:].sum(0)),
         stopped=so_far.stopped,
         metrics=columns,
-        params=jax.tree.map(np.asarray, agent.policy(so_far.state)),
+        params=giving_up.all_policies(agent, so_far),
+        given_up=so_far.given_up,
         compile_seconds=compile_seconds,
         train_seconds=so_far.train_seconds,
         cpu_seconds=so_far.cpu_seconds,
         devices=f"{mesh.size} x {mesh.devices.flat[0].device_kind}",
+        best=so_far.best,
+        seconds_beside=so_far.seconds_beside,
     )
     return _with_finals(history, config)
 
@@ -119,25 +141,33 @@ def _with_finals(history: History, config: TrainConfig) -> History:
 
 
 def split(history: History, config: TrainConfig) -> list[History]:
-    """What each of a population's cells did; the time is shared out evenly."""
+    """What each of a population's cells did, up to where it was given up; time is shared out by steps."""
     count = len(config.cells)
+    trained = np.where(history.given_up >= 0, history.given_up, history.steps[-1]).reshape(count, -1).sum(axis=1)
 
     def part(k: int) -> History:
         def mine(x: np.ndarray) -> np.ndarray:
             return x[k * config.seeds : (k + 1) * config.seeds]
 
+        given_up, ended = mine(history.given_up), np.maximum(mine(history.given_up), mine(history.stopped))
+        whole = np.all(given_up < 0) or np.any(ended < 0)
+        there = history.steps <= (history.steps[-1] if whole else np.max(ended))
+        share = trained[k] / trained.sum()
         return History(
-            steps=history.steps,
-            returns=mine(history.returns),
-            lengths=mine(history.lengths),
+            steps=history.steps[there],
+            returns=mine(history.returns)[:, there],
+            lengths=mine(history.lengths)[:, there],
             final=mine(history.final),
             stopped=mine(history.stopped),
-            metrics={name: mine(values) for name, values in history.metrics.items()},
+            given_up=given_up,
+            metrics={name: mine(values)[:, there] for name, values in history.metrics.items()},
             params=jax.tree.map(mine, history.params),
             compile_seconds=history.compile_seconds / count,
-            train_seconds=history.train_seconds / count,
-            cpu_seconds=history.cpu_seconds / count,
+            train_seconds=history.train_seconds * share,
+            cpu_seconds=history.cpu_seconds * share,
             devices=history.devices,
+            best=jax.tree.map(mine, history.best),
+            seconds_beside=history.seconds_beside * share,
         )
 
     return [part(k) for k in range(count)]

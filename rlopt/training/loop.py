@@ -1,11 +1,12 @@
 """Trains one population: all seeds and learning rates in one compiled program, in chunks, split over the devices."""
 
+import contextlib
 import dataclasses
 import functools
 import shlex
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,11 @@ from celo2.names import check_known
 from rlopt.optimizers import arms, factory
 from rlopt.storage.run_lock import Gone
 from rlopt.storage.stopping import BrokeOff, Unfinished, stop_requested
-from rlopt.training import checkpoint, history, placement, shown, trials, watchdog
+from rlopt.training import checkpoint, giving_up, history, intervals, placement, shown, trials, watchdog
 from rlopt.training.checkpoint import Progress
 from rlopt.training.config import TrainConfig
 from rlopt.training.history import History
+from rlopt.training.monitor import RETURN, Monitor
 from rlopt.training.presets import AGENTS
 from rlopt.training.shown import Shown
 
@@ -93,6 +95,7 @@ def train(
     folder: Path | None = None,
     on_interval: Callable[[dict[str, Any]], None] | None = None,
     on_continue: Callable[[list[dict[str, Any]]], None] | None = None,
+    on_kept: Callable[[str, Any], None] | None = None,
 ) -> History:
     """Trains every seed of a configuration.
 
@@ -106,6 +109,7 @@ def train(
       folder: where checkpoints lie; None: none are made.
       on_interval: called with one row per logging interval (per-seed returns and metrics as lists).
       on_continue: called with all rows up to the checkpoint from which a run goes on.
+      on_kept: called with a name and policies [S, ...] that are to be kept (`monitor_config`), before on_interval.
 
     Warns:
       RuntimeWarning: when the loss of a seed is not finite: that seed is stopped, the others go on.
@@ -117,7 +121,7 @@ def train(
     """
     agent = build(config)
     with watchdog.watch(config.label, enabled=jax.default_backend() == "cpu"):
-        return _train(agent, config, shown.of(progress), folder, on_interval, on_continue)
+        return _train(agent, config, shown.of(progress), folder, on_interval, on_continue, on_kept)
 
 
 def _train(
@@ -127,23 +131,21 @@ def _train(
     folder: Path | None,
     on_interval: Callable[[dict[str, Any]], None] | None,
     on_continue: Callable[[list[dict[str, Any]]], None] | None,
+    on_kept: Callable[[str, Any], None] | None,
 ) -> History:
     started = time.monotonic()
     mesh = placement.mesh_for(config.size)
-    state = placement.initial_state(agent, config, mesh)
-    lengths = placement.chunk_lengths(config.hyper.num_iterations)
+    lengths = intervals.lengths(config.hyper.num_iterations)
     steps = np.cumsum(lengths, dtype=np.int64) * config.hyper.env_steps_per_iteration
-    in_turn = placement.trains_in_turn(config, mesh, state.obs.shape[2:])
     where = f"{mesh.size} device{'s' if mesh.size > 1 else ''}"
     on_screen.say(f"compiling {config.agent.upper()} for {config.size} members on {where}, once: {config.label}")
-    run = {n: placement.compile_chunk(mesh, agent, n, state, in_turn) for n in sorted(set(lengths))}
+    so_far = _begun(agent, config, mesh, folder)
+    monitor = Monitor(agent, config, _evaluation_env(config))
+    run = _compiled(agent, config, so_far, monitor)
     compile_seconds = time.monotonic() - started
-    so_far = _begun(agent, config, mesh, state, folder)
-    del state
     if so_far.rows and on_continue is not None:
         on_continue([_logged(step, row) for step, row in zip(steps.tolist(), so_far.rows, strict=False)])
-    clock, cpu_clock = time.monotonic() - so_far.train_seconds, time.process_time() - so_far.cpu_seconds
-    saver = _Saver(folder, config)
+    clock, saver = _Clock(so_far), _Saver(folder, config)
     begun = int(steps[len(so_far.rows) - 1]) if so_far.rows else 0
     with (
         stop_requested(enabled=folder is not None) as stop,
@@ -151,28 +153,74 @@ def _train(
     ):
         for length, step in list(zip(lengths, steps.tolist(), strict=True))[len(so_far.rows) :]:
             state, metrics = _run_chunk(run[length], so_far.state, folder, config.label)
-            so_far = history.with_interval(so_far, state, metrics)
-            so_far = so_far._replace(
-                train_seconds=time.monotonic() - clock, cpu_seconds=time.process_time() - cpu_clock
-            )
+            so_far = clock.read(history.with_interval(so_far, state, metrics))
             row = so_far.rows[-1]
-            history.stop_broken(so_far.stopped, row["loss"], step, config)
-            bar.update(length * config.hyper.env_steps_per_iteration, row["return"])
-            if on_interval is not None:
-                try:
+            history.stop_broken(so_far.stopped, np.where(so_far.given_up >= 0, 0.0, row["loss"]), step, config)
+            with clock.beside():
+                best = monitor.look(so_far, step, functools.partial(_computed, folder, config.label))
+            so_far = so_far._replace(best=best)
+            bar.update(length * config.hyper.env_steps_per_iteration, row["return"], row.get(RETURN))
+            if np.any(leaving := giving_up.leaving(config, so_far, step)):
+                with clock.beside():
+                    so_far, run = _smaller(agent, config, so_far, leaving, step, monitor, on_screen)
+                    state = so_far.state  # else the larger one would stay as well
+            try:
+                if on_kept is not None:
+                    for kept in monitor.to_keep:
+                        on_kept(*kept)
+                if on_interval is not None:
                     on_interval(_logged(step, row))
-                except Gone as gone:
-                    _save_elsewhere(gone, config, so_far)
-                    raise
-            if np.all(so_far.stopped >= 0) or step == steps[-1]:
+            except Gone as gone:
+                _save_elsewhere(gone, config, so_far)
+                raise
+            if np.all((so_far.stopped >= 0) | (so_far.given_up >= 0)) or step == steps[-1]:
                 break
             saver.after_interval(so_far, bool(stop), step)
     return history.of_progress(agent, config, so_far, steps[: len(so_far.rows)], compile_seconds, mesh)
 
 
-def _begun(agent: agents.Agent, config: TrainConfig, mesh: Mesh, state: Any, folder: Path | None) -> Progress:
-    """What a folder's checkpoint holds, else the beginning, at a state."""
-    found = None if folder is None else checkpoint.load(folder, config, state)
+def _evaluation_env(config: TrainConfig) -> envs.VectorEnv | None:
+    """Full games, of which none is an agent's; None: nothing is evaluated."""
+    if not config.monitor.eval_every:
+        return None
+    return make_env(config, config.monitor.eval_episodes, episodic_life=False, clip_rewards=False)
+
+
+def _compiled(
+    agent: agents.Agent, config: TrainConfig, so_far: Progress, monitor: Monitor
+) -> dict[int, Callable[[Any], tuple[Any, Any]]]:
+    """The programs that train the members of a state, by their numbers of iterations; and what evaluates these."""
+    state = so_far.state
+    if state is None:  # all were given up
+        return {}
+    count = state.obs.shape[0]
+    mesh = placement.mesh_for(count)
+    in_turn = placement.trains_in_turn(config, count, mesh, state.obs.shape[2:])
+    monitor.compile(so_far, in_turn)
+    lengths = sorted(set(intervals.lengths(config.hyper.num_iterations)))
+    return {n: placement.compile_chunk(mesh, agent, n, state, in_turn) for n in lengths}
+
+
+def _smaller(
+    agent: agents.Agent,
+    config: TrainConfig,
+    so_far: Progress,
+    gone: np.ndarray,
+    step: int,
+    monitor: Monitor,
+    on_screen: Shown,
+) -> tuple[Progress, dict[int, Callable[[Any], tuple[Any, Any]]]]:
+    """Progress without those that are given up, and the programs for the others."""
+    on_screen.say(f"{config.label}: {giving_up.said(config, so_far, gone, step)}")
+    rest = giving_up.without(agent, so_far, gone, step)
+    return rest, _compiled(agent, config, rest, monitor)
+
+
+def _begun(agent: agents.Agent, config: TrainConfig, mesh: Mesh, folder: Path | None) -> Progress:
+    """What a folder's checkpoint holds, else the beginning."""
+    state = placement.initial_state(agent, config, mesh)
+    policies = jax.eval_shape(agent.policy, state)
+    found = None if folder is None else checkpoint.load(folder, config, state, policies)
     if found is not None:
         return _continued(agent, config, mesh, found)
     nothing = np.zeros((0, config.size), np.float32)
@@ -191,6 +239,28 @@ def _continued(agent: agents.Agent, config: TrainConfig, mesh: Mesh, found: Prog
     )
     fresh = placement.initial_state(agent, config, mesh, salt=len(found.sums))
     return found._replace(state=found.state._replace(**{name: getattr(fresh, name) for name in agent.unsaved}))
+
+
+class _Clock:
+    """Wall-clock and processor time of training; what is done beside it is counted apart."""
+
+    def __init__(self, so_far: Progress):
+        """so_far: from where a run goes on."""
+        self._wall, self._cpu = time.monotonic() - so_far.train_seconds, time.process_time() - so_far.cpu_seconds
+        self._beside = so_far.seconds_beside
+
+    def read(self, so_far: Progress) -> Progress:
+        """Progress with the times so far."""
+        wall, cpu = time.monotonic() - self._wall, time.process_time() - self._cpu
+        return so_far._replace(train_seconds=wall, cpu_seconds=cpu, seconds_beside=self._beside)
+
+    @contextlib.contextmanager
+    def beside(self) -> Iterator[None]:
+        """Around what is no part of training."""
+        wall, cpu = time.monotonic(), time.process_time()
+        yield
+        wall, cpu = time.monotonic() - wall, time.process_time() - cpu
+        self._wall, self._cpu, self._beside = self._wall + wall, self._cpu + cpu, self._beside + wall
 
 
 class _Saver:
@@ -230,16 +300,22 @@ def _save(folder: Path, config: TrainConfig, so_far: Progress) -> bool:
 
 def _save_elsewhere(gone: Gone, config: TrainConfig, so_far: Progress) -> None:
     """Saves a checkpoint into a folder that was moved, and adds to the message how to go on."""
-    if gone.place is not None and _save(gone.place, config, so_far):
+    if gone.place is not None and so_far.state is not None and _save(gone.place, config, so_far):
         gone.args = (f"{gone}; `rlopt resume {shlex.quote(str(gone.place))}` goes on from there",)
 
 
 def _run_chunk(chunk: Callable[[Any], Any], state: Any, folder: Path | None, label: str) -> tuple[Any, Any]:
     """The state after an interval, and its metrics: NumPy arrays [iterations, S]."""
+    state, metrics = _computed(folder, label, chunk, state)
+    return state, jax.tree.map(lambda x: np.asarray(x).T, metrics)
+
+
+def _computed(folder: Path | None, label: str, program: Callable[..., Any], *arguments: Any) -> Any:
+    """What a program returns, once the last part of it is there."""
     try:
-        state, metrics = chunk(state)
-        _wait(metrics)
-        return state, jax.tree.map(lambda x: np.asarray(x).T, metrics)
+        found = program(*arguments)
+        _wait(found[-1])
+        return found
     except jax.errors.JaxRuntimeError as error:
         how = f"`rlopt resume {shlex.quote(str(folder))}` goes on from its last checkpoint"
         if folder is None or not checkpoint.exists(folder):

@@ -15,8 +15,6 @@ from rlopt.training import runtime, trials
 from rlopt.training.config import TrainConfig
 
 AXIS = "members"
-# Logging intervals of a run, roughly; each is one call of the compiled program.
-NUM_CHUNKS = 50
 # On a CPU core, seeds together (vmap) save overhead while what a gradient step reads is small, and leave the cache when
 # it is large. Steps per second together over in turn, 8 seeds on a core, by numbers of observations per gradient step:
 # CartPole 1.30 (PPO, 512), 1.02 and 1.05 (DQN, PQN, 512); Pendulum 1.01 (PPO, 1,536); Breakout-MinAtar 1.06 (DQN,
@@ -29,10 +27,8 @@ def initial_state(agent: agents.Agent, config: TrainConfig, mesh: Mesh, salt: in
 
     Members are ordered by cell (learning rate or trial), then by seed; a seed begins alike in every cell.
     """
-    cells = config.cells
-    seeds = np.tile(np.arange(config.seed, config.seed + config.seeds, dtype=np.uint32), len(cells))
-    rates = np.repeat([cell.handed_rate for cell in cells], config.seeds).astype(np.float32)
-    keys = jax.vmap(jax.random.key)(seeds)
+    rates = np.repeat([cell.handed_rate for cell in config.cells], config.seeds).astype(np.float32)
+    keys = jax.vmap(jax.random.key)(seeds_of(config))
     if salt is not None:
         keys = jax.vmap(jax.random.fold_in, (0, None))(keys, salt)
     differing = jax.tree.map(
@@ -53,6 +49,17 @@ def initial_state(agent: agents.Agent, config: TrainConfig, mesh: Mesh, salt: in
     return _over_members(mesh, init, 1)(members, agent.hyperparams(rates[0]))
 
 
+def seeds_of(config: TrainConfig) -> np.ndarray:
+    """The seed of each member, uint32 [M]."""
+    return np.tile(np.arange(config.seed, config.seed + config.seeds, dtype=np.uint32), len(config.cells))
+
+
+def subset(state: Any, positions: np.ndarray) -> Any:
+    """The states of some members, on as many devices as share them."""
+    sharding = NamedSharding(mesh_for(len(positions)), PartitionSpec(AXIS))
+    return jax.tree.map(lambda x: jax.device_put(x[positions], sharding), state)
+
+
 def mesh_for(members: int) -> Mesh:
     """The devices that share a population."""
     available = jax.devices()
@@ -66,11 +73,11 @@ def _over_members(mesh: Mesh, function: Callable[..., Any], num_replicated: int 
     return jax.jit(jax.shard_map(function, mesh=mesh, in_specs=in_specs, out_specs=spec, check_vma=False))
 
 
-def trains_in_turn(config: TrainConfig, mesh: Mesh, observation_shape: tuple[int, ...]) -> bool:
+def trains_in_turn(config: TrainConfig, members: int, mesh: Mesh, observation_shape: tuple[int, ...]) -> bool:
     """Whether a device trains its members one after the other (within the same program) instead of side by side."""
     on_cpu = mesh.devices.flat[0].platform == "cpu"
     numbers = config.hyper.minibatch_size * math.prod(observation_shape)
-    return on_cpu and (config.size == mesh.size or numbers >= VMAP_BELOW)
+    return on_cpu and (members == mesh.size or numbers >= VMAP_BELOW)
 
 
 def compile_chunk(
@@ -91,13 +98,3 @@ def compile_chunk(
         return jax.lax.map(train_one, state) if in_turn else jax.vmap(train_one)(state)
 
     return chunk.lower(state).compile()
-
-
-def chunk_lengths(iterations: int) -> list[int]:
-    """Iterations per call of the program; equal lengths where some divisor is near, since each length is compiled."""
-    target = max(1, round(iterations / NUM_CHUNKS))
-    divisors = [n for n in range(1, iterations + 1) if iterations % n == 0 and target / 2 <= n <= target * 2]
-    if divisors:
-        length = min(divisors, key=lambda n: abs(n - target))
-        return [length] * (iterations // length)
-    return [target] * (iterations // target) + [iterations % target]

@@ -84,15 +84,20 @@ class Population:
 
     def __init__(self, bar: Any, members: int):
         self._bar, self._members = bar, members
-        self._median: float | None = None
+        self._medians: dict[str, float] = {}
 
-    def update(self, steps: int, returns: np.ndarray) -> None:
-        """After steps more per seed; returns: [S], NaN for seeds in which no episode ended since; the median stays."""
-        known = returns[~np.isnan(returns)]
-        if known.size:
-            self._median = float(np.median(known))
-        if self._median is not None:
-            self._bar.set_postfix_str(f"median return {self._median:.1f}", refresh=False)
+    def update(self, steps: int, returns: np.ndarray, evaluated: np.ndarray | None = None) -> None:
+        """After steps more per seed; a median stays until there is another.
+
+        returns: [S], NaN for seeds in which no episode ended since. evaluated: [S], likewise of evaluations.
+        """
+        for name, values in (("median return", returns), ("evaluated", evaluated)):
+            known = np.zeros(0) if values is None else values[~np.isnan(values)]
+            if known.size:
+                self._medians[name] = float(np.median(known))
+        if self._medians:
+            words = ", ".join(f"{name} {value:.1f}" for name, value in self._medians.items())
+            self._bar.set_postfix_str(words, refresh=False)
         self._bar.update(steps * self._members)
 
 

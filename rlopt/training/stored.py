@@ -10,6 +10,7 @@ from rlopt import typed
 from rlopt.optimizers import arms
 from rlopt.training import legacy, presets, trials
 from rlopt.training.config import TrainConfig
+from rlopt.training.monitor_config import MonitorConfig
 
 
 def config(path: Path, document: Mapping[str, Any]) -> TrainConfig:
@@ -28,6 +29,10 @@ def config(path: Path, document: Mapping[str, Any]) -> TrainConfig:
         settings["atari"] = AtariConfig(**found.get("atari", {}))
         settings["options"] = dict(found.get("options", {}))
         settings["rates"] = tuple(found.get("rates", ()))
+        monitor: dict[str, Any] = {
+            name: tuple(x) if isinstance(x, list) else x for name, x in found.get("monitor", {}).items()
+        }
+        settings["monitor"] = MonitorConfig(**monitor)
         settings["trials"] = tuple(found.get("trials", ()))
         settings["theta"] = None if found["theta"] is None else Path(found["theta"])
         read: TrainConfig = TrainConfig(**settings, hyper=kind(**hyper))

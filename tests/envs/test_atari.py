@@ -147,3 +147,13 @@ def test_the_full_action_space_and_other_stacks():
     assert spec.action_space.n == 18
     assert spec.observation_shape == (84, 84, 2)
     assert spec.observation_dtype == jnp.uint8
+
+
+def test_closed_games_make_room_and_others_can_be_begun():
+    env = envs.make("Pong-v5", 2, AtariConfig(image_size=42, num_threads=1))
+    first, _ = env.reset(jax.random.key(0))
+    env.close()
+    second, obs = env.reset(jax.random.key(0))
+    assert (int(first.pool), int(second.pool)) == (0, 0)
+    _, timestep = env.step(jax.random.key(1), second, jnp.zeros(2, jnp.int32))
+    assert timestep.obs.shape == obs.shape
