@@ -105,7 +105,7 @@ def sweep(
     Raises: as `compare`.
     """
     folder, runs = _train_all(configs, folder, "sweep", progress, tracker, launch)
-    return runs, _draw_sweep(folder, runs, any(config.trials for config in configs))
+    return runs, draw_sweep(folder, runs, any(config.trials for config in configs))
 
 
 def draw(folders: Sequence[Path], plot: Path) -> list[results.Run]:
@@ -131,15 +131,14 @@ def draw(folders: Sequence[Path], plot: Path) -> list[results.Run]:
     return runs
 
 
-def _train_all(
-    configs: Sequence[TrainConfig],
-    folder: Path | None,
-    kind: str,
-    progress: bool,
-    tracker: session.Session | None,
-    launch: folders.Launch | None,
-) -> tuple[Path, list[results.Run]]:
-    """Trains what is missing of several configurations, after every check that needs no training; folder and runs."""
+def begin(configs: Sequence[TrainConfig], folder: Path | None, kind: str) -> tuple[list[str], Path]:
+    """The folders of some populations within that of all, which is made if none is given: names, and the latter.
+
+    kind: for the name of a new folder.
+
+    Raises:
+      ValueError: as `run`, for every configuration, before any folder is made; and for an optimizer named twice.
+    """
     names = [results.safe_name(config.title) for config in configs]
     if len(set(names)) != len(names) or not names:
         raise ValueError(f"each optimizer may be named once, and at least one, got {', '.join(names) or 'none'}")
@@ -150,10 +149,23 @@ def _train_all(
     if folder is not None:
         run_lock.check_links(folder)
     folder = folder or results.new_folder(f"{kind}-{configs[0].agent}-{configs[0].env}")
-    if launch is not None:
-        launch(folder, {folder / name: config for name, config in zip(names, configs, strict=True)})
     for path in leftovers(folder / results.PLOTS):  # of a process that was killed while it drew
         path.unlink(missing_ok=True)
+    return names, folder
+
+
+def _train_all(
+    configs: Sequence[TrainConfig],
+    folder: Path | None,
+    kind: str,
+    progress: bool,
+    tracker: session.Session | None,
+    launch: folders.Launch | None,
+) -> tuple[Path, list[results.Run]]:
+    """Trains what is missing of several configurations, after every check that needs no training; folder and runs."""
+    names, folder = begin(configs, folder, kind)
+    if launch is not None:
+        launch(folder, {folder / name: config for name, config in zip(names, configs, strict=True)})
     runs: list[results.Run] = []
     with shown.of(progress).plan() as on_screen:
         on_screen.say(f"run folder: {folder}")
@@ -186,10 +198,11 @@ def _redraw_sweep(folder: Path) -> None:
     # A benchmark's folders look alike, and it draws other plots.
     in_benchmark = any((parent / results.BENCHMARK).is_file() for parent in folder.parents)
     if (complete or plot.is_file()) and not in_benchmark:
-        _draw_sweep(folder, results.find_runs(list(parts)), of_trials)
+        draw_sweep(folder, results.find_runs(list(parts)), of_trials)
 
 
-def _draw_sweep(folder: Path, runs: Sequence[results.Run], of_trials: bool) -> Path:
+def draw_sweep(folder: Path, runs: Sequence[results.Run], of_trials: bool) -> Path:
+    """Draws final returns over what differs, of trials or of learning rates; where the plot lies."""
     plot = folder / results.PLOTS / (SEARCH if of_trials else SENSITIVITY)
     if of_trials:
         search_plot.draw(searched.read(runs), plot)
