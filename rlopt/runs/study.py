@@ -55,9 +55,12 @@ class Study:
         import optuna
 
         self._name, self._part = name, part
-        self._study = optuna.create_study(
-            study_name=name, storage=storage, direction="maximize", sampler=_sampler(0), load_if_exists=True
-        )
+        if name in optuna.get_all_study_names(storage):  # else the journal would get a line for it each time
+            self._study = optuna.load_study(study_name=name, storage=storage, sampler=_sampler(0))
+        else:
+            self._study = optuna.create_study(
+                study_name=name, storage=storage, direction="maximize", sampler=_sampler(0)
+            )
         space = {n: [part.search.space[n].kind, *part.search.space[n].values] for n in part.takes}
         ours = {"space": space, "seed": part.search.seed}
         theirs = self._study.user_attrs.get(OF)
