@@ -164,15 +164,16 @@ def _train_locked(
         for k, (place, _) in enumerate(cells):
             results.write_rows(place, [rows_of(k, row) for row in rows])
 
-    with session.follow(tracker, [subjects.population(place, root, cell) for place, cell in cells]) as report:
+    followed = [subjects.population(place, root, cell, results.MODEL) for place, cell in cells]
+    with session.follow(tracker, followed) as report:
         whole = loop.train(config, progress=progress, folder=folder, on_interval=append, on_continue=rewrite)
-    _check(all_held)
-    log.write()
-    for (place, cell), part in zip(cells, history.split(whole, config), strict=True):
-        finished = results.write_history(place, cell, part)
-        if draw:
-            plots.learning_curves([finished], place / results.PLOTS / "learning_curve.png")
-        results.write_summary(finished)
+        _check(all_held)
+        log.write()
+        for (place, cell), part in zip(cells, history.split(whole, config), strict=True):
+            finished = results.write_history(place, cell, part)
+            if draw:
+                plots.learning_curves([finished], place / results.PLOTS / "learning_curve.png")
+            results.write_summary(finished)
     checkpoint.remove(folder)
 
 

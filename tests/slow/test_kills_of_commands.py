@@ -152,7 +152,8 @@ class Server:
         kept = {
             name: value for name, value in os.environ.items() if name not in ("XLA_FLAGS", "JAX_COMPILATION_CACHE_DIR")
         }
-        environment = {**kept, "PYTHONPATH": str(root), "OPENBLAS_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+        path = os.pathsep.join([str(root), *filter(None, [os.environ.get("PYTHONPATH")])])
+        environment = {**kept, "PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
         environment["XLA_FLAGS"] = os.environ.get("CHILD_XLA_FLAGS", "")
         words = [sys.executable, "-P", "-c", SERVER, str(root), str(folder / "cache")]
         pipe = subprocess.PIPE
