@@ -5,7 +5,7 @@ from pathlib import Path
 
 from celo2.files import leftovers
 from rlopt import drawing
-from rlopt.runs import folders, labels, plots, results, search_plot, searched
+from rlopt.runs import folders, labels, plots, results, search_plot, searched, study
 from rlopt.storage import run_lock
 from rlopt.tracking import session
 from rlopt.training import checkpoint, loop, shown
@@ -177,8 +177,13 @@ def _train_all(
 
 
 def _redraw_sweep(folder: Path) -> None:
-    """Draws final returns over what differs, if a folder holds a sweep that is complete or was drawn before."""
-    parts = {}
+    """Draws final returns over what differs, if a folder holds a sweep that is complete or was drawn before.
+
+    Not of one that Optuna guides: the next trials are still to be proposed, and only the journal has their order.
+    """
+    parts: dict[Path, TrainConfig] = {}
+    if (folder / study.JOURNAL).is_file():
+        return
     for path in sorted(folder.glob(f"*/{results.CONFIG}")):
         try:
             config = results.read_config(path.parent)
@@ -201,11 +206,14 @@ def _redraw_sweep(folder: Path) -> None:
         draw_sweep(folder, results.find_runs(list(parts)), of_trials)
 
 
-def draw_sweep(folder: Path, runs: Sequence[results.Run], of_trials: bool) -> Path:
-    """Draws final returns over what differs, of trials or of learning rates; where the plot lies."""
+def draw_sweep(folder: Path, runs: Sequence[results.Run], of_trials: bool, guided: bool = False) -> Path:
+    """Draws final returns over what differs, of trials or of learning rates; where the plot lies.
+
+    guided: as `search_plot.draw`; the runs are in the order of the search.
+    """
     plot = folder / results.PLOTS / (SEARCH if of_trials else SENSITIVITY)
     if of_trials:
-        search_plot.draw(searched.read(runs), plot)
+        search_plot.draw(searched.read(runs), plot, guided)
     else:
         plots.sensitivity(runs, plot)
     return plot

@@ -72,7 +72,7 @@ def sweep(
             if type(stopped) is Unfinished:
                 raise Unfinished(f"{stopped}, and the same command with --out {folder} with the study") from stopped
             raise
-    return runs, experiment.draw_sweep(folder, runs, True)
+    return runs, experiment.draw_sweep(folder, runs, True, guided=True)
 
 
 def _rounds(plans: Mapping[str, Plan], storage: object, on_screen: shown.Shown, train: _Train) -> list[results.Run]:

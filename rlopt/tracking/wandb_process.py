@@ -57,7 +57,8 @@ def keep(run: Any, name: str, files: Mapping[str, str]) -> None:
     artifact = wandb.Artifact(name, type="model")
     there = {within: path for within, path in files.items() if os.path.isfile(path)}
     for within, path in there.items():
-        artifact.add_file(path, name=within)
+        # No copies in the user's home: the files of a run that has ended do not change any more.
+        artifact.add_file(path, name=within, policy="immutable", skip_cache=True)
     if there:
         run.log_artifact(artifact)
 

@@ -114,7 +114,7 @@ class Run:
 class Artifact:
     def __init__(self, name, type):
         self.name, self.type, self.files = name, type, {}
-    def add_file(self, path, name):
+    def add_file(self, path, name, policy, skip_cache):
         self.files[name] = pathlib.Path(path).read_bytes().hex()
 
 def do(where):
