@@ -69,7 +69,7 @@ def sweep(
         try:
             runs = _rounds(dict(zip(names, plans, strict=True)), storage, on_screen, train)
         except Unfinished as stopped:
-            if type(stopped) is Unfinished:
+            if launch is None and type(stopped) is Unfinished:
                 raise Unfinished(f"{stopped}, and the same command with --out {folder} with the study") from stopped
             raise
     return runs, experiment.draw_sweep(folder, runs, True, guided=True)

@@ -95,28 +95,31 @@ class Study:
         Raises:
           ValueError: if the space has no more trials.
         """
-        mine = self._mine
-        last = [x for x in mine if x.user_attrs[BATCH] == mine[-1].user_attrs[BATCH]]
-        if any(not x.state.is_finished() for x in last):
-            place, size = last[-1].user_attrs[BATCH], last[-1].user_attrs[SIZE]
-        else:
-            last, place = [], mine[-1].user_attrs[BATCH] + 1 if mine else 0
-            size = min(self._part.search.size, self._part.search.number - len(mine))
-        for _ in range(len(last), size):
+        known, place, size = self._begun()
+        for _ in range(len(known), size):
             self._propose({BATCH: place, SIZE: size})
         return [self._read(x) for x in self._mine if x.user_attrs[BATCH] == place]
 
     def sizes(self) -> list[int]:
         """Sizes of the batches that are left, the one that was begun included."""
-        mine, found = self._mine, []
-        known = len(mine)
-        if mine and any(not x.state.is_finished() for x in mine):
-            place, size = mine[-1].user_attrs[BATCH], mine[-1].user_attrs[SIZE]
-            found, known = [size], size + sum(x.user_attrs[BATCH] != place for x in mine)
-        while known < self._part.search.number:
-            found.append(min(self._part.search.size, self._part.search.number - known))
-            known += found[-1]
+        begun, _, size = self._begun()
+        known, found = len(self._mine) - len(begun), []
+        while size > 0:
+            found.append(size)
+            known += size
+            size = min(self._part.search.size, self._part.search.number - known)
         return found
+
+    def _begun(self) -> tuple[list[Any], int, int]:
+        """Of the batch that comes next: what is in the journal of it, its number, its size, which may be 0."""
+        mine, number = self._mine, self._part.search.number
+        last = [x for x in mine if x.user_attrs[BATCH] == mine[-1].user_attrs[BATCH]]
+        if all(x.state.is_finished() for x in last):
+            place = mine[-1].user_attrs[BATCH] + 1 if mine else 0
+            return [], place, max(0, min(self._part.search.size, number - len(mine)))
+        # Fewer than were meant to be, where fewer trials are asked for by now: the space may have no more.
+        size = min(last[-1].user_attrs[SIZE], number - len(mine) + len(last))
+        return last, last[-1].user_attrs[BATCH], max(len(last), size)
 
     def tell(self, proposed: Proposed, value: float | None) -> None:
         """Notes what came of a trial; None: it has no result, and counts as the worst."""

@@ -175,6 +175,9 @@ def test_no_trial_is_proposed_twice_and_a_space_without_more_is_said(tmp_path, w
     (plan,) = plans("--sampler optuna --trials 4 --seeds 2 --space gamma=lin:0.9:0.9001")
     with pytest.raises(ValueError, match="adam: the space has no more trials than about 2; ask for fewer --trials"):
         guided.sweep([plan], tmp_path / "none", progress=False, launch=Trainer(write_run))
+    (plan,) = plans("--sampler optuna --trials 2 --seeds 2 --space gamma=lin:0.9:0.9001")
+    runs, _ = guided.sweep([plan], tmp_path / "none", progress=False, launch=Trainer(write_run))
+    assert len(runs) == 2
 
 
 def test_what_was_proposed_is_what_is_tried_with_four_digits_and_within_the_bounds():

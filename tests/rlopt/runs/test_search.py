@@ -195,6 +195,16 @@ def test_the_picture_of_a_search_has_a_panel_per_setting_and_a_line_through_the_
     np.testing.assert_allclose(best.lines[1].get_ydata(), [np.mean([90, 99, 99.9]), (99 + 2 * 99.9) / 3, 99.9])
 
 
+def test_the_picture_of_a_guided_search_has_the_best_so_far(searched_folder, monkeypatch):
+    figures = []
+    monkeypatch.setattr(search_plot, "save", lambda figure, path: figures.append(figure))
+    runs = [searched_folder[1][i] for i in (1, 0, 2)]
+    search_plot.draw(searched.read(runs), None, guided=True)
+    *_, best = figures[0].axes
+    np.testing.assert_allclose(best.lines[0].get_ydata(), [99, 99, 99.9], rtol=1e-6)
+    np.testing.assert_array_equal(searched.best_so_far(np.asarray([-np.inf, 1.0, -np.inf, 2.0])), [np.nan, 1, 1, 2])
+
+
 def test_a_report_takes_the_best_trial_of_a_search_and_says_so(searched_folder):
     found = reading.read([searched_folder[0]])
     assert found.optimizers == ("adam", "lion")
