@@ -5,21 +5,19 @@ import json
 import numpy as np
 import pytest
 
-from agents import PPOConfig
+from helpers import ask_to_stop
 from rlopt import cli
 from rlopt.report import reading
-from rlopt.runs import folders, guided, results, searched
-from rlopt.training import search
+from rlopt.runs import folders, guided, results, searched, study
+from rlopt.storage.stopping import Unfinished
+from rlopt.training import checkpoint, search
 
 optuna = pytest.importorskip("optuna")
 from optuna.storages import JournalStorage  # noqa: E402
 from optuna.storages.journal import JournalFileBackend  # noqa: E402
 
-from rlopt.runs import study  # noqa: E402
-
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
-HYPER = PPOConfig(total_steps=64 * 20, num_envs=4, rollout_length=16, epochs=1, minibatches=1, hidden=(8,))
 SPACE = "factor=log:0.1:10 b2=choice:0.9:0.99:0.999 entropy_coef=lin:0:0.05"
 WORDS = f"--sampler optuna --trials 20 --seeds 2 --space {SPACE}"
 
@@ -116,6 +114,23 @@ def test_a_study_that_is_killed_at_any_moment_has_the_same_trials_each_trained_a
     scores = [run.summary["final_return_iqm"] for run in runs]
     assert [value for *_, value in told(tmp_path / "whole")] == pytest.approx(scores)
     assert np.mean(scores[10:]) > np.mean(scores[:10])  # what came of the first ten guides the others
+
+
+@pytest.mark.usefixtures("shared_programs")
+def test_a_study_that_is_stopped_within_a_batch_says_how_to_go_on_and_goes_on_bit_for_bit(tmp_path, at_line):
+    small = "--steps 1280 --num-envs 4 --rollout-length 16 --epochs 1 --minibatches 1 --hidden 8"
+    words = f"{WORDS.replace('20', '4')} --batch 2 {small}"
+    whole, _ = guided.sweep(plans(words), tmp_path / "whole", progress=False)
+    folder = tmp_path / "stopped"
+    how = "`rlopt resume .*adam` goes on from there, and the same command with --out .*stopped with the study"
+    with pytest.raises(Unfinished, match=how):
+        guided.sweep(plans(words), folder, progress=False, tracker=at_line(7, ask_to_stop))
+    assert checkpoint.exists(folder / "adam")
+    again, _ = guided.sweep(plans(words), folder, progress=False)
+    assert told(folder) == told(tmp_path / "whole")
+    for one, other in zip(whole, again, strict=True):
+        assert one.folder.name == other.folder.name
+        np.testing.assert_array_equal(one.returns, other.returns)
 
 
 def test_a_batch_is_one_population_and_more_trials_go_on_with_what_is_known(tmp_path, write_run):
