@@ -169,11 +169,14 @@ def _train_locked(
         whole = loop.train(config, progress=progress, folder=folder, on_interval=append, on_continue=rewrite)
         _check(all_held)
         log.write()
+        finished = []
         for (place, cell), part in zip(cells, history.split(whole, config), strict=True):
-            finished = results.write_history(place, cell, part)
+            finished.append(results.write_history(place, cell, part))
             if draw:
-                plots.learning_curves([finished], place / results.PLOTS / "learning_curve.png")
-            results.write_summary(finished)
+                plots.learning_curves(finished[-1:], place / results.PLOTS / "learning_curve.png")
+        # All at once: killed between two of them, the rest would go on as a smaller population, with other last bits.
+        for run in finished:
+            results.write_summary(run)
     checkpoint.remove(folder)
 
 
