@@ -89,8 +89,8 @@ def test_what_is_imported_is_declared_and_what_is_declared_is_imported():
     used = {name for package in PACKAGES for name in imported(package)}
     used -= {*sys.stdlib_module_names, *PACKAGES}
     declared = {module: name for name in dependencies() for module in modules_of(name)}
-    # The extras "slurm" and "parquet"; rlopt.to_dataframe, where it is installed.
-    assert used - declared.keys() <= {"submitit", "pyarrow", "pandas"}
+    # The extras "slurm", "optuna" and "parquet"; rlopt.to_dataframe, where it is installed.
+    assert used - declared.keys() <= {"submitit", "optuna", "pyarrow", "pandas"}
     assert set(dependencies()) - {declared.get(name) for name in used} == set()
 
 

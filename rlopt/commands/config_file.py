@@ -7,7 +7,8 @@ from typing import Any
 
 from rlopt import typed
 from rlopt.commands import flags
-from rlopt.commands.population import Compare, Sweep, Train
+from rlopt.commands.population import Compare, Train
+from rlopt.commands.sweep import Sweep
 from rlopt.training import stored
 from rlopt.training.config import TrainConfig
 

@@ -61,13 +61,21 @@ class MetaTrain:
             # waiting for a first connection has a time limit.
             multihost_utils.sync_global_devices("rlopt")
         from rlopt import typed
-        from rlopt.metatraining import metrics, plots, trainer
+        from rlopt.metatraining import card, metrics, plots, trainer
         from rlopt.runs import results
         from rlopt.tracking import session, subjects
 
         folder = self.out or Path("runs") / f"metatrain-{self.config.rule}"
         lead = jax.process_index() == 0
-        subject = subjects.Subject(folder, folder.resolve().name, "", typed.plain(self.config), "iteration")
+        weights = [card.theta_path(Path(), self.config, best) for best in (False, True)]
+        subject = subjects.Subject(
+            folder,
+            folder.resolve().name,
+            "",
+            typed.plain(self.config),
+            "iteration",
+            model=tuple(path.with_suffix(end).name for path in weights for end in (".theta", ".json")),
+        )
         tracked = self.tracking if lead else session.Tracking()
         with tracked.open() as opened, session.follow(opened, [subject]) as report:
             result = trainer.train(

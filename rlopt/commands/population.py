@@ -1,7 +1,6 @@
 """Commands that train agents, or use trained ones."""
 
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Generic, Literal
@@ -9,11 +8,9 @@ from typing import Annotated, Any, Generic, Literal
 import tyro
 
 from envs.atari_config import AtariConfig
-from rlopt.benchmark.suites import FACTORS, candidate_rates
 from rlopt.optimizers import arms
 from rlopt.tracking.session import PopulationTracking
 from rlopt.training import presets
-from rlopt.training import search as searches
 from rlopt.training.config import Hyper, TrainConfig
 from rlopt.training.monitor_config import MonitorConfig
 
@@ -66,7 +63,7 @@ class Resume:
 
 
 @dataclass(frozen=True)
-class _Several(Generic[Hyper]):
+class Several(Generic[Hyper]):
     """What the commands that train one population per optimizer have in common."""
 
     agent: tyro.conf.Positional[str] = "ppo"
@@ -123,7 +120,7 @@ class _Several(Generic[Hyper]):
 
 
 @dataclass(frozen=True)
-class Compare(_Several[Hyper]):
+class Compare(Several[Hyper]):
     """Train one population per optimizer on the same seeds; one table, one plot."""
 
     learning_rates: tuple[float | Literal["none"], ...] = ()
@@ -157,88 +154,6 @@ class Compare(_Several[Hyper]):
         with self.tracking.open() as tracker:
             runs = experiment.compare(configs, self.out, tracker=tracker, launch=launch)
             console.show(runs, runs[0].folder.parent / results.PLOTS / "learning_curves.png")
-
-
-@dataclass(frozen=True)
-class Sweep(_Several[Hyper]):
-    """Train several settings of each optimizer, all settings and seeds in one program; one table, one plot.
-
-    Without --grid and --random, the settings are learning rates, and an optimizer that takes none is trained once.
-    """
-
-    learning_rates: tuple[float, ...] = ()
-    """Learning rates, the same for every optimizer; default: `factors` times each optimizer's own."""
-    factors: tuple[float, ...] = FACTORS
-    """What each optimizer's own learning rate is multiplied by."""
-    grid: Annotated[tuple[tuple[str, ...], ...], tyro.conf.UseAppendAction] = ()
-    """A setting and the values to try, once for each setting: `--grid learning_rate 1e-3 3e-3 --grid b2 0.9 0.99`, the
-    product of them. Settings: learning_rate, or factor, a multiple of each optimizer's own; numbers of the agent that
-    are arguments of the program, such as entropy_coef; options of the optimizer that are numbers."""
-    random: int = 0
-    """Trials drawn from --space, in place of a grid; every optimizer gets as many."""
-    space: tuple[str, ...] = ()
-    """What random trials are drawn from: `--space factor=log:0.1:10 b2=choice:0.9:0.99 entropy_coef=lin:0:0.05`."""
-    random_seed: int = 0
-    """Seed of the draws; more trials with the same seed begin with those of fewer."""
-    unequal: bool = False
-    """Allow optimizers unlike numbers of trials, where one lacks a setting of the grid."""
-
-    @property
-    def populations(self) -> tuple[int, ...]:
-        """Runs side by side, of an optimizer with learning rates and of one without."""
-        if search := self.search:
-            swept = arms.parse_all(self.optimizers).values()
-            return tuple(self.seeds * max(1, len(self.trials(search, arm, arm.options))) for arm in swept)
-        rates = [max(1, len(self.rates(arms.parse(text).optimizer))) for text in self.optimizers]
-        return tuple(self.seeds * count for count in rates)
-
-    def rates(self, optimizer: str) -> tuple[float, ...]:
-        """The learning rates of an optimizer; () for one that takes none."""
-        return candidate_rates(self.agent, self.env, optimizer, self.preset, self.learning_rates, self.factors)
-
-    @property
-    def search(self) -> searches.Search:
-        """What is tried beside learning rates; ValueError for what cannot be."""
-        found = searches.Search(searches.grid(self.grid), self.random, searches.space(self.space), self.random_seed)
-        if found:
-            found.check()
-            if self.learning_rates or self.factors != FACTORS:
-                name, values = ("learning_rate", "1e-3 3e-3") if self.learning_rates else ("factor", "0.3 1 3")
-                raise ValueError(
-                    f"--{name.replace('_', '-')}s is for rates alone; within a search: --grid {name} {values}"
-                )
-            if self.agent in presets.AGENTS:
-                searches.check_names(found, self.agent, [arms.parse(text).optimizer for text in self.optimizers])
-        return found
-
-    def trials(self, search: searches.Search, arm: arms.Arm, fixed: Mapping[str, Any]) -> tuple[dict[str, float], ...]:
-        """The trials of an optimizer; fixed: options that were given for it."""
-        return searches.of_optimizer(search, self.agent, self.env, self.preset, arm.optimizer, fixed)
-
-    def configs(self) -> list[TrainConfig]:
-        """One population per optimizer; ValueError for unknown names and settings that no optimizer takes."""
-        from celo2.names import check_known
-        from rlopt.optimizers import factory
-
-        check_known("agent", self.agent, presets.AGENTS)
-        swept = arms.parse_all(self.optimizers).values()
-        factory.check_settings(swept, self.options, self.theta)
-        if not (search := self.search):
-            return [self.config(arm, rates=self.rates(arm.optimizer)) for arm in swept]
-        fixed = [factory.own_settings(arm, self.options, self.theta)["options"] for arm in swept]
-        found = {arm.name: self.trials(search, arm, mine) for arm, mine in zip(swept, fixed, strict=True)}
-        searches.check_equal({name: max(1, len(mine)) for name, mine in found.items()}, self.unequal)
-        return [self.config(arm, trials=found[arm.name]) for arm in swept]
-
-    def run(self) -> None:
-        """Trains what is missing, writes the run folders, prints the table."""
-        from rlopt.runs import console, experiment, launcher
-
-        configs = self.configs()
-        launch = launcher.make(self.launcher, self.launcher_options, self.tracking.flags)
-        with self.tracking.open() as tracker:
-            runs, plot = experiment.sweep(configs, self.out, tracker=tracker, launch=launch)
-            (console.show_search if self.search else console.show)(runs, plot)
 
 
 @dataclass(frozen=True)

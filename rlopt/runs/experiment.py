@@ -5,7 +5,7 @@ from pathlib import Path
 
 from celo2.files import leftovers
 from rlopt import drawing
-from rlopt.runs import folders, kept, labels, plots, results, search_plot, searched
+from rlopt.runs import folders, kept, labels, plots, results, search_plot, searched, study
 from rlopt.storage import run_lock
 from rlopt.tracking import session
 from rlopt.training import checkpoint, loop, shown
@@ -109,7 +109,7 @@ def sweep(
     Raises: as `compare`.
     """
     folder, runs = _train_all(configs, folder, "sweep", progress, tracker, launch)
-    return runs, _draw_sweep(folder, runs, any(config.trials for config in configs))
+    return runs, draw_sweep(folder, runs, any(config.trials for config in configs))
 
 
 def draw(folders: Sequence[Path], plot: Path, evaluations: bool = False) -> list[results.Run]:
@@ -142,15 +142,14 @@ def draw(folders: Sequence[Path], plot: Path, evaluations: bool = False) -> list
     return runs
 
 
-def _train_all(
-    configs: Sequence[TrainConfig],
-    folder: Path | None,
-    kind: str,
-    progress: bool,
-    tracker: session.Session | None,
-    launch: folders.Launch | None,
-) -> tuple[Path, list[results.Run]]:
-    """Trains what is missing of several configurations, after every check that needs no training; folder and runs."""
+def begin(configs: Sequence[TrainConfig], folder: Path | None, kind: str) -> tuple[list[str], Path]:
+    """The folders of some populations within that of all, which is made if none is given: names, and the latter.
+
+    kind: for the name of a new folder.
+
+    Raises:
+      ValueError: as `run`, for every configuration, before any folder is made; and for an optimizer named twice.
+    """
     names = [results.safe_name(config.title) for config in configs]
     if len(set(names)) != len(names) or not names:
         raise ValueError(f"each optimizer may be named once, and at least one, got {', '.join(names) or 'none'}")
@@ -161,10 +160,23 @@ def _train_all(
     if folder is not None:
         run_lock.check_links(folder)
     folder = folder or results.new_folder(f"{kind}-{configs[0].agent}-{configs[0].env}")
-    if launch is not None:
-        launch(folder, {folder / name: config for name, config in zip(names, configs, strict=True)})
     for path in leftovers(folder / results.PLOTS):  # of a process that was killed while it drew
         path.unlink(missing_ok=True)
+    return names, folder
+
+
+def _train_all(
+    configs: Sequence[TrainConfig],
+    folder: Path | None,
+    kind: str,
+    progress: bool,
+    tracker: session.Session | None,
+    launch: folders.Launch | None,
+) -> tuple[Path, list[results.Run]]:
+    """Trains what is missing of several configurations, after every check that needs no training; folder and runs."""
+    names, folder = begin(configs, folder, kind)
+    if launch is not None:
+        launch(folder, {folder / name: config for name, config in zip(names, configs, strict=True)})
     runs: list[results.Run] = []
     with shown.of(progress).plan() as on_screen:
         on_screen.say(f"run folder: {folder}")
@@ -176,8 +188,13 @@ def _train_all(
 
 
 def _redraw_sweep(folder: Path) -> None:
-    """Draws final returns over what differs, if a folder holds a sweep that is complete or was drawn before."""
-    parts = {}
+    """Draws final returns over what differs, if a folder holds a sweep that is complete or was drawn before.
+
+    Not of one that Optuna guides: the next trials are still to be proposed, and only the journal has their order.
+    """
+    parts: dict[Path, TrainConfig] = {}
+    if (folder / study.JOURNAL).is_file():
+        return
     for path in sorted(folder.glob(f"*/{results.CONFIG}")):
         try:
             config = results.read_config(path.parent)
@@ -197,13 +214,17 @@ def _redraw_sweep(folder: Path) -> None:
     # A benchmark's folders look alike, and it draws other plots.
     in_benchmark = any((parent / results.BENCHMARK).is_file() for parent in folder.parents)
     if (complete or plot.is_file()) and not in_benchmark:
-        _draw_sweep(folder, results.find_runs(list(parts)), of_trials)
+        draw_sweep(folder, results.find_runs(list(parts)), of_trials)
 
 
-def _draw_sweep(folder: Path, runs: Sequence[results.Run], of_trials: bool) -> Path:
+def draw_sweep(folder: Path, runs: Sequence[results.Run], of_trials: bool, guided: bool = False) -> Path:
+    """Draws final returns over what differs, of trials or of learning rates; where the plot lies.
+
+    guided: as `search_plot.draw`; the runs are in the order of the search.
+    """
     plot = folder / results.PLOTS / (SEARCH if of_trials else SENSITIVITY)
     if of_trials:
-        search_plot.draw(searched.read(runs), plot)
+        search_plot.draw(searched.read(runs), plot, guided)
     else:
         plots.sensitivity(runs, plot)
     return plot

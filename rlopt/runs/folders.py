@@ -175,19 +175,23 @@ def _train_locked(
         for k, (place, _) in enumerate(cells):
             results.write_rows(place, [rows_of(k, row) for row in rows])
 
-    with session.follow(tracker, [subjects.population(place, root, cell) for place, cell in cells]) as report:
+    followed = [subjects.population(place, root, cell, results.MODEL) for place, cell in cells]
+    with session.follow(tracker, followed) as report:
         whole = loop.train(
             config, progress=progress, folder=folder, on_interval=append, on_continue=rewrite, on_kept=keep
         )
-    _check(all_held)
-    log.write()
-    others.write()
-    for (place, cell), part in zip(cells, history.split(whole, config), strict=True):
-        finished = results.write_history(place, cell, part)
-        if draw:
-            plots.learning_curves([finished], place / results.PLOTS / "learning_curve.png")
-            plots.evaluation_curves([finished], place / results.PLOTS / "evaluation_curve.png")
-        results.write_summary(finished)
+        _check(all_held)
+        log.write()
+        others.write()
+        finished = []
+        for (place, cell), part in zip(cells, history.split(whole, config), strict=True):
+            finished.append(results.write_history(place, cell, part))
+            if draw:
+                plots.learning_curves(finished[-1:], place / results.PLOTS / "learning_curve.png")
+                plots.evaluation_curves(finished[-1:], place / results.PLOTS / "evaluation_curve.png")
+        # All at once: killed between two of them, the rest would go on as a smaller population, with other last bits.
+        for run in finished:
+            results.write_summary(run)
     checkpoint.remove(folder)
 
 

@@ -37,6 +37,8 @@ CONFIG, METRICS, RETURNS, SUMMARY, PARAMS, PLOTS = (
     "params.msgpack",
     "plots",
 )
+# A run folder that holds these works with every command that takes a finished run.
+MODEL = (CONFIG, RETURNS, PARAMS, SUMMARY)
 # Ten thousand seeds with hundreds of intervals.
 _RETURNS_LIMIT = 256 << 20
 # A folder with it is a benchmark's, see `rlopt.benchmark.protocol`.

@@ -25,11 +25,13 @@ SPREAD = 15.0
 TICKS = 4
 
 
-def draw(found: Sequence[Tried], path: Path) -> None:
+def draw(found: Sequence[Tried], path: Path, guided: bool = False) -> None:
     """One panel per setting: every trial, a line through the best of each value, a star at the best of all.
 
     Of random trials a line goes through the best of each eighth of the range. A trial without a result is a cross at
     the bottom. The last panel has the return of the best of n trials, in expectation (`searched.expected_best`).
+
+    guided: each trial was chosen by what came of those before it; the last panel then has the best of the first n.
     """
     names = searched.varying(found)
     groups = searched.by_optimizer(found)
@@ -43,12 +45,13 @@ def draw(found: Sequence[Tried], path: Path) -> None:
         _setting(axes, name, groups, colours)
     last = panels[len(names)]
     for optimizer, mine in groups.items():
-        best = searched.expected_best(_scores(mine))
+        scores = _scores(mine)
+        best = searched.best_so_far(scores) if guided else searched.expected_best(scores)
         label = f"{optimizer}: {searched.counted(mine)}"
         if (cost := searched.cpu_seconds(mine)) is not None:
             label += f", {cost:,.0f} processor-seconds"
         last.plot(np.arange(1, len(best) + 1), best, color=colours[optimizer], label=escape.figure(label))
-    last.set_xlabel("trials, the best of which counts")
+    last.set_xlabel("trials so far, the best of which counts" if guided else "trials, the best of which counts")
     last.xaxis.set_major_locator(MaxNLocator(integer=True))
     for axes in panels[: len(names) + 1]:
         axes.grid(alpha=0.3)

@@ -105,6 +105,15 @@ def expected_best(scores: np.ndarray) -> np.ndarray:
     return np.asarray(found)
 
 
+def best_so_far(scores: np.ndarray) -> np.ndarray:
+    """The best of the first n trials; float64 [N], NaN before the first with a result.
+
+    scores: [N] in the order of the search, minus infinity for those without a result.
+    """
+    best = np.maximum.accumulate(scores.astype(np.float64))
+    return np.where(np.isfinite(best), best, np.nan)
+
+
 def command(one: Tried) -> str:
     """A command that trains the optimizer with a trial's settings, on seeds that the search has not seen."""
     config = one.config

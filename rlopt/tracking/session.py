@@ -39,6 +39,8 @@ class Tracking:
     """Tags of the runs there."""
     wandb_notes: str | None = None
     """Notes on the runs there."""
+    wandb_model: bool = False
+    """Keep what was trained there, too: the files of a run that came to its end, as an artifact of type `model`."""
     tensorboard: bool = False
     """Write event files for TensorBoard, into RUN_FOLDER/tensorboard."""
     tracker_wait: float = 10.0
@@ -105,6 +107,7 @@ class Tracking:
                 more={"entity": self.wandb_entity, "tags": list(self.wandb_tags) or None, "notes": self.wandb_notes},
                 by_member=self.by_member,
                 seconds=self.tracker_wait,
+                model=self.wandb_model,
             )
         if self.tensorboard:
             makers["TensorBoard"] = trackers.TensorBoard

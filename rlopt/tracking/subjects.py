@@ -19,7 +19,8 @@ class Subject:
 
     folder: the run's. name: what it is called. group: what the runs made with it have in common. settings: the run's.
     step: name of the entry of a row that counts its steps. members: settings of each member of a population, by the
-    name of the member, in the order of the lists in its rows; {}: the rows hold no lists.
+    name of the member, in the order of the lists in its rows; {}: the rows hold no lists. model: names of the files in
+    the folder that make up what was trained, as soon as it is; those that are there count.
     """
 
     folder: Path
@@ -28,6 +29,7 @@ class Subject:
     settings: Mapping[str, Any]
     step: str
     members: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    model: tuple[str, ...] = ()
 
 
 class Tracker(Protocol):
@@ -44,7 +46,7 @@ Make = Callable[[Sequence[Subject], int], Tracker]
 """Makes a tracker of subjects whose rows come together; also given the step of their first rows."""
 
 
-def population(folder: Path, root: Path, config: TrainConfig) -> Subject:
+def population(folder: Path, root: Path, config: TrainConfig, model: tuple[str, ...] = ()) -> Subject:
     """A population of seeds at one learning rate, in a run folder at or below that of its comparison or sweep."""
     folder, root = folder.resolve(), root.resolve()
     config = dataclasses.replace(config, learning_rate=config.resolved_learning_rate)
@@ -55,5 +57,6 @@ def population(folder: Path, root: Path, config: TrainConfig) -> Subject:
         group=root.name,
         settings=typed.plain(config),
         step="step",
+        model=model,
         members={f"seed-{seed}": typed.plain(dataclasses.replace(config, seed=seed, seeds=1)) for seed in seeds},
     )

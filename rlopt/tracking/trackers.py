@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import subprocess
 import sys
 import time
@@ -62,6 +63,7 @@ class Wandb:
         name: str | None = None,
         group: str | None = None,
         more: Mapping[str, Any] | None = None,
+        model: bool = False,
     ):
         """Starts the runs, or resumes those that the subjects' folders name.
 
@@ -75,14 +77,19 @@ class Wandb:
           name: in place of the folder's, for runs that are new.
           group: of all runs, in place of what the runs of one command have in common.
           more: other arguments of `wandb.init`.
+          model: keep each subject's model as an artifact when it ends well; of several runs, the first has it.
         """
         self._subjects, self._by_member = subjects, by_member
-        runs = []
+        self._models: list[dict[str, Any]] = []
+        runs: list[dict[str, Any]] = []
         for subject in subjects:
             wanted = tuple(subject.members) if by_member else ("",)
             in_group = bool(subject.group) and subject.name.startswith(subject.group)
             called = name and name + (subject.name.removeprefix(subject.group) if in_group else "")
             noted = _noted(subject, wanted, called)
+            if model:
+                files = {name: str(subject.folder.absolute() / name) for name in subject.model}
+                self._models.append({"run": len(runs), "model": _artifact_name(noted["name"]), "files": files})
             runs += [
                 {
                     "project": project,
@@ -131,6 +138,8 @@ class Wandb:
         Raises:
           RuntimeError: as `log`.
         """
+        for model in self._models if ok else ():
+            self._write(model)
         self._write({"exit_code": 0 if ok else 1})
         self._end()
 
@@ -149,6 +158,11 @@ class Wandb:
             raise RuntimeError(json.loads(answer))
         if self._process.returncode:
             raise RuntimeError(f"its process ended with status {self._process.returncode}")
+
+
+def _artifact_name(name: str) -> str:
+    """A name as wandb allows it for an artifact."""
+    return re.sub(r"[^A-Za-z0-9_.-]", "-", name)[-_GROUP_LENGTH:]
 
 
 def _noted(subject: Subject, wanted: tuple[str, ...], name: str | None) -> dict[str, Any]:

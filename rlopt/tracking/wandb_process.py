@@ -2,13 +2,14 @@
 
 wandb has a process of its own, this one: what it imports, starts, patches or leaves to be done at exit does not touch
 the training. The first line is a JSON list of the runs' settings; every other line is a row, {"run": its place in that
-list, "step": ..., "values": {...}}, or the end, {"exit_code": ...}. What went wrong, if anything, is written as JSON.
+list, "step": ..., "values": {...}}, a model, {"run": ..., "model": its name, "files": {name: path}}, or the end,
+{"exit_code": ...}. What went wrong, if anything, is written as JSON.
 """
 
 import json
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 INIT_SECONDS = 30.0
@@ -41,9 +42,25 @@ def log(lines: Iterable[str]) -> None:
         if "exit_code" in row:
             exit_code = row["exit_code"]
             break
-        runs[row["run"]].log(row["values"], step=row["step"])
+        if "model" in row:
+            keep(runs[row["run"]], row["model"], row["files"])
+        else:
+            runs[row["run"]].log(row["values"], step=row["step"])
     for run in runs:
         run.finish(exit_code=exit_code)
+
+
+def keep(run: Any, name: str, files: Mapping[str, str]) -> None:
+    """Logs those of some files that are there as an artifact of a run."""
+    import wandb
+
+    artifact = wandb.Artifact(name, type="model")
+    there = {within: path for within, path in files.items() if os.path.isfile(path)}
+    for within, path in there.items():
+        # No copies in the user's home: the files of a run that has ended do not change any more.
+        artifact.add_file(path, name=within, policy="immutable", skip_cache=True)
+    if there:
+        run.log_artifact(artifact)
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ After each kill the same command is given again, until it comes to its end: what
 an undisturbed command leaves, but for seconds. `python tests/slow/test_kills_of_commands.py [COMMAND ...]` prints how it went.
 """
 
+import importlib.util
 import json
 import os
 import random
@@ -36,7 +37,7 @@ from rlopt import cli
 import rlopt.benchmark.runner, rlopt.metatest.report, rlopt.metatest.suite, rlopt.play.evaluation, rlopt.report.write
 from rlopt.metareturns import search
 from rlopt.metatraining import metrics, trainer
-from rlopt.runs import console, experiment, results
+from rlopt.runs import console, experiment, guided, results
 from rlopt.training import loop
 # Meta-validation on tasks that take a moment.
 small = {"specs": ("digits_inverted", "digits/tanh"), "steps": 20, "problems": 1, "hidden": 8}
@@ -101,6 +102,13 @@ COMMANDS = {
         "1280",
         *SMALL,
     ),
+    "sweep by Optuna": (
+        "sweep",
+        "ppo",
+        *("--optimizers", "adam", "--sampler", "optuna", "--trials", "20", "--batch", "5"),
+        *("--space", "factor=log:0.1:10", "gamma=choice:0.9:0.99", "b2=lin:0.9:0.999", "--total-steps", "640"),
+        *SMALL,
+    ),
     "benchmark": (
         "benchmark",
         "ppo",
@@ -128,6 +136,10 @@ SECONDS = (
     "cpu_seconds",
     "env_steps_per_second",
     "inner_steps_per_second",
+    # In Optuna's journal.
+    "worker_id",
+    "datetime_start",
+    "datetime_complete",
 )
 
 
@@ -140,7 +152,8 @@ class Server:
         kept = {
             name: value for name, value in os.environ.items() if name not in ("XLA_FLAGS", "JAX_COMPILATION_CACHE_DIR")
         }
-        environment = {**kept, "PYTHONPATH": str(root), "OPENBLAS_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+        path = os.pathsep.join([str(root), *filter(None, [os.environ.get("PYTHONPATH")])])
+        environment = {**kept, "PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
         environment["XLA_FLAGS"] = os.environ.get("CHILD_XLA_FLAGS", "")
         words = [sys.executable, "-P", "-c", SERVER, str(root), str(folder / "cache")]
         pipe = subprocess.PIPE
@@ -185,7 +198,7 @@ def contents(folder):
             found[name if path.name != ".rlopt.lock" else ""] = b""
         elif path.suffix == ".json":
             found[name] = without_seconds(json.loads(data))
-        elif path.suffix == ".jsonl":
+        elif path.suffix in (".jsonl", ".journal"):
             found[name] = [without_seconds(json.loads(line)) for line in data.splitlines()]
         elif path.suffix == ".npz":
             with np.load(path) as arrays:
@@ -273,6 +286,8 @@ def differing(found, wanted):
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("kind", COMMANDS)
 def test_twenty_kills_of_a_command_change_nothing(tmp_path, kind):
+    if kind.endswith("Optuna") and importlib.util.find_spec("optuna") is None:
+        pytest.skip("Optuna is not installed")
     assert kill_twenty_times(kind, tmp_path)[0] == KILLS
 
 

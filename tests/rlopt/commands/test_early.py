@@ -10,9 +10,10 @@ from envs import names
 from rlopt import cli
 from rlopt.training import machine
 
-# jax cannot be imported in the process, so that what is refused here is refused without it.
+# jax cannot be imported in the process, so that what is refused here is refused without it. Nor can Optuna.
 WITHOUT_JAX = """
 import sys
+sys.modules["optuna"] = None
 class Refusing:
     def find_spec(name, *more):
         if name == "jax":
@@ -32,6 +33,10 @@ sys.exit(cli.main(sys.argv[1:]))
         ("benchmark --suite quik", "unknown suite 'quik'; there are quick,"),
         ("train --theta no.theta", "No such file or directory: 'no.theta'"),
         ("compare --network mine:Net --hidden 8", "--hidden (8,) is not for mine:Net, which says for itself"),
+        (
+            "sweep --sampler optuna --trials 5 --space b2=lin:0.9:0.99",
+            "--sampler optuna needs Optuna: `pip install 'rlopt[optuna]'`; --random N needs nothing",
+        ),
         ("evaluate nowhere", "nowhere holds no run (there is no such folder)"),
     ],
 )

@@ -1,6 +1,7 @@
 """Searches over any setting that is an argument of the compiled program."""
 
 import dataclasses
+import importlib.util
 import itertools
 import json
 
@@ -74,9 +75,19 @@ def test_a_search_that_was_stopped_goes_on_bit_for_bit_also_with_another_trial_a
         ("--random 3", "a random search takes both the number of trials, --random, and --space"),
         ("--random 3 --space b2=log:0:1", "the bounds of log must be positive, got 'b2=log:0:1'"),
         ("--random 3 --space b2=uniform:0:1", "--space takes NAME=log:LOW:HIGH,"),
+        ("--sampler optuna", "a search by Optuna takes both the number of trials, --trials, and --space"),
+        ("--sampler optuna --grid b2 0.9", "a search is a grid (--grid) or guided (--sampler optuna, --trials and"),
+        ("--random 3 --trials 3 --space b2=lin:0:0.9", "of another sampler: --sampler optuna --trials N"),
+        ("--sampler optuna --random 3 --space b2=lin:0:0.9", "of another sampler: --sampler optuna --trials N"),
+        ("--random 3 --batch 2 --space b2=lin:0:0.9", "--batch is for --sampler optuna"),
+        ("--sampler optuna --trials 3 --batch 0 --space b2=lin:0:0.9", "--batch must lie in [1, 10000], got 0"),
+        ("--sampler optuna --trials 3 --space b2=choice:0.9:0.99", "has 2 different trials, and --trials asks for 3"),
+        ("--sampler optuna --trials 3 --space gamma=lin:0.9:1.1", "gamma must lie in [0, 1], got 1.1"),
+        ("--sampler optuna --trials 3 --space b2=lin:0:0.9 --optimizers adam sgd", "trials (adam 3, sgd 1)"),
     ],
 )
-def test_impossible_searches_are_refused(flags, message, command, tmp_path):
+def test_impossible_searches_are_refused(flags, message, command, tmp_path, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)  # whether there is Optuna or not
     words = ["--optimizers", "adam", *flags.split()]
     done = command("sweep", "ppo", "--out", tmp_path / "x", *words)
     assert done.status == 2
@@ -107,6 +118,11 @@ def test_random_trials_are_as_many_for_all_and_those_of_a_longer_search_begin_al
     assert set(sgd.trials[0]) == {"learning_rate", "gamma"}
     assert configs(f"{space} 5")[0].trials == adam.trials[:5]
     assert configs(f"{space} 5 --random-seed 1")[0].trials != adam.trials[:5]
+
+
+def test_trials_of_the_random_sampler_are_those_of_random():
+    space = "--space factor=log:0.1:10 gamma=lin:0.9:0.99 --optimizers adam"
+    assert configs(f"{space} --trials 5") == configs(f"{space} --random 5")
 
 
 def test_every_option_that_may_be_searched_can_be_an_argument_of_the_program(tmp_path):
@@ -177,6 +193,16 @@ def test_the_picture_of_a_search_has_a_panel_per_setting_and_a_line_through_the_
     crosses = [line for line in setting.lines if line.get_marker() == "x"]
     assert [list(line.get_xdata()) for line in crosses] == [[pytest.approx(0.1)]]
     np.testing.assert_allclose(best.lines[1].get_ydata(), [np.mean([90, 99, 99.9]), (99 + 2 * 99.9) / 3, 99.9])
+
+
+def test_the_picture_of_a_guided_search_has_the_best_so_far(searched_folder, monkeypatch):
+    figures = []
+    monkeypatch.setattr(search_plot, "save", lambda figure, path: figures.append(figure))
+    runs = [searched_folder[1][i] for i in (1, 0, 2)]
+    search_plot.draw(searched.read(runs), None, guided=True)
+    *_, best = figures[0].axes
+    np.testing.assert_allclose(best.lines[0].get_ydata(), [99, 99, 99.9], rtol=1e-6)
+    np.testing.assert_array_equal(searched.best_so_far(np.asarray([-np.inf, 1.0, -np.inf, 2.0])), [np.nan, 1, 1, 2])
 
 
 def test_a_report_takes_the_best_trial_of_a_search_and_says_so(searched_folder):

@@ -138,6 +138,20 @@ def test_a_sweep_that_was_stopped_goes_on_bit_for_bit_also_with_another_rate_ask
         experiment.resume(folder / "adam")
 
 
+def test_no_cell_of_a_sweep_counts_as_finished_before_all_are_written(tmp_path, monkeypatch):
+    drawn = []
+
+    def killed_at_the_second(runs, path):
+        drawn.append(path)
+        if len(drawn) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(plots, "learning_curves", killed_at_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        experiment.sweep([CONFIG], tmp_path, progress=False)
+    assert not list(tmp_path.rglob(results.SUMMARY))
+
+
 def test_a_sweeps_folder_is_not_taken_for_a_runs(tmp_path):
     experiment.sweep([CONFIG], tmp_path, progress=False)
     single = dataclasses.replace(CONFIG, rates=())

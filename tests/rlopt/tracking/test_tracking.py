@@ -9,6 +9,7 @@ import sys
 import threading
 import types
 
+import numpy as np
 import pytest
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
@@ -104,8 +105,17 @@ class Run:
     def log(self, values, step):
         do("log")
         self.note(step=step, values=values)
+    def log_artifact(self, artifact):
+        do("artifact")
+        self.note(artifact=vars(artifact))
     def finish(self, exit_code):
         self.note(exit_code=exit_code)
+
+class Artifact:
+    def __init__(self, name, type):
+        self.name, self.type, self.files = name, type, {}
+    def add_file(self, path, name, policy, skip_cache):
+        self.files[name] = pathlib.Path(path).read_bytes().hex()
 
 def do(where):
     while (HERE / f"{where}-hangs").exists():
@@ -133,7 +143,8 @@ class FakeWandb:
             first, *rest = (json.loads(line) for line in path.read_text().splitlines())
             logged = {entry["step"]: entry["values"] for entry in rest if "step" in entry}
             (exit_code,) = (entry["exit_code"] for entry in rest if "exit_code" in entry)
-            found.append(types.SimpleNamespace(**first, logged=logged, exit_code=exit_code))
+            models = [entry["artifact"] for entry in rest if "artifact" in entry]
+            found.append(types.SimpleNamespace(**first, logged=logged, models=models, exit_code=exit_code))
         return found
 
 
@@ -246,6 +257,46 @@ def test_a_run_per_seed_has_its_seed_and_its_values_and_the_folder_as_group(tmp_
         assert list(one.logged) == [row["step"] for row in rows]
         for row in rows:
             assert one.logged[row["step"]] == {k: v[i] for k, v in row.items() if k != "step" and v[i] is not None}
+
+
+def test_what_was_trained_is_an_artifact_of_the_first_run_on_request(tmp_path, fake_wandb):
+    for runs, model in (("seed", True), ("population", True), ("population", False)):
+        with PopulationTracking(
+            wandb="offline", wandb_runs=runs, wandb_model=model, wandb_name="my run", tracker_wait=LONG
+        ).open() as session:
+            run = experiment.run(CONFIG, tmp_path / f"{runs}{model}", progress=False, tracker=session)
+        assert ("--wandb-model" in PopulationTracking(wandb_model=model).flags) is model
+    kept = {name: (run.folder.parent / "seedTrue" / name).read_bytes() for name in results.MODEL}
+    first, second, whole, none = fake_wandb.runs()
+    assert [len(one.models) for one in (first, second, whole, none)] == [1, 0, 1, 0]
+    (found,) = first.models
+    assert (found["name"], found["type"]) == ("my-run", "model")
+    for name, data in found["files"].items():
+        (tmp_path / "back").mkdir(exist_ok=True)
+        (tmp_path / "back" / name).write_bytes(bytes.fromhex(data))
+    assert {name: (tmp_path / "back" / name).read_bytes() for name in found["files"]} == kept
+    np.testing.assert_array_equal(results.read_run(tmp_path / "back").final, run.final)
+
+
+def test_a_run_that_is_stopped_has_no_artifact_and_one_that_cannot_be_kept_is_said(tmp_path, fake_wandb):
+    (tmp_path / "there").write_text("x")
+
+    def run(end=None) -> None:
+        tracking = Tracking(wandb="offline", wandb_model=True, tracker_wait=LONG)
+        with tracking.open() as session, session.follow([subject(tmp_path, model=("there", "missing"))]) as report:
+            report([{"step": 0, "loss": [1.0, 2.0]}])
+            if end is not None:
+                raise end
+
+    with pytest.raises(Unfinished):
+        run(Unfinished())
+    run()
+    stopped, ended = fake_wandb.runs()
+    assert stopped.models == []
+    assert [list(one["files"]) for one in ended.models] == [["there"]]
+    (fake_wandb.folder / "artifact-raises").touch()
+    with pytest.warns(UserWarning, match="going on without wandb: .*OSError: no network"):
+        run()
 
 
 def test_each_cell_of_a_sweep_is_a_run_with_mean_and_seeds(tmp_path, fake_wandb):
