@@ -13,7 +13,8 @@ from rlopt import escape
 from rlopt.benchmark.suites import SUITES
 from rlopt.commands.benchmark import Benchmark
 from rlopt.commands.learned import MetaTestReturns
-from rlopt.commands.population import Compare, Evaluate, Resume, Sweep, Train, Watch
+from rlopt.commands.population import Compare, Evaluate, Resume, Sweep, Train
+from rlopt.commands.watch import Watch
 from rlopt.optimizers import arms, catalog
 from rlopt.training import presets
 from rlopt.training.config import TrainConfig

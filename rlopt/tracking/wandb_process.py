@@ -2,7 +2,8 @@
 
 wandb has a process of its own, this one: what it imports, starts, patches or leaves to be done at exit does not touch
 the training. The first line is a JSON list of the runs' settings; every other line is a row, {"run": its place in that
-list, "step": ..., "values": {...}}, or the end, {"exit_code": ...}. What went wrong, if anything, is written as JSON.
+list, "step": ..., "values": {...}, "films": {name: path of a GIF}} (films: where there are some), or the end,
+{"exit_code": ...}. What went wrong, if anything, is written as JSON.
 """
 
 import json
@@ -41,7 +42,8 @@ def log(lines: Iterable[str]) -> None:
         if "exit_code" in row:
             exit_code = row["exit_code"]
             break
-        runs[row["run"]].log(row["values"], step=row["step"])
+        films = {name: wandb.Video(path) for name, path in row.get("films", {}).items()}
+        runs[row["run"]].log(row["values"] | films, step=row["step"])
     for run in runs:
         run.finish(exit_code=exit_code)
 
