@@ -34,7 +34,7 @@ class Watch:
 
     def run(self) -> None:
         """Writes the film, prints what it shows."""
-        from rlopt.play import film, sent
+        from rlopt.play import film, reel, sent
 
         self.tracking.check()
         made = film.watch(
@@ -48,7 +48,8 @@ class Watch:
         )
         for episode in made.episodes:
             end = "" if episode.over else " so far (the episode was not over)"
-            print(f"seed {episode.member}: return {episode.total:g} in {episode.steps:,} steps{end}")
+            total = f"{episode.total:,.{reel.decimals([episode.total])}f}"
+            print(f"seed {episode.member}: return {total} in {episode.steps:,} steps{end}")
         for path in made.files:
             print(f"film: {path}")
         sent.send(made, self.folder, self.tracking)

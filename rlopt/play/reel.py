@@ -60,7 +60,7 @@ class Reel:
         rate: frames per second.
         """
         self._panels, self.rate = panels, rate
-        self._digits = [_digits([shot.total for shot in panel.shots]) for panel in panels]
+        self._digits = [decimals([shot.total for shot in panel.shots]) for panel in panels]
 
     def __len__(self) -> int:
         return max(len(panel.shots) for panel in self._panels)
@@ -122,7 +122,7 @@ def _fitted(text: str, room: float) -> str:
     return next((one for one in (text, *shorter) if _font().getlength(one) <= room), "")
 
 
-def _digits(totals: Sequence[float]) -> int:
+def decimals(totals: Sequence[float]) -> int:
     """Decimals of a return: none where all are whole, else such that the largest has three figures or more."""
     known = [abs(total) for total in totals if np.isfinite(total)]
     if all(total == round(total) for total in known):

@@ -73,12 +73,12 @@ def test_what_finds_no_room_is_cut_short_and_does_not_run_into_the_numbers():
 
 
 def test_a_return_has_decimals_where_it_needs_some():
-    assert reel._digits([0.0, 1.0, -200.0]) == 0
-    assert reel._digits([0.0, -2.25]) == 2
-    assert reel._digits([0.0, -0.005]) == 3
-    assert reel._digits([0.0, -1082.5]) == 1
-    assert reel._digits([0.0, float("nan")]) == 0
-    assert reel._digits([0.5, float("inf")]) == 3
+    assert reel.decimals([0.0, 1.0, -200.0]) == 0
+    assert reel.decimals([0.0, -2.25]) == 2
+    assert reel.decimals([0.0, -0.005]) == 3
+    assert reel.decimals([0.0, -1082.5]) == 1
+    assert reel.decimals([0.0, float("nan")]) == 0
+    assert reel.decimals([0.5, float("inf")]) == 3
 
 
 def test_episodes_side_by_side_wait_for_the_longest():
