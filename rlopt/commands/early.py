@@ -6,6 +6,7 @@ import errno
 import os
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from envs import names
@@ -27,7 +28,7 @@ def check(command: Any) -> None:
       ValueError, FileNotFoundError: as the command would.
     """
     if isinstance(command, Resume | Watch) and not (command.folder / "config.json").is_file():
-        raise ValueError(f"{command.folder} holds no run (config.json is needed)")
+        raise ValueError(f"{command.folder} holds no run (config.json is needed){_runs_within(command.folder)}")
     if isinstance(command, Evaluate):
         for folder in command.folders:
             if not folder.is_dir():
@@ -52,6 +53,13 @@ def check(command: Any) -> None:
         for optimizer in optimizers:
             # Only what is shared: an optimizer's own rate and options are looked up with the optimizer.
             TrainConfig(**shared, optimizer=optimizer, learning_rate=_any_rate(optimizer)).check()
+
+
+def _runs_within(folder: Path, most: int = 8) -> str:
+    """Which run folders a comparison or a sweep has, for a message."""
+    found = sorted(str(path.parent) for depth in ("*", "*/*") for path in folder.glob(f"{depth}/config.json"))
+    more = ", ..." if len(found) > most else ""
+    return f"; within it there are {', '.join(found[:most])}{more}" if found else ""
 
 
 def _any_rate(optimizer: str) -> float | None:

@@ -41,6 +41,18 @@ def test_refusals_need_no_jax(words, said):
     assert len(done.stderr) < 700
 
 
+def test_the_folder_of_a_comparison_or_a_sweep_is_answered_with_the_run_folders_in_it(tmp_path, command):
+    for name in ("adam", "celo2/rate-0.001", *(f"celo2/rate-{i}" for i in range(1, 9))):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "config.json").touch()
+    for words in ("watch", "resume"):
+        refused = command(words, tmp_path)
+        assert refused.status == 2
+        assert f"holds no run (config.json is needed); within it there are {tmp_path / 'adam'}, " in refused.err
+        assert refused.err.count(str(tmp_path)) == 1 + 8
+        assert refused.err.strip().endswith(", ...")
+
+
 def test_what_is_being_compiled_is_said_before_jax_is_imported():
     done = subprocess.run([sys.executable, "-c", WITHOUT_JAX, "train", "--lr", "1e-3"], capture_output=True, text=True)
     assert done.stderr.startswith("ppo on CartPole-v1 with celo2: 8 seeds of 500,000 steps; starting JAX")
