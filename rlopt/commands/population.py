@@ -282,8 +282,11 @@ class Evaluate:
             raise ValueError("give at least one run folder")
         settings = {x: getattr(self, x) for x in ("episodes", "seed", "max_steps")} | {"greedy": not self.sampled}
         found = []
-        for folder in results.run_folders(self.folders):
+        folders = results.run_folders(self.folders)
+        for folder in folders:
+            evaluated.check(folder)  # before the minutes that playing may take
+        for folder in folders:
             returns = evaluation.evaluate(folder, **settings, trust=self.trust)
             found.append(evaluated.Evaluated(folder, results.read_config(folder), settings, returns))
-            evaluated.write(found[-1])
+            evaluated.keep(found[-1])
         Console().print(evaluated.seeds_table(found[0]) if len(found) == 1 else evaluated.runs_table(found))

@@ -75,7 +75,7 @@ def watch(
     """
     if max_steps < 1:
         raise ValueError(f"max_steps must be at least 1, got {max_steps}")
-    if out is not None and out.suffix != ".gif":
+    if out is not None and out.suffix.lower() != ".gif":
         raise ValueError(f"a film is written as NAME.gif, got {out}")
     config = results.check_trusted(folder, results.read_config(folder), trust)
     run = results.read_run(folder)

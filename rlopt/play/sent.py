@@ -34,7 +34,8 @@ def send(film: Film, folder: Path, tracking: session.Tracking) -> None:
     by_seed = "" not in known and set(playing) <= set(known)
     if by_seed:
         subject = dataclasses.replace(subject, members={name: subject.members[name] for name in playing})
-    kind = session.PopulationTracking(**dataclasses.asdict(tracking), wandb_runs="seed" if by_seed else "population")
+    runs = {"wandb_runs": "seed" if by_seed else "population"}
+    kind = session.PopulationTracking(**dataclasses.asdict(tracking) | runs)
     returns = {name: episode.total for name, episode in zip(playing, film.episodes, strict=True)}
     row = {
         subject.step: _step(folder),
