@@ -36,7 +36,6 @@ class Watch:
         """Writes the film, prints what it shows."""
         from rlopt.play import film, reel, sent
 
-        self.tracking.check()
         made = film.watch(
             self.folder,
             members=self.member,

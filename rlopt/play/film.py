@@ -10,7 +10,7 @@ import numpy as np
 
 import envs
 from agents.base import recurrence
-from rlopt.play import evaluation, scenes
+from rlopt.play import asked, evaluation, scenes
 from rlopt.play.reel import Panel, Reel, Shot, write_gif, write_mp4
 from rlopt.runs import results
 from rlopt.storage import run_lock
@@ -21,8 +21,6 @@ FILMS = "films"
 # Of a console, per second.
 CONSOLE_RATE = 60.0
 MAX_STEPS = 3_000
-# More are too wide for any screen.
-MAX_MEMBERS = 8
 
 
 class Episode(NamedTuple):
@@ -73,11 +71,8 @@ def watch(
       ValueError: for a folder without a finished run, one that is not trusted, seeds that it does not have, an
         environment without a picture, or a name that is none of a GIF.
     """
-    if max_steps < 1:
-        raise ValueError(f"max_steps must be at least 1, got {max_steps}")
-    if out is not None and out.suffix.lower() != ".gif":
-        raise ValueError(f"a film is written as NAME.gif, got {out}")
     config = results.check_trusted(folder, results.read_config(folder), trust)
+    asked.check(config, members, max_steps, out)
     run = results.read_run(folder)
     run_lock.check_links(folder)
     chosen = _chosen(config, run, members)
@@ -99,16 +94,10 @@ def watch(
 
 
 def _chosen(config: TrainConfig, run: results.Run, members: Sequence[int]) -> list[int]:
-    known = range(config.seed, config.seed + config.seeds)
-    for member in members:
-        if member not in known:
-            raise ValueError(f"the run has the seeds {known[0]} to {known[-1]}, got {member}")
-    if len(members) > MAX_MEMBERS or len(set(members)) < len(members):
-        raise ValueError(f"up to {MAX_MEMBERS} seeds play side by side, each once, got {', '.join(map(str, members))}")
     if members:
         return list(members)
     final = np.where((run.stopped >= 0) | np.isnan(run.final), -np.inf, run.final)
-    return [known[int(np.argmax(final))]]
+    return [config.seed + int(np.argmax(final))]
 
 
 def _scene(config: TrainConfig) -> scenes.Scene:

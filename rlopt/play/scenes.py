@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from rlopt.drawing import COLOURS
+from rlopt.play import asked
 
 # Pixels of a drawn picture from left to right.
 WIDTH = 320
@@ -204,7 +205,7 @@ def _frozen_lake() -> Callable[[np.ndarray, Any], np.ndarray]:
     return lambda obs, state: _cells(colours, tiles, divmod(int(np.argmax(obs)), tiles.shape[1]))
 
 
-# Made when they are asked for: some look at the environment.
+# One for each of `asked.DRAWN`; made when they are asked for: some look at the environment.
 _SCENES: dict[str, Callable[[], Scene]] = {
     "CartPole-v1": lambda: Scene(_cart_pole, 50.0),
     "Acrobot-v1": lambda: Scene(_acrobot, 15.0),
@@ -235,11 +236,7 @@ def find(env_id: str, shape: Sequence[int]) -> Scene:
     if len(shape) in (2, 3):
         colours = _channels(shape[2] if len(shape) == 3 else 1)
         return Scene(lambda obs, state: _grid(obs.reshape(*shape[:2], -1), colours), _GRID_RATE)
-    raise ValueError(
-        f"{env_id} shows {tuple(shape)}, which is no picture, and none is drawn of it; to be watched there are Atari "
-        f"and MinAtar games, {', '.join(_SCENES)}, and whatever shows a grid, [height, width] or "
-        "[height, width, channels], as do Catch-bsuite, DeepSea-bsuite and Pong-misc"
-    )
+    raise ValueError(f"{asked.no_picture(env_id)}, got {tuple(shape)}")
 
 
 def _channels(count: int) -> np.ndarray:

@@ -86,7 +86,10 @@ def test_seeds_of_classic_control_play_side_by_side_and_go_to_wandb(tmp_path, co
         (["--max-steps", "0"], "max_steps must be at least 1, got 0"),
         (["--out", "a.png"], "a film is written as NAME.gif, got a.png"),
         (["--wandb-project", "a/b"], "wandb_project must have"),
-        ([], "BernoulliBandit-misc shows (4,), which is no picture"),
+        (
+            [],
+            "there is no picture of BernoulliBandit-misc; to be watched there are Atari and MinAtar games, CartPole-v1, ",
+        ),
     ],
 )
 def test_what_cannot_be_filmed_is_refused(tmp_path, command, write_run, words, said):

@@ -7,8 +7,9 @@ import jax
 import numpy as np
 import pytest
 
+from envs.gymnax import ids as gymnax_ids
 from rlopt.drawing import COLOURS
-from rlopt.play import scenes
+from rlopt.play import asked, scenes
 
 DRAWN = tuple(scenes._SCENES)
 BLUE, RED, GREEN = COLOURS[:3]
@@ -156,8 +157,14 @@ def test_a_grid_has_a_colour_for_each_channel_and_the_first_is_on_top():
     assert np.array_equal(flat.any(-1), np.eye(10, 5, dtype=bool))
 
 
+def test_every_environment_is_drawn_a_grid_or_blank():
+    assert set(DRAWN) == set(asked.DRAWN)
+    kinds = (asked.DRAWN, asked.GRIDS, asked.BLANK, [name for name in gymnax_ids() if name.endswith("-MinAtar")])
+    assert sorted(name for kind in kinds for name in kind) == sorted(gymnax_ids())
+
+
 def test_what_has_no_picture_is_refused_with_those_that_have_one():
-    with pytest.raises(ValueError, match=r"BernoulliBandit-misc shows \(4,\), which is no picture") as refused:
-        scenes.find("BernoulliBandit-misc", (4,))
+    with pytest.raises(ValueError, match=r"there is no picture of mine:Env; .*, got \(4,\)") as refused:
+        scenes.find("mine:Env", (4,))
     for env_id in (*DRAWN, "Atari", "MinAtar", "Catch-bsuite"):
         assert env_id in str(refused.value)
