@@ -15,8 +15,9 @@ from rlopt.commands.benchmark import Benchmark, ListSuites, Report
 from rlopt.commands.export import Export
 from rlopt.commands.learned import MetaTest, MetaTestReturns, MetaTrain, MetaTrainReturns, Theta
 from rlopt.commands.listing import ListEnvs, ListOptimizers, ListPresets
-from rlopt.commands.population import Compare, Evaluate, Plot, Resume, Train, Watch
+from rlopt.commands.population import Compare, Evaluate, Plot, Resume, Train
 from rlopt.commands.sweep import Sweep
+from rlopt.commands.watch import Watch
 from rlopt.storage.stopping import BrokeOff, Unfinished
 from rlopt.training import machine, presets, runtime
 from rlopt.training.config import TrainConfig

@@ -6,17 +6,20 @@ import errno
 import os
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from envs import names
-from rlopt import escape
+from rlopt import escape, typed
 from rlopt.benchmark.suites import SUITES
 from rlopt.commands.benchmark import Benchmark
 from rlopt.commands.learned import MetaTestReturns
-from rlopt.commands.population import Compare, Evaluate, Resume, Train, Watch
+from rlopt.commands.population import Compare, Evaluate, Resume, Train
 from rlopt.commands.sweep import Sweep
+from rlopt.commands.watch import Watch
 from rlopt.optimizers import arms, catalog
-from rlopt.training import presets
+from rlopt.play import asked
+from rlopt.training import presets, stored
 from rlopt.training.config import TrainConfig
 
 
@@ -27,7 +30,10 @@ def check(command: Any) -> None:
       ValueError, FileNotFoundError: as the command would.
     """
     if isinstance(command, Resume | Watch) and not (command.folder / "config.json").is_file():
-        raise ValueError(f"{command.folder} holds no run (config.json is needed)")
+        raise ValueError(f"{command.folder} holds no run (config.json is needed){_runs_within(command.folder)}")
+    if isinstance(command, Watch):
+        command.tracking.check()
+        _film(command)
     if isinstance(command, Evaluate):
         for folder in command.folders:
             if not folder.is_dir():
@@ -58,6 +64,22 @@ def check(command: Any) -> None:
         for optimizer in optimizers:
             # Only what is shared: an optimizer's own rate and options are looked up with the optimizer.
             TrainConfig(**shared, optimizer=optimizer, learning_rate=_any_rate(optimizer)).check()
+
+
+def _film(command: Watch) -> None:
+    path = command.folder / "config.json"
+    try:
+        config = stored.config(path, typed.glanced_at(path))
+    except (ValueError, RecursionError):
+        return  # the command looks again, and says what is wrong
+    asked.check(config, command.member, command.max_steps, command.out)
+
+
+def _runs_within(folder: Path, most: int = 8) -> str:
+    """Which run folders a comparison or a sweep has, for a message."""
+    found = sorted(str(path.parent) for depth in ("*", "*/*") for path in folder.glob(f"{depth}/config.json"))
+    more = ", ..." if len(found) > most else ""
+    return f"; within it there are {', '.join(found[:most])}{more}" if found else ""
 
 
 def _any_rate(optimizer: str) -> float | None:

@@ -24,6 +24,7 @@ _ALIASES = {
     "--steps": ("--total-steps",),
     "--optimizer": ("--optimizers",),
     "--optimizers": ("--optimizer",),
+    "--members": ("--member",),
 }
 _WHOLE = re.compile(r"(\d[\d_]*\.?\d*(?:[eE]\+?\d+)?)([kKmM]?)")
 _TIMES = {"": 1, "k": 1_000, "m": 1_000_000}

@@ -205,46 +205,11 @@ class Evaluate:
         settings = {x: getattr(self, x) for x in ("episodes", "seed", "max_steps")} | {"greedy": not self.sampled}
         settings |= {"params": self.params} if self.params != "final" else {}  # what has none is written as ever
         found = []
-        for folder in results.run_folders(self.folders):
+        folders = results.run_folders(self.folders)
+        for folder in folders:
+            evaluated.check(folder)  # before the minutes that playing may take
+        for folder in folders:
             returns = evaluation.evaluate(folder, **settings, trust=self.trust)
             found.append(evaluated.Evaluated(folder, results.read_config(folder), settings, returns))
-            evaluated.write(found[-1])
+            evaluated.keep(found[-1])
         Console().print(evaluated.seeds_table(found[0]) if len(found) == 1 else evaluated.runs_table(found))
-
-
-@dataclass(frozen=True)
-class Watch:
-    """Film a trained agent playing an Atari or MinAtar game: a GIF, and an MP4 where ffmpeg is installed."""
-
-    folder: tyro.conf.Positional[Path]
-    """Run folder, as `rlopt train` leaves it."""
-    member: int | None = None
-    """Which of the run's seeds plays; default: the one with the best final return."""
-    max_steps: int = 3000
-    """Steps after which the film ends, if the episode does not before."""
-    sampled: bool = False
-    """Act as at the end of training, randomly in part, and not greedily."""
-    seed: int = 0
-    """Seed of the episode."""
-    params: str = "final"
-    """Which parameters play: final, best, or those after a number of steps, as far as training has kept them."""
-    trust: bool = False
-    """Import the code that the folder names as `module:Class`: only for run folders of your own."""
-
-    def run(self) -> None:
-        """Writes the film."""
-        from rlopt.play import film
-
-        made = film.watch(
-            self.folder,
-            member=self.member,
-            max_steps=self.max_steps,
-            greedy=not self.sampled,
-            seed=self.seed,
-            params=self.params,
-            trust=self.trust,
-        )
-        end = "" if made.over else " so far (the episode was not over)"
-        print(f"return {made.total:g} in {made.steps:,} steps{end}")
-        for path in made.files:
-            print(f"film: {path}")

@@ -1,6 +1,7 @@
 """What an evaluation came to: `evaluation.json` in the run folder, and tables."""
 
 import json
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -68,6 +69,29 @@ def write(found: Evaluated) -> Path:
     }
     write_atomic(path, json.dumps({"evaluations": [*others, document]}, indent=1).encode() + b"\n")
     return path
+
+
+def check(folder: Path) -> None:
+    """Refuses a run folder whose evaluations cannot be added to.
+
+    Raises:
+      ValueError: as `write`.
+    """
+    run_lock.check_links(folder, folder / FILE)
+    if (folder / FILE).exists():
+        _read(folder / FILE)
+
+
+def keep(found: Evaluated) -> None:
+    """As `write`; a folder that cannot be written to, another's perhaps, costs only the file: that is said.
+
+    Warns:
+      RuntimeWarning: with the reason.
+    """
+    try:
+        write(found)
+    except OSError as error:
+        warnings.warn(f"{found.folder / FILE} is not written: {error}", RuntimeWarning, stacklevel=2)
 
 
 def _read(path: Path) -> list[dict[str, Any]]:

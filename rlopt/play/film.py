@@ -1,41 +1,42 @@
-"""Films of a trained agent playing: a GIF, and an MP4 where ffmpeg is installed."""
+"""Films of trained agents playing: whole episodes of a run's seeds, side by side."""
 
-import io
-import shutil
-import subprocess
-import warnings
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from PIL import Image
 
 import envs
 from agents.base import recurrence
-from celo2.files import write_atomic
-from rlopt.play import evaluation
-from rlopt.runs import results
+from rlopt.play import asked, evaluation, scenes
+from rlopt.play.reel import Panel, Reel, Shot, write_gif, write_mp4
+from rlopt.runs import kept, results
 from rlopt.storage import run_lock
 from rlopt.training import loop
 from rlopt.training.config import TrainConfig
 
 FILMS = "films"
-# Of a console at 60 frames per second, or of a grid world at a speed that one can follow.
-CONSOLE_RATE, GRID_RATE = 60.0, 10.0
-# Pixels per cell of a grid world.
-CELL = 16
+# Of a console, per second.
+CONSOLE_RATE = 60.0
 MAX_STEPS = 3_000
 
 
-class Film(NamedTuple):
-    """files: what was written. total: the raw return. steps: how many were shown. over: whether the episode ended."""
+class Episode(NamedTuple):
+    """member: the run's seed that played. total: the raw return. steps: how many are shown. over: whether it ended."""
 
-    files: list[Path]
+    member: int
     total: float
     steps: int
     over: bool
+
+
+class Film(NamedTuple):
+    """files: what was written, the GIF first. episodes: what they show, from left to right."""
+
+    files: list[Path]
+    episodes: list[Episode]
 
 
 class Player(NamedTuple):
@@ -48,141 +49,118 @@ class Player(NamedTuple):
 def watch(
     folder: Path,
     *,
-    member: int | None = None,
+    members: Sequence[int] = (),
     max_steps: int = MAX_STEPS,
     greedy: bool = True,
     seed: int = 0,
     params: str = "final",
+    out: Path | None = None,
     trust: bool = False,
 ) -> Film:
-    """Plays one episode with a trained network of a finished run and films it into the run's folder.
+    """Plays an episode with trained networks of a finished run and films it.
 
     Args:
-      folder: of the run. Its environment is an Atari game or shows a grid of channels, as MinAtar does.
-      member: which of the run's seeds plays, by its number; None: the one with the best final return.
+      folder: of the run. Its environment has a picture, see `scenes.find`.
+      members: which of the run's seeds play side by side, by their numbers; (): the one with the best final return.
       max_steps: steps after which the film ends.
       greedy: the best action each time; False: as at the end of training.
-      seed: fixes the episode.
+      seed: fixes the episode; the same for every member.
       params: which of the run's, as `results.read_params`.
+      out: the GIF; None: in the run's folder, and an MP4 beside it where ffmpeg is installed.
       trust: as `results.check_trusted`.
 
     Raises:
-      ValueError: for a folder without a finished run, one that is not trusted, a seed that it does not have, or
-        observations that are no picture.
+      ValueError: for a folder without a finished run, one that is not trusted, seeds that it does not have, an
+        environment without a picture, or a name that is none of a GIF.
     """
-    if max_steps < 1:
-        raise ValueError(f"max_steps must be at least 1, got {max_steps}")
     config = results.check_trusted(folder, results.read_config(folder), trust)
+    asked.check(config, members, max_steps, out)
     run = results.read_run(folder)
     run_lock.check_links(folder)
-    members = range(config.seed, config.seed + config.seeds)
-    if member is None:
-        final = np.where((run.stopped >= 0) | np.isnan(run.final), -np.inf, run.final)
-        member = members[int(np.argmax(final))]
-    if member not in members:
-        raise ValueError(f"the run has the seeds {members[0]} to {members[-1]}, got {member}")
-    if not envs.is_atari(config.env):
-        _check_grid(config)
+    chosen = _chosen(config, run, members)
+    scene = _scene(config)
     agent, policies = evaluation.load_policies(folder, config, params)
-    policy = jax.tree.map(lambda x: x[member - config.seed], policies)
     how = recurrence(agent)
-    player = Player(how.start(1), jax.jit(lambda memory, obs, key: how.act(policy, memory, obs, key, greedy)))
-    play = _atari if envs.is_atari(config.env) else _grid
-    pictures, rewards, ends = zip(*play(config, player, seed, max_steps), strict=True)
-    rate = CONSOLE_RATE / config.atari.frame_skip if envs.is_atari(config.env) else GRID_RATE
+    act = jax.jit(lambda policy, memory, obs, key: how.act(policy, memory, obs, key, greedy))
+    play = _atari if envs.is_atari(config.env) else _game(config)
+    panels = []
+    for member in chosen:
+        policy = jax.tree.map(lambda x, i=member - config.seed: x[i], policies)
+        player = Player(how.start(1), partial(act, policy))
+        shots = list(play(config, player, seed, max_steps))
+        who = f"{config.agent.upper()} with {config.title}, seed {member}"
+        panels.append(Panel(shots, lambda seen: scene.draw(*seen), config.env, who))
+    files = _written(Reel(panels, scene.rate), folder, out, _name(chosen, greedy, seed, params))
+    last = [panel.shots[-1] for panel in panels]
+    return Film(files, [Episode(m, x.total, x.step, x.over) for m, x in zip(chosen, last, strict=True)])
+
+
+def _chosen(config: TrainConfig, run: results.Run, members: Sequence[int]) -> list[int]:
+    if members:
+        return list(members)
+    final = np.where((run.stopped >= 0) | np.isnan(run.final), -np.inf, run.final)
+    return [config.seed + int(np.argmax(final))]
+
+
+def _scene(config: TrainConfig) -> scenes.Scene:
+    if envs.is_atari(config.env):
+        return scenes.Scene(lambda screen, state: screen, CONSOLE_RATE / config.atari.frame_skip)
+    return scenes.find(config.env, loop.make_env(config, 1).spec.observation_shape)
+
+
+def _name(members: Sequence[int], greedy: bool, seed: int, params: str) -> str:
+    """Of a film, without what it shares with one of the default settings."""
+    how = ([] if greedy else ["sampled"]) + ([] if params == kept.FINAL else [results.safe_name(params)])
+    which = [f"episode_{seed}"] if seed else []
+    return "_".join(["seed", *map(str, members), *how, *which])
+
+
+def _written(reel: Reel, folder: Path, out: Path | None, name: str) -> list[Path]:
+    if out is not None:
+        write_gif(reel, out)
+        return [out]
     with run_lock.held(folder / FILMS):
-        files = _write(
-            pictures,
-            rate,
-            folder / FILMS / f"seed_{member}{'' if params == 'final' else f'_{results.safe_name(params)}'}",
-        )
-    return Film(files, sum(rewards), len(pictures), ends[-1])
+        gif, mp4 = (folder / FILMS / f"{name}.{kind}" for kind in ("gif", "mp4"))
+        write_gif(reel, gif)
+        return [gif, mp4] if write_mp4(reel, mp4) else [gif]
 
 
-def _atari(config: TrainConfig, player: Player, seed: int, max_steps: int) -> Iterator[tuple[np.ndarray, float, bool]]:
+def _atari(config: TrainConfig, player: Player, seed: int, max_steps: int) -> Iterator[Shot]:
     from envs import atari
 
     screen = atari.Screen(config.env, config.atari, seed)
-    memory = player.memory
-    for key in jax.random.split(jax.random.key(seed), max_steps):
+    memory, total = player.memory, 0.0
+    yield Shot((screen.picture, None), total, 0, False)
+    for i, key in enumerate(jax.random.split(jax.random.key(seed), max_steps)):
         memory, action = player.act(memory, screen.obs, key)
         reward, over = screen.step(int(action[0]))
-        yield screen.picture, reward, over
+        total += reward
+        yield Shot((screen.picture, None), total, i + 1, over)
         if over:
             return
 
 
-def _check_grid(config: TrainConfig) -> None:
-    shape = loop.make_env(config, 1).spec.observation_shape
-    if len(shape) != 3:
-        raise ValueError(f"{config.env} shows {shape}, which is no picture; Atari and MinAtar games can be watched")
-
-
-def _grid(config: TrainConfig, player: Player, seed: int, max_steps: int) -> Iterator[tuple[np.ndarray, float, bool]]:
+def _game(config: TrainConfig) -> Callable[..., Iterator[Shot]]:
+    """Plays any other environment; its programs are compiled once for all members."""
     env = loop.make_env(config, 1)
-    colours = _colours(env.spec.observation_shape[-1])
-    reset_key, key = jax.random.split(jax.random.key(seed))
-    state, obs = env.reset(reset_key)
-    step, memory = jax.jit(env.step), player.memory
-    for step_key in jax.random.split(key, max_steps):
-        env_key, act_key = jax.random.split(step_key)
-        memory, action = player.act(memory, obs, act_key)
-        state, timestep = step(env_key, state, action)
-        obs = timestep.obs
-        over = bool(timestep.done[0])
-        yield _paint(np.asarray(timestep.final_obs[0]), colours), float(timestep.reward[0]), over
-        if over:
-            return
+    reset, step = jax.jit(env.reset), jax.jit(env.step)
 
+    def play(config: TrainConfig, player: Player, seed: int, max_steps: int) -> Iterator[Shot]:
+        reset_key, key = jax.random.split(jax.random.key(seed))
+        state, obs = reset(reset_key)
+        memory, total = player.memory, 0.0
+        yield Shot((np.asarray(obs[0]), state.env), total, 0, False)
+        for i, step_key in enumerate(jax.random.split(key, max_steps)):
+            env_key, act_key = jax.random.split(step_key)
+            memory, action = player.act(memory, obs, act_key)
+            before = state
+            state, timestep = step(env_key, state, action)
+            obs, over = timestep.obs, bool(timestep.done[0])
+            total += float(timestep.reward[0])
+            # An environment that ends an episode has been reset: of its last step there is only the observation.
+            shown = before.env if over else state.env
+            yield Shot((np.asarray(timestep.final_obs[0]), shown), total, i + 1, over)
+            if over:
+                return
 
-def _colours(channels: int) -> np.ndarray:
-    """Well separated colours, uint8 [channels, 3]."""
-    from matplotlib import colormaps
-
-    return (255 * colormaps["turbo"](np.linspace(0.05, 0.95, channels))[:, :3]).astype(np.uint8)
-
-
-def _paint(obs: np.ndarray, colours: np.ndarray) -> np.ndarray:
-    """A grid [H, W, C] as uint8 [H CELL, W CELL, 3]: each cell has the colour of its last channel that is not 0."""
-    shown = obs != 0
-    last = shown.shape[-1] - 1 - np.argmax(shown[..., ::-1], axis=-1)
-    picture = np.where(shown.any(-1)[..., None], colours[last], 0).astype(np.uint8)
-    return picture.repeat(CELL, axis=0).repeat(CELL, axis=1)
-
-
-def _write(pictures: Sequence[np.ndarray], rate: float, stem: Path) -> list[Path]:
-    """Writes STEM.gif, and STEM.mp4 where ffmpeg is installed."""
-    stem.parent.mkdir(exist_ok=True)
-    palette = Image.fromarray(np.concatenate(pictures[:: max(1, len(pictures) // 8)])).quantize(64)
-    frames = [Image.fromarray(x).quantize(palette=palette, dither=Image.Dither.NONE) for x in pictures]
-    buffer = io.BytesIO()
-    frames[0].save(
-        buffer,
-        format="GIF",
-        save_all=True,
-        append_images=frames[1:],
-        duration=10 * round(100 / rate),  # the format counts hundredths of a second
-        loop=0,
-    )
-    files = [stem.with_suffix(".gif")]
-    write_atomic(files[0], buffer.getvalue())
-    if shutil.which("ffmpeg") and _ffmpeg(pictures, rate, stem.with_suffix(".mp4")):
-        files.append(stem.with_suffix(".mp4"))
-    return files
-
-
-def _ffmpeg(pictures: Sequence[np.ndarray], rate: float, path: Path) -> bool:
-    """Whether ffmpeg made a film; if not, it is said why."""
-    height, width = pictures[0].shape[:2]
-    source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", f"{rate:g}", "-i", "-"]
-    unfinished = path.with_name(f".{path.name}")
-    coded = ["-pix_fmt", "yuv420p", "-vf", "scale=iw*2:ih*2:flags=neighbor", str(unfinished)]
-    command = ["ffmpeg", "-y", "-loglevel", "error", *source, *coded]
-    done = subprocess.run(command, input=b"".join(x.tobytes() for x in pictures), capture_output=True)
-    if done.returncode == 0:
-        unfinished.replace(path)
-        return True
-    unfinished.unlink(missing_ok=True)
-    why = done.stderr.decode(errors="replace").strip() or f"exit status {done.returncode}"
-    warnings.warn(f"no {path.name}: ffmpeg failed ({why})", RuntimeWarning, stacklevel=4)
-    return False
+    return play

@@ -26,7 +26,8 @@ class Tracking:
     """What is tracked, and how. No part of a run's settings: a run can go on with another tracking."""
 
     wandb: Literal["off", "disabled", "online", "offline"] = "off"
-    """Send the metrics to Weights & Biases, or keep them in its format for `wandb sync`; off and disabled: neither."""
+    """Send the metrics, or the film, to Weights & Biases, or keep it in its format for `wandb sync`; off and disabled:
+    neither."""
     wandb_project: str = "rlopt"
     """Project in Weights & Biases."""
     wandb_entity: str | None = None

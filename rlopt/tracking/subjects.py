@@ -10,6 +10,7 @@ from rlopt import typed
 from rlopt.training.config import TrainConfig
 
 Row = dict[str, Any]
+"""Numbers by name, lists of a number for each member, mappings of numbers; a path is that of a film, a GIF."""
 Report = Callable[[Sequence[Row]], None]
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from celo2.files import read_json, write_atomic
+from celo2.files import read_json, read_limited, write_atomic
 from rlopt.tracking import wandb_process
 from rlopt.tracking.subjects import Row, Subject
 
@@ -19,6 +19,7 @@ WANDB, TENSORBOARD = "wandb", "tensorboard"
 # Beside wandb's own files: which of its runs a run folder is, so that a run that goes on is not a second one there.
 RUNS = "rlopt-runs.json"
 _GROUP_LENGTH = 128
+_FILM_LIMIT = 256 << 20
 
 
 def values(row: Row, subject: Subject) -> dict[str, float]:
@@ -35,6 +36,21 @@ def member_values(row: Row, index: int) -> dict[str, float]:
     return {name: value for name, value in mine if value is not None and math.isfinite(value)}
 
 
+def films(row: Row) -> dict[str, Path]:
+    """The GIFs of a row."""
+    return {name: value for name, value in row.items() if isinstance(value, Path)}
+
+
+def known_runs(folder: Path) -> tuple[str, ...]:
+    """Which runs in Weights & Biases a run folder has: names of members, or "" for one of all; () for none.
+
+    Raises:
+      ValueError: for a damaged note of them.
+    """
+    path = folder / WANDB / RUNS
+    return tuple(_read(path)["ids"]) if path.is_file() else ()
+
+
 def _entries(row: Row, subject: Subject) -> Iterator[tuple[str, float]]:
     for name, value in row.items():
         if isinstance(value, list):
@@ -44,7 +60,7 @@ def _entries(row: Row, subject: Subject) -> Iterator[tuple[str, float]]:
             yield from ((f"{name}/{of}", x) for of, x in zip(subject.members, value, strict=True) if x is not None)
         elif isinstance(value, dict):
             yield from ((f"{name}/{key}", x) for key, x in value.items())
-        elif name != subject.step and value is not None:
+        elif name != subject.step and value is not None and not isinstance(value, Path):
             yield name, value
 
 
@@ -128,9 +144,10 @@ class Wandb:
             else:
                 found.append(values(row, subject))
         step = rows[0][self._subjects[0].step]
+        shown = {name: str(path) for row in rows for name, path in films(row).items()}
         for i, logged in enumerate(found):
-            if logged:
-                self._write({"run": i, "step": step, "values": logged})
+            if logged or shown:
+                self._write({"run": i, "step": step, "values": logged, **({"films": shown} if shown else {})})
 
     def close(self, ok: bool) -> None:
         """Ends the runs, and waits for that.
@@ -170,13 +187,19 @@ def _noted(subject: Subject, wanted: tuple[str, ...], name: str | None) -> dict[
     path = subject.folder / WANDB / RUNS
     noted: dict[str, Any] = {"name": name or subject.name, "group": subject.group, "ids": {}}
     if path.is_file():
-        noted |= read_json(path)
-        if not (isinstance(noted["ids"], dict) and all(isinstance(noted[word], str) for word in ("name", "group"))):
-            raise ValueError(f"{path} does not name the runs of a tracker; remove it to start new ones")
+        noted |= _read(path)
     missing = [member for member in wanted if member not in noted["ids"]]
     if missing:
         noted["ids"] |= {member: uuid.uuid4().hex for member in missing}
         write_atomic(path, json.dumps(noted, indent=2).encode() + b"\n")
+    return noted
+
+
+def _read(path: Path) -> dict[str, Any]:
+    noted = read_json(path)
+    named = all(isinstance(noted.get(word), str) for word in ("name", "group"))
+    if not (named and isinstance(noted.get("ids"), dict)):
+        raise ValueError(f"{path} does not name the runs of a tracker; remove it to start new ones")
     return noted
 
 
@@ -207,7 +230,9 @@ class TensorBoard:
 
         for subject, writer, row in zip(self._subjects, self._writers, rows, strict=True):
             found = values(row, subject)
-            summary = Summary(value=[Summary.Value(tag=name, simple_value=value) for name, value in found.items()])
+            shown = [Summary.Value(tag=name, simple_value=value) for name, value in found.items()]
+            shown += [Summary.Value(tag=name, image=_image(path)) for name, path in films(row).items()]
+            summary = Summary(value=shown)
             self._write(writer, step=row[subject.step], summary=summary)
 
     def close(self, ok: bool) -> None:
@@ -218,3 +243,12 @@ class TensorBoard:
     def _write(self, writer: Any, **entries: Any) -> None:
         writer.write_event(self._event(wall_time=time.time(), **entries))
         writer.flush()
+
+
+def _image(path: Path) -> Any:
+    """A GIF as TensorBoard takes it, which plays it."""
+    from tensorboardX.proto.summary_pb2 import Summary
+
+    data = read_limited(path, _FILM_LIMIT)
+    width, height = (int.from_bytes(data[at : at + 2], "little") for at in (6, 8))  # as the format begins
+    return Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=data)

@@ -2,7 +2,8 @@
 
 wandb has a process of its own, this one: what it imports, starts, patches or leaves to be done at exit does not touch
 the training. The first line is a JSON list of the runs' settings; every other line is a row, {"run": its place in that
-list, "step": ..., "values": {...}}, a model, {"run": ..., "model": its name, "files": {name: path}}, or the end,
+list, "step": ..., "values": {...}, "films": {name: path of a GIF}} (films: where there are some), a model,
+{"run": ..., "model": its name, "files": {name: path}}, or the end,
 {"exit_code": ...}. What went wrong, if anything, is written as JSON.
 """
 
@@ -44,8 +45,9 @@ def log(lines: Iterable[str]) -> None:
             break
         if "model" in row:
             keep(runs[row["run"]], row["model"], row["files"])
-        else:
-            runs[row["run"]].log(row["values"], step=row["step"])
+            continue
+        films = {name: wandb.Video(path) for name, path in row.get("films", {}).items()}
+        runs[row["run"]].log(row["values"] | films, step=row["step"])
     for run in runs:
         run.finish(exit_code=exit_code)
 

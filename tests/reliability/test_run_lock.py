@@ -23,7 +23,7 @@ from rlopt.benchmark.plan import Plan
 from rlopt.metatest import suite
 from rlopt.metatest.config import SuiteConfig
 from rlopt.metatraining import trainer
-from rlopt.play import film
+from rlopt.play import film, reel
 from rlopt.report import pictures, write
 from rlopt.runs import experiment, results
 from rlopt.storage import run_lock, stopping
@@ -180,11 +180,11 @@ def test_what_killed_reports_benchmarks_and_films_left_half_written_is_cleared_a
     monkeypatch.setattr(pictures, "all_of", lambda *arguments: [])
     monkeypatch.setattr(protocol, "play_randomly", lambda *arguments: None)
     monkeypatch.setattr(runner, "_train_all", lambda *arguments: None)
-    for name in ("_check_grid", "_grid"):
-        monkeypatch.setattr(film, name, lambda *arguments: [(None, 1.0, True)])
+    monkeypatch.setattr(film, "_game", lambda *arguments: lambda *arguments: [reel.Shot((None, None), 1.0, 1, True)])
     monkeypatch.setattr(film.evaluation, "load_policies", lambda *arguments: (None, ()))
     monkeypatch.setattr(film, "recurrence", lambda agent: types.SimpleNamespace(start=lambda number: None, act=None))
-    monkeypatch.setattr(film, "_write", lambda *arguments: [])
+    for name in ("write_gif", "write_mp4"):
+        monkeypatch.setattr(film, name, lambda *arguments: False)
     write.write([run], timing=False)
     runner.run(Plan(optimizers=("adam",), envs=("CartPole-v1",)), tmp_path / "benchmark", progress=False)
     film.watch(run)

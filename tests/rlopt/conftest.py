@@ -9,6 +9,7 @@ import pytest
 
 import helpers
 from agents import PPOConfig
+from fake_wandb import fake_wandb
 from rlopt import cli
 from rlopt.runs import experiment, results
 from rlopt.storage.stopping import Unfinished
@@ -16,7 +17,7 @@ from rlopt.training import checkpoint
 from rlopt.training.config import TrainConfig
 from sharing import saves_at_every_interval, shared_programs
 
-__all__ = ["saves_at_every_interval", "shared_programs"]
+__all__ = ["fake_wandb", "saves_at_every_interval", "shared_programs"]
 
 
 class Done(NamedTuple):

@@ -45,7 +45,7 @@ ROOMS = {
     "training": {"optimizers", "storage"},
     "tracking": {"training"},
     "runs": {"optimizers", "storage", "tracking", "training"},
-    "play": {"runs", "storage", "training"},
+    "play": {"runs", "storage", "tracking", "training"},
     "benchmark": {"optimizers", "play", "runs", "storage", "tracking", "training"},
     "report": {"benchmark", "optimizers", "runs", "storage", "training"},
     "metatraining": {"storage"},

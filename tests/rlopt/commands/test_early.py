@@ -9,6 +9,7 @@ import envs
 from envs import names
 from rlopt import cli
 from rlopt.training import machine
+from rlopt.training.config import TrainConfig
 
 # jax cannot be imported in the process, so that what is refused here is refused without it. Nor can Optuna.
 WITHOUT_JAX = """
@@ -45,6 +46,39 @@ def test_refusals_need_no_jax(words, said):
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert said in done.stderr
     assert len(done.stderr) < 700
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--member", "3", "8"], "the run has the seeds 3 to 4, got 8"),
+        (["--out", "a.png"], "a film is written as NAME.gif, got a.png"),
+        (
+            [],
+            "there is no picture of BernoulliBandit-misc; to be watched there are Atari and MinAtar games, CartPole-v1",
+        ),
+    ],
+)
+def test_films_that_cannot_be_made_are_refused_without_jax(tmp_path, write_run, words, said):
+    config = TrainConfig(env="BernoulliBandit-misc", optimizer="adam", learning_rate=1e-3, seeds=2, seed=3)
+    folder = write_run(tmp_path / "run", config, [1.0, 2.0])
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_JAX, "watch", str(folder), *words], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert said in done.stderr
+
+
+def test_the_folder_of_a_comparison_or_a_sweep_is_answered_with_the_run_folders_in_it(tmp_path, command):
+    for name in ("adam", "celo2/rate-0.001", *(f"celo2/rate-{i}" for i in range(1, 9))):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "config.json").touch()
+    for words in ("watch", "resume"):
+        refused = command(words, tmp_path)
+        assert refused.status == 2
+        assert f"holds no run (config.json is needed); within it there are {tmp_path / 'adam'}, " in refused.err
+        assert refused.err.count(str(tmp_path)) == 1 + 8
+        assert refused.err.strip().endswith(", ...")
 
 
 def test_what_is_being_compiled_is_said_before_jax_is_imported():

@@ -23,6 +23,7 @@ from rlopt import cli
         ("train --no-anneal --clip-value=true", "train --no-anneal --clip-value"),
         ("train --env Pong-v5 --atari.clip-rewards off", "train --env Pong-v5 --atari.no-clip-rewards"),
         ("train --optimizers adam", "train --optimizer adam"),
+        ("watch a --members 3 4", "watch a --member 3 4"),
         ("compare --optimizer adam sgd", "compare --optimizers adam sgd"),
         ("benchmark --optimizer adam celo", "benchmark --optimizers adam celo"),
         ("resume --tensorboard True runs/x", "resume --tensorboard runs/x"),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from rlopt.play.evaluated import Evaluated, runs_table, seeds_table, write
+from rlopt.play.evaluated import Evaluated, check, keep, runs_table, seeds_table, write
 from rlopt.training.config import TrainConfig
 
 RETURNS = np.asarray([[1.0, 2, 3], [4, np.nan, 6], [7, 8, 9], [1, 1, 1]])
@@ -44,16 +44,28 @@ def test_an_evaluation_of_other_settings_is_kept_and_one_of_the_same_replaced(tm
 def test_what_is_no_evaluation_there_is_left_alone(tmp_path, content):
     path = tmp_path / "evaluation.json"
     path.write_text(content)
-    with pytest.raises(ValueError, match=r"evaluation\.json"):
-        write(evaluated(tmp_path))
+    for use in (lambda: check(tmp_path), lambda: write(evaluated(tmp_path))):
+        with pytest.raises(ValueError, match=r"evaluation\.json"):
+            use()
     assert path.read_text() == content
+
+
+def test_a_folder_that_cannot_be_written_to_costs_only_the_file(tmp_path):
+    check(tmp_path)
+    (tmp_path / "file").touch()
+    found = evaluated(tmp_path / "file" / "run")
+    with pytest.raises(OSError, match="Not a directory"):
+        write(found)
+    with pytest.warns(RuntimeWarning, match=r"run.evaluation\.json is not written: .*Not a directory"):
+        keep(found)
 
 
 def test_no_link_is_written_through(tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "evaluation.json").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(ValueError, match="link"):
-        write(evaluated(tmp_path / "run"))
+    for use in (lambda: check(tmp_path / "run"), lambda: write(evaluated(tmp_path / "run"))):
+        with pytest.raises(ValueError, match="link"):
+            use()
     assert not (tmp_path / "elsewhere").exists()
 
 
