@@ -11,6 +11,9 @@ from rlopt.runs import results, searched
 
 # Trials of a search that are printed, of each optimizer.
 SHOWN_TRIALS = 5
+SILENT = (
+    "no IQM: no episode ended in any seed, being longer than what one environment was trained for; more steps give a return"
+)
 
 
 def table(runs: Sequence[results.Run]) -> Table:
@@ -26,6 +29,8 @@ def table(runs: Sequence[results.Run]) -> Table:
         rendered.add_column(heading, justify="right", no_wrap=True)
     for finished in runs:
         rendered.add_row(*map(escape.rich, _cells(finished)))
+    if any(run.summary["final_return_iqm"] is None for run in runs):
+        rendered.caption = escape.rich(SILENT, "table.caption")
     return rendered
 
 
