@@ -187,10 +187,10 @@ _FAST_ATARI = {
             "q_lambda": 0.65,
             "epsilon_end": 0.01,
             "exploration_fraction": 0.1,
+            "anneal": False,
             "network": "small",
             "hidden": (256,),
         },
-        rate=0.5,
         atari=AtariConfig(image_size=42),
     ),
 }

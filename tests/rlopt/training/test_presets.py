@@ -48,7 +48,7 @@ def test_an_iteration_of_every_preset_can_be_traced(preset):
         ("pqn", "default", 84, 2.5e-4),
         ("dqn", "default", 84, 1e-4),
         ("dqn", "fast", 42, 2.5e-4),
-        ("pqn", "fast", 42, 2.5e-4),
+        ("pqn", "fast", 42, 5e-4),
     ],
 )
 def test_an_iteration_on_a_game_can_be_traced(agent, name, size, rate):
