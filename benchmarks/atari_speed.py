@@ -165,7 +165,8 @@ def side_by_side(args: argparse.Namespace) -> None:
         rows[name] = whole(config_of(agent, args, optimizer or "adam"), steps)
     rounds = [{name: measure(work) for name, work in rows.items()} for _ in range(args.rounds)]
     print(f"{args.env}, preset {args.preset}, {args.rounds} rounds of {steps:,} steps, {num_cores()} cores\n")
-    print("| | steps/s | steps per CPU-second | lowest, highest | processor time over the first |\n|---|---|---|---|---|")
+    print("| | steps/s | steps per CPU-second | lowest, highest | processor time over the first |")
+    print("|---|---|---|---|---|")
     for name in rows:
         wall = statistics.median(one[name][0] for one in rounds)
         cpu = [one[name][1] for one in rounds]

@@ -1,6 +1,5 @@
 """Runs a benchmark: trains what is missing of it, in an order that finishes one optimizer after the other."""
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 

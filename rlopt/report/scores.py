@@ -90,8 +90,7 @@ def left_out(evidence: Evidence, setting: str, complete: dict[str, Scores]) -> l
     by_environment = scales(evidence)
     if without := [name for name in evidence.environments if name not in by_environment]:
         sentences.append(
-            f"Scores leave out {', '.join(without)}: {evidence.one} is missing there, or is not above a "
-            "random policy."
+            f"Scores leave out {', '.join(without)}: {evidence.one} is missing there, or is not above a random policy."
         )
     for optimizer in evidence.optimizers:
         if by_environment and optimizer not in complete:

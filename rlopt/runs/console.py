@@ -12,7 +12,7 @@ from rlopt.runs import results, searched
 # Trials of a search that are printed, of each optimizer.
 SHOWN_TRIALS = 5
 SILENT = (
-    "no IQM: no episode ended in any seed, being longer than what one environment was trained for; more steps give a return"
+    "no IQM: no episode ended in any seed, being longer than what one environment was trained for; more steps give one"
 )
 
 

@@ -125,7 +125,7 @@ def test_a_suite_says_what_a_plan_does_not():
     config = plan.config("celo2", "Freeway-v5")
     assert (config.preset, config.hyper.total_steps, config.atari.stagger) == ("fast", 1_000_000, 2048)
     assert (Plan().seeds, Plan().tuning_seeds, Plan().optimizers) == (10, 4, ("adam", "celo2"))
-    parsed = cli._parse("benchmark ppo --suite atari-fast --steps 8192 --tuning-seeds 2".split()).plan
+    parsed = cli._parse(["benchmark", "ppo", "--suite", "atari-fast", "--steps", "8192", "--tuning-seeds", "2"]).plan
     assert parsed == dataclasses.replace(plan, steps=8192, tuning_seeds=2)
 
 
@@ -153,7 +153,7 @@ def test_rates_to_try_are_the_same_on_every_environment_of_a_suite():
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ("--suite atari", "unknown suite 'atari'; there are minatar, atari-small,"),
+        ("--suite atari", "unknown suite 'atari'; there are minatar, atari-fast,"),
         ("--optimizers adam adam", "each optimizer may be named once"),
         ("--envs CartPole-v1 CartPole-v1", "each environment may be named once"),
         ("--tuning-seeds -1", "tuning_seeds must be at least 0, got -1"),
