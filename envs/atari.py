@@ -102,7 +102,7 @@ def _staggered(
     """Moves game i of a pool on by i / N of so many steps, with random actions.
 
     Returns:
-      What is seen then [N, stack, H, W]; bool [N], where a life or a game has just ended; likewise, where a game goes on.
+      What is seen then [N, stack, H, W]; bool [N], where a life or a game has just ended; likewise, which games go on.
     """
     ended, begun = np.zeros(num_envs, bool), np.zeros(num_envs, bool)
     lengths = np.arange(num_envs) * steps // num_envs

@@ -97,7 +97,7 @@ def left_out(evidence: Evidence, setting: str, complete: dict[str, Scores]) -> l
             cells = {name: evidence.chosen(name, optimizer, setting) for name in by_environment}
             lacking = [n for n, cell in cells.items() if cell is None or not cell.has_returns]
             where = f"has no result on {', '.join(lacking)}" if lacking else "has no seed in common to all environments"
-            which = f" ({setting} setting)" if len(settings(evidence)) > 1 else ""
+            which = f" ({setting} setting)" if evidence.plan is None or evidence.tunes else ""
             sentences.append(f"{optimizer}{which} is not among the scores: it {where}.")
     return sentences
 
