@@ -67,10 +67,15 @@ def _leaderboard_note(evidence: Evidence, setting: str, compared: bool, has_verd
             f"a random policy is 0 and {evidence.one}'s mean is 1 on each environment; over all of them the "
             f"interquartile mean of {baseline} itself may be a little off 1, since it leaves out the best and the worst"
         )
+    without = "the uncertainty of the scale is not part of them"
+    if evidence.plan is None or evidence.tunes:
+        without = (
+            "that the learning rate was chosen, and from how few seeds, is not part of them, nor is the uncertainty of "
+            "the scale"
+        )
     note = (
         f"{kind}Final return over all seeds and environments ({scale}). In brackets: 95 % bootstrap intervals over the "
-        "reported seeds; that the learning rate was chosen, and from how few seeds, is not part of them, nor is the "
-        "uncertainty of the scale. IQM: interquartile mean. "
+        f"reported seeds; {without}. IQM: interquartile mean. "
     )
     if compared:
         note += (
