@@ -34,7 +34,7 @@ def test_scores_are_normalised_by_a_random_policy_and_tuned_adam(bench, kit):
 def test_a_benchmark_that_tunes_nothing_has_one_table_of_each_and_empty_cells_are_explained(tmp_path, write_run, kit):
     plan = dataclasses.replace(kit.PLAN, tuning_seeds=0, factors=(1.0,))
     protocol.write_plan(tmp_path, plan)
-    (tmp_path / protocol.RANDOM).write_text(json.dumps(dict.fromkeys(kit.ENVS, [0.0, 20.0])))
+    (tmp_path / protocol.RANDOM).write_text(json.dumps({env: [0.0, 20.0] for env in kit.ENVS}))
     for optimizer in plan.all_optimizers:
         for env in kit.ENVS:
             nothing = (optimizer, env) == ("sgd", "Catch-bsuite")
