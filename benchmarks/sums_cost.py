@@ -2,9 +2,10 @@
 
     python benchmarks/sums_cost.py
 
-Of `celo2_base` in the form for RL on one kernel of 2592 x 256, the dense one of PPO's fast preset on Atari: milliseconds
-of processor time per update, in a compiled loop as agents run it, and temporary floats per parameter. "alone": only the
-sums, of arrays that lie in memory. Variants take turns in one process; the lowest and the median of `--rounds`.
+Of `celo2_base` in the form for RL on one kernel of 2592 x 256, the dense one of PPO's fast preset on Atari:
+milliseconds of processor time per update, in a compiled loop as agents run it, and temporary floats per parameter.
+"alone": only the sums, of arrays that lie in memory. Variants take turns in one process; the lowest and the median of
+`--rounds`.
 """
 
 import argparse
