@@ -129,6 +129,16 @@ def test_a_suite_says_what_a_plan_does_not():
     assert parsed == dataclasses.replace(plan, steps=8192, tuning_seeds=2)
 
 
+def test_a_plan_on_disk_says_everything(tmp_path):
+    protocol.write_plan(tmp_path, Plan(suite="atari-fast"))
+    path = tmp_path / "benchmark.json"
+    found = json.loads(path.read_text())
+    assert (found["seeds"], found["tuning_seeds"], found["factors"]) == (2, 0, [1.0])
+    path.write_text(json.dumps(found | {"seeds": None, "factors": None}))
+    with pytest.raises(ValueError, match="seeds, factors must not be null"):
+        protocol.read_plan(tmp_path)
+
+
 def test_without_tuning_every_optimizer_is_reported_at_its_one_rate(tmp_path, trained):
     plan = dataclasses.replace(PLAN, tuning_seeds=0, factors=(1.0,))
     runner.run(plan, tmp_path, progress=False)
