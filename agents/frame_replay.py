@@ -86,7 +86,8 @@ def add(memory: FrameReplay, obs: jax.Array, rows: Row, valid: jax.Array, n_step
     Args:
       memory: so far.
       obs: [T, N, H, W, S], where the agent acted. Each must be the one before it moved on by a frame, or S equal
-        frames, with which a game begins: nothing else could be put together again.
+        frames, with which a game begins: nothing else could be put together again. Where the first of them is neither,
+        its newest frame stands in for those before it, as at a game's beginning.
       rows: leaves [T, N], of steps whose n_step rewards, and the frames that they led to, are there now.
       valid: bool [T, N], which of those may be learned from.
       n_step: as given to `init`.
@@ -95,12 +96,14 @@ def add(memory: FrameReplay, obs: jax.Array, rows: Row, valid: jax.Array, n_step
     count, stack = obs.shape[0], obs.shape[-1]
     # The length is a multiple of every addition's, so none runs over the end.
     start = memory.time % length
+    last = (memory.time - 1) % length
+    # A game that is seen from its middle on, as at a start or when a run goes on: what came before is not stored.
+    follows = jnp.all(obs[0, ..., -2].reshape(num_envs, -1) == memory.frames[last], axis=-1)
+    before = jnp.where(follows, memory.age[last], -1)
     frames = jax.lax.dynamic_update_slice_in_dim(
         memory.frames, obs[..., -1].reshape(count, num_envs, -1), start, axis=0
     )
-    age = jax.lax.dynamic_update_slice_in_dim(
-        memory.age, _ages(obs, memory.age[(memory.time - 1) % length]), start, axis=0
-    )
+    age = jax.lax.dynamic_update_slice_in_dim(memory.age, _ages(obs, before), start, axis=0)
     complete = (memory.time - n_step + jnp.arange(count)) % length
     stored = jax.tree.map(lambda x, new: x.at[complete].set(new.astype(x.dtype)), memory.rows, rows)
     # Behind them come steps that still wait, and then the oldest ones, part of whose frames has just been overwritten.
@@ -141,7 +144,7 @@ def sample(memory: FrameReplay, key: jax.Array, batch_size: int, shape: tuple[in
 
 
 def _ages(obs: jax.Array, before: jax.Array) -> jax.Array:
-    """`FrameReplay.age` of [T, N, H, W, S] observations after one of age `before`, [N]."""
+    """`FrameReplay.age` of [T, N, H, W, S] observations after one of age `before`, [N]; -1: after none."""
     count, stack = obs.shape[0], obs.shape[-1]
     begins = jnp.all(obs[..., :-1] == obs[..., -1:], axis=(2, 3, 4))
     times = jnp.arange(count)[:, None]

@@ -2,9 +2,16 @@
 
     python benchmarks/atari_speed.py --preset fast
     python benchmarks/atari_speed.py --preset default
+    python benchmarks/atari_speed.py --whole ppo:adam pqn:adam dqn:adam
+    python benchmarks/atari_speed.py --whole ppo:adam ppo:celo2 ppo:celo2_base --iterations 2
 
 One seed on one device. Every row does what the row before does and something more, with the settings of the preset;
 `--rounds` rounds in turn, medians. An agent's step is four frames of the console. The machine should be idle otherwise.
+
+`--whole AGENT:OPTIMIZER ...`: whole trainings beside each other, with the program that `rlopt train` compiles. A round
+has as many steps as `--iterations` of PPO; agents with a replay have begun to learn before the first one. Processor
+seconds count the cores that a busy machine gives, not the time in which others have them; ratios are to the first
+training of the same round.
 """
 
 import argparse
@@ -25,7 +32,7 @@ import numpy as np  # noqa: E402
 import agents  # noqa: E402
 import envs  # noqa: E402
 from envs.cores import num_cores  # noqa: E402
-from rlopt.training import loop, presets  # noqa: E402
+from rlopt.training import loop, placement, presets  # noqa: E402
 from rlopt.training.config import TrainConfig  # noqa: E402
 
 Work = Callable[[], Any]
@@ -95,6 +102,22 @@ def trained(config: TrainConfig, agent: agents.Agent) -> Work:
     return lambda: jax.block_until_ready(run(start))
 
 
+def whole(config: TrainConfig, steps: int) -> Work:
+    """`steps` environment steps of a training that goes on from round to round, past what comes before learning."""
+    agent, mesh = loop.build(config), placement.mesh_for(1)
+    carried = [placement.initial_state(agent, config, mesh)]
+    in_turn = placement.trains_in_turn(config, mesh, carried[0].obs.shape[2:])
+    run = placement.compile_chunk(mesh, agent, steps // config.hyper.env_steps_per_iteration, carried[0], in_turn)
+
+    def advance() -> None:
+        carried[0], metrics = run(carried[0])
+        jax.block_until_ready(metrics)
+
+    for _ in range(getattr(config.hyper, "learning_starts", 0) // steps + 1):
+        advance()
+    return advance
+
+
 def measure(work: Work) -> tuple[float, float]:
     """Seconds and seconds of processor time."""
     start, cpu = time.perf_counter(), time.process_time()
@@ -102,21 +125,17 @@ def measure(work: Work) -> tuple[float, float]:
     return time.perf_counter() - start, time.process_time() - cpu
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--env", default="Pong-v5")
-    parser.add_argument("--preset", choices=presets.NAMES, default="fast")
-    parser.add_argument("--optimizer", default="adam")
-    parser.add_argument("--iterations", type=int, default=4, help="iterations of the agent per round")
-    parser.add_argument("--rounds", type=int, default=3)
-    args = parser.parse_args()
-    preset = presets.find("ppo", args.env, args.preset)
-    hyper = presets.config("ppo", args.env, args.preset)
-    hyper = dataclasses.replace(hyper, total_steps=args.iterations * hyper.env_steps_per_iteration)
-    steps = args.iterations * hyper.rollout_length
-    config = TrainConfig(
-        agent="ppo", env=args.env, optimizer=args.optimizer, preset=args.preset, atari=preset.atari, hyper=hyper
-    )
+def config_of(agent: str, args: argparse.Namespace, optimizer: str) -> TrainConfig:
+    """The settings of a training."""
+    return TrainConfig(agent=agent, env=args.env, optimizer=optimizer, preset=args.preset, seeds=1)
+
+
+def parts(args: argparse.Namespace) -> None:
+    """Prints what each part of PPO's training takes."""
+    config = config_of("ppo", args, args.optimizer)
+    steps = args.iterations * config.hyper.rollout_length
+    hyper = dataclasses.replace(config.hyper, total_steps=args.iterations * config.hyper.env_steps_per_iteration)
+    config = dataclasses.replace(config, hyper=hyper)
     env, agent = loop.make_env(config, hyper.num_envs), loop.build(config)
     rows = {
         "envpool from Python, random actions": stepped_by_envpool(config, steps, asynchronous=False),
@@ -135,6 +154,37 @@ def main() -> None:
         wall, cpu = (statistics.median(column) for column in zip(*(r[name] for r in rounds), strict=True))
         frames = total * config.atari.frame_skip / wall
         print(f"| {name} | {total / wall:,.0f} | {frames:,.0f} | {total / cpu:,.0f} |")
+
+
+def side_by_side(args: argparse.Namespace) -> None:
+    """Prints what whole trainings take beside each other."""
+    steps = args.iterations * presets.config("ppo", args.env, args.preset).env_steps_per_iteration
+    rows = {}
+    for name in args.whole:
+        agent, _, optimizer = name.partition(":")
+        rows[name] = whole(config_of(agent, args, optimizer or "adam"), steps)
+    rounds = [{name: measure(work) for name, work in rows.items()} for _ in range(args.rounds)]
+    print(f"{args.env}, preset {args.preset}, {args.rounds} rounds of {steps:,} steps, {num_cores()} cores\n")
+    print("| | steps/s | steps per CPU-second | lowest, highest | processor time over the first |")
+    print("|---|---|---|---|---|")
+    for name in rows:
+        wall = statistics.median(one[name][0] for one in rounds)
+        cpu = [one[name][1] for one in rounds]
+        over = statistics.median(one[name][1] / one[args.whole[0]][1] for one in rounds)
+        rates = f"{steps / statistics.median(cpu):,.0f} | {steps / max(cpu):,.0f}, {steps / min(cpu):,.0f}"
+        print(f"| {name} | {steps / wall:,.0f} | {rates} | {over:.2f} |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--env", default="Pong-v5")
+    parser.add_argument("--preset", choices=presets.NAMES, default="fast")
+    parser.add_argument("--optimizer", default="adam", help="of the parts of PPO")
+    parser.add_argument("--whole", nargs="+", metavar="AGENT:OPTIMIZER", help="whole trainings beside each other")
+    parser.add_argument("--iterations", type=int, default=4, help="iterations of PPO per round")
+    parser.add_argument("--rounds", type=int, default=3)
+    args = parser.parse_args()
+    (side_by_side if args.whole else parts)(args)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import io_callback
 
-from envs.atari_config import AtariConfig
+from envs.atari_config import FULL_GAMES, AtariConfig
 from envs.base import Discrete, EnvSpec, TimeStep, VectorEnv
 from envs.cores import num_cores
 
@@ -62,30 +62,63 @@ def _start(env_id: str, num_envs: int, config: AtariConfig, seed: int, **more: A
 
 
 class _Pools:
-    """The running pools of one `VectorEnv`; they live as long as it does, or until they are closed."""
+    """The running pools of one `VectorEnv`; they live as long as it does, or until they are closed.
+
+    Beside each, which of its games began before training (bool [N]): an agent never played their beginnings.
+    """
 
     def __init__(self, env_id: str, num_envs: int, config: AtariConfig) -> None:
         self._settings = (env_id, num_envs, config)
-        self._pools: list[Any] = []
+        self._pools: list[tuple[Any, np.ndarray]] = []
 
-    def start(self, seed: np.ndarray) -> tuple[Any, np.ndarray]:
-        """A new pool: its number, and first observations [N, stack, H, W]."""
+    def start(self, seed: np.ndarray) -> tuple[Any, ...]:
+        """A new pool: its number, first observations [N, stack, H, W], and whose next step only resets it, bool [N]."""
+        _, num_envs, config = self._settings
         pool = _start(*self._settings, seed=int(seed) % 2**30)
         obs, _ = pool.reset()
-        self._pools.append(pool)
-        return np.int32(len(self._pools) - 1), obs
+        obs, ended, begun = _staggered(pool, obs, num_envs, config.stagger, int(seed))
+        self._pools.append((pool, begun))
+        return np.int32(len(self._pools) - 1), obs, ended
 
     def step(self, number: np.ndarray, action: np.ndarray) -> tuple[Any, ...]:
-        """The same number, observations, rewards as learned from, raw rewards, ends, cuts, ends of games."""
-        obs, reward, terminated, truncated, info = self._pools[int(number)].step(np.asarray(action, np.int32))
+        """The same number, observations, rewards as learned from, raw rewards, ends, cuts, ends of games; which count.
+
+        Every end of a game counts, but for that of a game that began before training.
+        """
+        pool, begun = self._pools[int(number)]
+        obs, reward, terminated, truncated, info = pool.step(np.asarray(action, np.int32))
+        over = info["terminated"].astype(bool) | truncated.astype(bool)
+        counts = over & ~begun
+        begun &= ~over
         return (
             *(np.int32(number), obs, reward.astype(np.float32), info["reward"].astype(np.float32)),
-            *(terminated.astype(bool), truncated.astype(bool), info["terminated"].astype(bool)),
+            *(terminated.astype(bool), truncated.astype(bool), over, counts),
         )
 
     def close(self) -> None:
         """Ends all games; their numbers are given anew."""
         self._pools.clear()
+
+
+def _staggered(
+    pool: Any, obs: np.ndarray, num_envs: int, steps: int, seed: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Moves game i of a pool on by i / N of so many steps, with random actions.
+
+    Returns:
+      What is seen then [N, stack, H, W]; bool [N], where a life or a game has just ended; likewise, which games go on.
+    """
+    ended, begun = np.zeros(num_envs, bool), np.zeros(num_envs, bool)
+    lengths = np.arange(num_envs) * steps // num_envs
+    random, obs = np.random.default_rng(seed), obs.copy()
+    for t in range(lengths[-1]):
+        some = np.flatnonzero(lengths > t).astype(np.int32)
+        action = random.integers(0, pool.action_space.n, len(some)).astype(np.int32)
+        seen, _, terminated, truncated, info = pool.step(action, some)
+        place = info["env_id"]  # those that are ready first come first
+        obs[place], ended[place] = seen, terminated | truncated
+        begun[place] = ~(info["terminated"].astype(bool) | truncated.astype(bool))
+    return obs, ended, begun
 
 
 def ids() -> tuple[str, ...]:
@@ -126,19 +159,18 @@ def make(env_id: str, num_envs: int, config: AtariConfig | None = None) -> Vecto
 
     def reset(key: jax.Array) -> tuple[AtariState, jax.Array]:
         seed = jax.random.bits(key, (), jnp.uint32)
-        pool, obs = io_callback(pools.start, (number, frames), seed)
+        pool, obs, ended = io_callback(pools.start, (number, frames, flags), seed)
         zeros = jnp.zeros(num_envs, jnp.float32)
-        return AtariState(pool, zeros.astype(bool), zeros, zeros.astype(jnp.int32)), channels_last(obs)
+        return AtariState(pool, ended, zeros, zeros.astype(jnp.int32)), channels_last(obs)
 
     def step(key: jax.Array, state: AtariState, action: jax.Array) -> tuple[AtariState, TimeStep]:
         del key  # the games draw their own random numbers
         # The number comes back from the host, so that the next step cannot be moved before this one.
-        pool, obs, reward, raw, terminated, truncated, over = io_callback(
-            pools.step, (number, frames, floats, floats, flags, flags, flags), state.pool, action
+        pool, obs, reward, raw, terminated, truncated, over, counts = io_callback(
+            pools.step, (number, frames, floats, floats, flags, flags, flags, flags), state.pool, action
         )
         valid = ~state.ended
         ended = terminated | truncated
-        over = over | truncated
         episode_return, episode_length = state.episode_return + raw, state.episode_length + valid
         timestep = TimeStep(
             obs=channels_last(obs),
@@ -147,8 +179,8 @@ def make(env_id: str, num_envs: int, config: AtariConfig | None = None) -> Vecto
             truncated=truncated,
             final_obs=channels_last(obs),
             valid=valid,
-            episode_return=jnp.where(over, episode_return, 0.0),
-            episode_length=jnp.where(over, episode_length, 0),
+            episode_return=jnp.where(counts, episode_return, 0.0),
+            episode_length=jnp.where(counts, episode_length, 0),
         )
         after = AtariState(
             pool, ended, jnp.where(over, 0.0, episode_return), jnp.where(over, 0, episode_length).astype(jnp.int32)
@@ -183,7 +215,7 @@ class Screen:
 
     def __init__(self, env_id: str, config: AtariConfig, seed: int) -> None:
         """Starts a game; the same seed and actions give the same pictures."""
-        raw = dataclasses.replace(config, episodic_life=False, clip_rewards=False)
+        raw = dataclasses.replace(config, **FULL_GAMES)
         self._pool: Any = _start(env_id, 1, raw, seed, render_mode="rgb_array")
         self._show(self._pool.reset()[0])
 

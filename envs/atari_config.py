@@ -1,13 +1,14 @@
 """Settings of Atari games. Nothing here imports jax or envpool."""
 
 from dataclasses import dataclass
+from types import MappingProxyType
 
 
 @dataclass(frozen=True)
 class AtariConfig:
     """How a game is shown and played; the defaults are those usual for training (Mnih et al., Nature 2015).
 
-    For evaluation set episodic_life and clip_rewards to False.
+    For evaluation change them by `FULL_GAMES`.
     """
 
     image_size: int = 84
@@ -28,6 +29,10 @@ class AtariConfig:
     """The agent learns from the signs of rewards; reported returns are raw all the same."""
     max_steps: int = 27_000
     """Agent steps after which a game is cut off (27,000 are 30 minutes with a frame skip of 4)."""
+    stagger: int = 0
+    """At the start, games are moved on by random actions so that they stand this many steps apart from the first to
+    the last, and games of one length do not all end at once (2048: Freeway's length). These steps are no part of
+    training, and a game that they began counts in no return. 0: all games begin at their beginning."""
     num_threads: int = 0
     """Threads of a pool of games; 0: one per core, no more than games."""
 
@@ -42,10 +47,13 @@ class AtariConfig:
                 raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
         if not 0 <= self.sticky_actions < 1:
             raise ValueError(f"sticky_actions must lie in [0, 1), got {self.sticky_actions}")
-        if self.num_threads < 0:
-            raise ValueError(f"num_threads must be at least 0, got {self.num_threads}")
+        for name in ("stagger", "num_threads"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
 
 
+# Changes of an `AtariConfig` for playing games from beginning to end, with their own rewards.
+FULL_GAMES = MappingProxyType({"episodic_life": False, "clip_rewards": False, "stagger": 0})
 # How the ids of Atari games end; no other environment's does.
 IDS_END = "-v5"
 

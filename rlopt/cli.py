@@ -10,6 +10,7 @@ import tyro
 
 from envs.atari_config import AtariConfig, is_atari
 from rlopt import escape, typed
+from rlopt.benchmark.plan import Plan
 from rlopt.commands import config_file, early, flags
 from rlopt.commands.benchmark import Benchmark, ListSuites, Report
 from rlopt.commands.export import Export
@@ -113,6 +114,7 @@ def _parse(args: list[str]) -> Any:
     shared: dict[str, Any] = {"agent": agent, "atari": found.atari, "hyper": presets.config(agent, env_id, preset)}
     defaults = {"train": Train(TrainConfig(**shared)), "compare": Compare(**shared), "sweep": Sweep(**shared)}
     defaults |= {name: made() for name, made in _COMMANDS.items() if made in _WITH_DEFAULTS}
+    defaults["benchmark"] = Benchmark(Plan(suite=flags.value_of(args, "--suite") or Plan.suite))
     if base is not None:
         defaults[args[0]] = config_file.defaults(args[0], base, agent, preset)
     commands: Any = None

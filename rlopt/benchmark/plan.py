@@ -7,7 +7,8 @@ from typing import Any
 
 import tyro
 
-from rlopt.benchmark.suites import FACTORS, SUITES, Suite, candidate_rates
+from envs.atari_config import is_atari
+from rlopt.benchmark.suites import SUITES, Suite, candidate_rates
 from rlopt.optimizers.arms import Arm, parse, parse_all
 from rlopt.training import presets
 from rlopt.training.config import TrainConfig
@@ -19,7 +20,10 @@ YARDSTICK = "adam"
 
 @dataclass(frozen=True)
 class Plan:
-    """A benchmark: what decides its numbers."""
+    """A benchmark: what decides its numbers.
+
+    What is not given is what the suite says; `dataclasses.replace` keeps what another suite gave.
+    """
 
     agent: tyro.conf.Positional[str] = "ppo"
     """Agent to train: ppo, dqn, pqn, rppo, sac."""
@@ -27,27 +31,36 @@ class Plan:
     """Suite by name; `rlopt suites` lists them."""
     envs: tuple[str, ...] = ()
     """Environments in place of the suite's."""
-    optimizers: tuple[str, ...] = ("adam", "celo2")
+    optimizers: tuple[str, ...] = None  # type: ignore[assignment]  # until __post_init__
     """Optimizers by name; `rlopt optimizers` lists them. With options of its own, and a name for that:
-    `"plain=celo2:odd=false,size=unit"`. Adam is the yardstick and trained in any case."""
+    `"plain=celo2:odd=false,size=unit"`. Adam is the yardstick and trained in any case. Default: the suite's."""
     options: dict[str, float | str] = field(default_factory=dict)
     """What optimizers are told besides, such as `--options weight_decay 0.1`: those that have an option of the name."""
     theta: dict[str, Path] = field(default_factory=dict)
     """Weight files for learned optimizers, in place of the packaged ones: `--theta celo2 mine.theta`."""
-    seeds: int = 10
-    """Reported runs per optimizer, environment and setting."""
+    seeds: int = None  # type: ignore[assignment]
+    """Reported runs per optimizer, environment and setting; default: the suite's."""
     seed: int = 0
     """Seed of the first one; the others follow on."""
-    tuning_seeds: int = 4
-    """Runs per learning rate that is tried to the end."""
+    tuning_seeds: int = None  # type: ignore[assignment]
+    """Runs per learning rate that is tried to the end; 0: nothing is tried, and every optimizer has its one candidate,
+    by `--factors 1` its own rate. Default: the suite's."""
     halving: bool = True
     """Try all learning rates with two seeds each, and only the better half of them with twice as many, and so on."""
     learning_rates: tuple[float, ...] = ()
     """Learning rates to try, the same for every optimizer; default: `factors` times each optimizer's own."""
-    factors: tuple[float, ...] = FACTORS
-    """What each optimizer's own learning rate, that for the suite's first environment, is multiplied by."""
+    factors: tuple[float, ...] = None  # type: ignore[assignment]
+    """What each optimizer's own learning rate, that for the suite's first environment, is multiplied by; default: the
+    suite's."""
     steps: int | None = None
     """Environment steps per seed; default: the suite's, or its presets'."""
+
+    def __post_init__(self) -> None:
+        # An unknown suite is refused by `check`; until then it has the usual settings.
+        suite = SUITES.get(self.suite) or Suite("", ())
+        for name in ("optimizers", "seeds", "tuning_seeds", "factors"):
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, getattr(suite, name))
 
     @property
     def environments(self) -> tuple[str, ...]:
@@ -79,17 +92,25 @@ class Plan:
         steps = self.steps or suite.steps
         if steps is not None:
             hyper = dataclasses.replace(hyper, total_steps=steps)
+        atari = presets.find(self.agent, env_id, suite.preset).atari
+        if is_atari(env_id):
+            atari = dataclasses.replace(atari, **suite.atari)
         return TrainConfig(
             agent=self.agent,
             env=env_id,
             seeds=self.seeds,
             seed=self.seed,
             preset=suite.preset,
-            atari=presets.find(self.agent, env_id, suite.preset).atari,
+            atari=atari,
             hyper=hyper,
             **factory.own_settings(self.arms[optimizer], self.options, self.theta),
             **changes,
         )
+
+    @property
+    def tunes(self) -> bool:
+        """Whether learning rates are chosen, and not given."""
+        return self.tuning_seeds > 0
 
     @property
     def first_tuning_seeds(self) -> int:
@@ -128,8 +149,14 @@ class Plan:
         if len(set(self.environments)) != len(self.environments):
             raise ValueError(f"each environment may be named once, got {', '.join(self.environments)}")
         factory.check_settings(self.arms.values(), self.options, self.theta)
-        if self.tuning_seeds < 1:
-            raise ValueError(f"tuning_seeds must be at least 1, got {self.tuning_seeds}")
+        if self.tuning_seeds < 0:
+            raise ValueError(f"tuning_seeds must be at least 0, got {self.tuning_seeds}")
+        tried = {optimizer: self.candidates(optimizer) for optimizer in self.all_optimizers}
+        if not self.tunes and (many := next((name for name, rates in tried.items() if len(rates) > 1), None)):
+            raise ValueError(
+                f"tuning_seeds 0 chooses nothing, but {many} has {len(tried[many])} learning rates to choose from; "
+                "give one factor or learning rate (`--factors 1`), or tuning seeds"
+            )
         if not 1 <= self.seeds <= TUNING_SEEDS_FROM:
             raise ValueError(
                 f"seeds must lie in [1, {TUNING_SEEDS_FROM}], where the tuning seeds begin, got {self.seeds}"

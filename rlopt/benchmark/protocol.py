@@ -111,6 +111,8 @@ def read_plan(folder: Path) -> Plan:
         found = read_json(path)
         # Before there was halving, every rate had all tuning seeds.
         found = {"halving": False, **found}
+        if empty := [name for name, x in found.items() if x is None and name != "steps"]:
+            raise ValueError(f"{', '.join(empty)} must not be null")  # a plan would take it for what its suite says
         settings: dict[str, Any] = {name: tuple(x) if isinstance(x, list) else x for name, x in found.items()}
         if isinstance(settings.get("theta"), dict):
             settings["theta"] = {n: Path(x) if isinstance(x, str) else x for n, x in settings["theta"].items()}

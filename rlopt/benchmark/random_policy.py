@@ -8,6 +8,7 @@ import numpy as np
 
 import agents
 from envs import Discrete, VectorEnv, is_atari
+from envs.atari_config import FULL_GAMES
 from rlopt.training import evaluations, loop
 from rlopt.training.config import TrainConfig
 
@@ -21,7 +22,7 @@ def play(config: TrainConfig, episodes: int | None = None, seed: int = 0) -> np.
       seed: of actions and environments.
     """
     episodes = episodes or (20 if is_atari(config.env) else 200)
-    env = loop.make_env(config, episodes, episodic_life=False, clip_rewards=False)
+    env = loop.make_env(config, episodes, **FULL_GAMES)
     agent = agents.Agent(_nothing, _nothing, _act_randomly(env), policy=_nothing, hyperparams=_nothing)
 
     @jax.jit

@@ -1,6 +1,5 @@
 """Runs a benchmark: trains what is missing of it, in an order that finishes one optimizer after the other."""
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -36,10 +35,13 @@ def run(
       Unfinished: as `loop.train`.
     """
     plan.check()
+    if extend and not plan.tunes:
+        raise ValueError("--extend tries more learning rates, but with tuning_seeds 0 none are tried")
     for optimizer in plan.all_optimizers:
         for env_id in plan.environments:
-            loop.check(plan.tuning_config(optimizer, env_id))
-            loop.check(dataclasses.replace(plan.tuning_config(optimizer, env_id), seeds=plan.seeds))
+            if plan.tunes:
+                loop.check(plan.tuning_config(optimizer, env_id))
+            loop.check(plan.config(optimizer, env_id, rates=plan.candidates(optimizer)))
     folder = folder or results.new_folder(f"benchmark-{plan.agent}-{plan.suite}")
     run_lock.check_links(folder)
     protocol.write_plan(folder, plan)
@@ -94,7 +96,7 @@ def _train_all(plan: Plan, folder: Path, extend: bool, on_screen: shown.Shown, t
         chosen = _tune(plan, folder, (optimizer,), extend, tune)[optimizer]
         on_screen.phase = "reporting,"
         if chosen.tuned:
-            on_screen.say(f"{optimizer}: {_said(chosen)}")
+            on_screen.say(f"{optimizer}: {_said(chosen, plan.tunes)}")
         for env_id in plan.environments:
             place = protocol.place(folder, FINAL, env_id, optimizer)
             # One rate after the other: each is the same program as that of every other environment and rate.
@@ -105,11 +107,13 @@ def _train_all(plan: Plan, folder: Path, extend: bool, on_screen: shown.Shown, t
                 train_all({place: plan.config(optimizer, env_id, rates=only)})
 
 
-def _said(chosen: Choice) -> str:
+def _said(chosen: Choice, tuned: bool) -> str:
     """The rates in words."""
     rates = ", ".join(f"{rate:g} on {env_id}" for env_id, rate in chosen.tuned.items() if rate is not None)
     if not rates:
         return "takes no learning rate"
+    if not tuned:
+        return f"learning rate {chosen.shared:g}, not tuned"
     return f"chosen is {rates}" + (f"; for all together {chosen.shared:g}" if chosen.shared is not None else "")
 
 

@@ -1,9 +1,12 @@
 """Suites: environments whose scores are taken together to judge an optimizer. Imports no jax."""
 
+from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from rlopt.training import presets
+
+FACTORS = (0.1, 0.3, 1.0, 3.0, 10.0)
 
 
 class Suite(NamedTuple):
@@ -13,12 +16,19 @@ class Suite(NamedTuple):
     envs: environment ids. The first one's preset gives the learning rates that are tried on all.
     preset: which preset the agents' settings come from.
     steps: environment steps per seed; None: those of each environment's preset.
+    optimizers, seeds, tuning_seeds, factors: what a plan takes if nothing else is said, see `plan.Plan`.
+    atari: what differs from the preset in how Atari games are played.
     """
 
     summary: str
     envs: tuple[str, ...]
     preset: Literal["default", "fast"] = "default"
     steps: int | None = None
+    optimizers: tuple[str, ...] = ("adam", "celo2")
+    seeds: int = 10
+    tuning_seeds: int = 4
+    factors: tuple[float, ...] = FACTORS
+    atari: Mapping[str, Any] = MappingProxyType({})
 
 
 SUITES = MappingProxyType(
@@ -44,9 +54,20 @@ SUITES = MappingProxyType(
             ("Pong-v5", "Breakout-v5", "Qbert-v5", "SpaceInvaders-v5"),
             preset="fast",
         ),
+        # Two of the games have one length for all, so that without staggering they end together.
+        "atari-fast": Suite(
+            "five Atari games with the fast preset, each optimizer at its own rate; a few hours on two cores",
+            ("Breakout-v5", "Freeway-v5", "Asterix-v5", "SpaceInvaders-v5", "Boxing-v5"),
+            preset="fast",
+            steps=1_000_000,
+            optimizers=("adam", "muon_routed", "celo2"),
+            seeds=2,
+            tuning_seeds=0,
+            factors=(1.0,),
+            atari=MappingProxyType({"stagger": 2048}),
+        ),
     }
 )
-FACTORS = (0.1, 0.3, 1.0, 3.0, 10.0)
 
 
 def candidate_rates(

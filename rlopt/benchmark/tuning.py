@@ -36,7 +36,12 @@ class Rung(NamedTuple):
 
 
 def rungs(plan: Plan) -> list[Rung]:
-    """In which portions rates get their tuning seeds: 2, 2, 4, 8, ... up to the plan's; all at once without halving."""
+    """In which portions rates get their tuning seeds: 2, 2, 4, 8, ... up to the plan's; all at once without halving.
+
+    None where nothing is tuned.
+    """
+    if not plan.tunes:
+        return []
     totals = [plan.first_tuning_seeds]
     while totals[-1] < plan.tuning_seeds:
         totals.append(min(2 * totals[-1], plan.tuning_seeds))
@@ -127,9 +132,14 @@ def kept(rates: Sequence[float], number: int) -> Sequence[float]:
 def choice(folder: Path, plan: Plan, optimizer: str, rates: Sequence[float] | None = None) -> Choice:
     """What is chosen for an optimizer, from its tuning runs and Adam's; rates: those that are tried.
 
+    Where nothing is tuned, it is the only candidate.
+
     Raises:
       ValueError: if a run is missing.
     """
+    if not plan.tunes:
+        only = next(iter(plan.candidates(optimizer)), None)
+        return Choice(dict.fromkeys(plan.environments, only), only)
     rates = tried(folder, plan, optimizer) if rates is None else rates
     last = len(rungs(plan)) - 1
     here, shared = rates_of(folder, plan, optimizer, rates, last)

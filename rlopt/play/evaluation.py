@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 import agents
+from envs.atari_config import FULL_GAMES
 from rlopt.runs import results
 from rlopt.training import evaluations, loop, watchdog
 from rlopt.training.config import TrainConfig
@@ -44,7 +45,7 @@ def evaluate(
             raise ValueError(f"{name} must be at least 1, got {value}")
     config = results.check_trusted(folder, results.read_config(folder), trust)
     agent, policies = load_policies(folder, config, params)
-    env = loop.make_env(config, episodes, episodic_life=False, clip_rewards=False)
+    env = loop.make_env(config, episodes, **FULL_GAMES)
     limit = max_steps or evaluations.limit(env)
 
     @jax.jit

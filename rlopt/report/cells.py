@@ -108,6 +108,16 @@ class Evidence(NamedTuple):
         return self.cell(environment, optimizer, choice.tuned[environment] if setting == "tuned" else choice.shared)
 
     @property
+    def tunes(self) -> bool:
+        """Whether it is of a benchmark that chose learning rates, per environment ("tuned") and for all ("shared")."""
+        return self.plan is not None and self.plan.tunes
+
+    @property
+    def one(self) -> str:
+        """What is 1 on the scale of scores, in words."""
+        return f"tuned {self.baseline}" if self.plan is None or self.plan.tunes else self.baseline
+
+    @property
     def baseline(self) -> str:
         """The yardstick in words: "Adam", or its name here."""
         return "Adam" if self.yardstick in (None, YARDSTICK) else str(self.yardstick)

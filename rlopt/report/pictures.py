@@ -38,11 +38,11 @@ def all_of(
 
 
 def _unit(evidence: Evidence) -> str:
-    return f"normalised score (random 0, tuned {evidence.baseline} 1)" if scores.normalised(evidence) else "return"
+    return f"normalised score (random 0, {evidence.one} 1)" if scores.normalised(evidence) else "return"
 
 
 def _tuned(evidence: Evidence) -> str:
-    return " (tuned)" if evidence.plan is not None else ""
+    return " (tuned)" if evidence.tunes else ""
 
 
 def _listed(values: Iterable[tuple[str, str]]) -> str:

@@ -33,7 +33,7 @@ def _train_or_why_not(folder: Path) -> str:
 
 def benchmark(plan: Plan, folder: Path) -> str:
     """The command of a benchmark."""
-    flags = _flags(plan, Plan(agent=plan.agent), skip=("agent",))
+    flags = _flags(plan, Plan(agent=plan.agent, suite=plan.suite), skip=("agent",))
     return " ".join(["rlopt", "benchmark", _word(plan.agent), *flags, "--out", shlex.quote(str(folder))])
 
 

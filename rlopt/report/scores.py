@@ -45,8 +45,8 @@ class Row(NamedTuple):
 
 
 def settings(evidence: Evidence) -> tuple[str, ...]:
-    """The settings there are scores of: runs that are no benchmark's have only the one that they were made with."""
-    return ("tuned", "shared") if evidence.plan is not None else ("tuned",)
+    """The settings there are scores of: runs of which no rates were chosen have only the one they were made with."""
+    return ("tuned", "shared") if evidence.tunes else ("tuned",)
 
 
 def normalised(evidence: Evidence) -> bool:
@@ -90,15 +90,15 @@ def left_out(evidence: Evidence, setting: str, complete: dict[str, Scores]) -> l
     by_environment = scales(evidence)
     if without := [name for name in evidence.environments if name not in by_environment]:
         sentences.append(
-            f"Scores leave out {', '.join(without)}: tuned {evidence.baseline} is missing there, or is not above a "
-            "random policy."
+            f"Scores leave out {', '.join(without)}: {evidence.one} is missing there, or is not above a random policy."
         )
     for optimizer in evidence.optimizers:
         if by_environment and optimizer not in complete:
             cells = {name: evidence.chosen(name, optimizer, setting) for name in by_environment}
             lacking = [n for n, cell in cells.items() if cell is None or not cell.has_returns]
             where = f"has no result on {', '.join(lacking)}" if lacking else "has no seed in common to all environments"
-            sentences.append(f"{optimizer} ({setting} setting) is not among the scores: it {where}.")
+            which = f" ({setting} setting)" if evidence.plan is None or evidence.tunes else ""
+            sentences.append(f"{optimizer}{which} is not among the scores: it {where}.")
     return sentences
 
 

@@ -11,6 +11,11 @@ from rlopt.report.formats import Rated, Table, Value
 from rlopt.report.verdicts import Verdict
 from rlopt.statistics import Interval, bootstrap, tolerance_window
 
+EMPTY = (
+    "Empty: the run is missing, or no episode ended in any of its seeds, being longer than what one environment was "
+    "trained for: such a run has no return, good or bad, and more steps give it one."
+)
+
 
 def leaderboard(
     evidence: Evidence,
@@ -59,13 +64,18 @@ def _leaderboard_note(evidence: Evidence, setting: str, compared: bool, has_verd
     scale = "returns, not normalised"
     if scores.normalised(evidence):
         scale = (
-            f"a random policy is 0 and tuned {baseline}'s mean is 1 on each environment; over all of them the "
+            f"a random policy is 0 and {evidence.one}'s mean is 1 on each environment; over all of them the "
             f"interquartile mean of {baseline} itself may be a little off 1, since it leaves out the best and the worst"
+        )
+    without = "the uncertainty of the scale is not part of them"
+    if evidence.plan is None or evidence.tunes:
+        without = (
+            "that the learning rate was chosen, and from how few seeds, is not part of them, nor is the uncertainty of "
+            "the scale"
         )
     note = (
         f"{kind}Final return over all seeds and environments ({scale}). In brackets: 95 % bootstrap intervals over the "
-        "reported seeds; that the learning rate was chosen, and from how few seeds, is not part of them, nor is the "
-        "uncertainty of the scale. IQM: interquartile mean. "
+        f"reported seeds; {without}. IQM: interquartile mean. "
     )
     if compared:
         note += (
@@ -96,14 +106,15 @@ def returns(evidence: Evidence, setting: str) -> Table:
             edge = rates.edge(evidence, environment, optimizer, cell.rate)
             row.append(Rated(bootstrap(cell.final), cell.rate, edge))
         rows.append(tuple(row))
-    label = f"_{setting}" if evidence.plan is not None else ""
+    label = f"_{setting}" if evidence.tunes else ""
     starred = any(isinstance(value, Rated) and value.edge for row in rows for value in row)
     return Table(
         name=f"returns{label}",
         title="Final returns" + (f" ({setting})" if label else ""),
         note="Return of the training episodes in the last tenth of training, of a seed that was still alive then its "
         "last return: IQM over seeds, [95 % bootstrap interval], @ the learning rate, if it takes one."
-        + (" *: the lowest or highest rate that was tried; a better one may lie beyond." if starred else ""),
+        + (" *: the lowest or highest rate that was tried; a better one may lie beyond." if starred else "")
+        + (f" {EMPTY}" if any(value is None for row in rows for value in row) else ""),
         columns=("optimizer", *evidence.environments),
         rows=rows,
     )

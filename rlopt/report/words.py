@@ -35,6 +35,9 @@ def summary(found: Evidence, told: dict[str, Verdict], in_time: Sequence[str]) -
 def _tuning(found: Evidence) -> str:
     plan = found.plan
     assert plan is not None
+    if not plan.tunes:
+        what = "the same for all" if plan.learning_rates else "each optimizer's own for the suite's first environment"
+        return f"Learning rates were not tuned: one was trained of each optimizer, {what}, on every environment."
     tried = f"{count(len(plan.learning_rates or plan.factors), 'candidate')} per optimizer"
     if extended := rates.extended(found):
         tried += f" (and more where the best was at the edge: {', '.join(extended)})"

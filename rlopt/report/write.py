@@ -125,7 +125,7 @@ def _sections(
         tables.leaderboard(
             found,
             rows,
-            setting if found.plan else "",
+            setting if found.tunes else "",
             judged.told[setting],
             judged.timed if setting == "tuned" else {},
         )

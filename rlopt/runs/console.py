@@ -13,6 +13,9 @@ from rlopt.statistics import iqm
 
 # Trials of a search that are printed, of each optimizer.
 SHOWN_TRIALS = 5
+SILENT = (
+    "no IQM: no episode ended in any seed, being longer than what one environment was trained for; more steps give one"
+)
 
 
 def table(runs: Sequence[results.Run]) -> Table:
@@ -34,6 +37,8 @@ def table(runs: Sequence[results.Run]) -> Table:
         rendered.add_column("greedy", justify="right", no_wrap=True)
     for finished, cell in zip(runs, evaluated, strict=True):
         rendered.add_row(*map(escape.rich, [*_cells(finished), cell][: len(rendered.columns)]))
+    if any(run.summary["final_return_iqm"] is None for run in runs):
+        rendered.caption = escape.rich(SILENT, "table.caption")
     return rendered
 
 

@@ -16,6 +16,7 @@ from jax.sharding import Mesh
 
 import agents
 import envs
+from envs.atari_config import FULL_GAMES
 from celo2.names import check_known
 from rlopt.optimizers import arms, factory
 from rlopt.storage.run_lock import Gone
@@ -183,7 +184,7 @@ def _evaluation_env(config: TrainConfig) -> envs.VectorEnv | None:
     """Full games, of which none is an agent's; None: nothing is evaluated."""
     if not config.monitor.eval_every:
         return None
-    return make_env(config, config.monitor.eval_episodes, episodic_life=False, clip_rewards=False)
+    return make_env(config, config.monitor.eval_episodes, **FULL_GAMES)
 
 
 def _compiled(

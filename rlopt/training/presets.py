@@ -177,6 +177,22 @@ _FAST_ATARI = {
         },
         atari=AtariConfig(image_size=42),
     ),
+    "pqn": Preset(
+        {
+            "total_steps": 1_300_000,
+            "num_envs": 8,
+            "rollout_length": 128,
+            "epochs": 2,
+            "minibatches": 16,
+            "q_lambda": 0.65,
+            "epsilon_end": 0.01,
+            "exploration_fraction": 0.1,
+            "anneal": False,
+            "network": "small",
+            "hidden": (256,),
+        },
+        atari=AtariConfig(image_size=42),
+    ),
 }
 # By name of the preset and agent; for every game.
 ATARI = MappingProxyType({"default": _ATARI, "fast": _FAST_ATARI})

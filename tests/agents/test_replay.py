@@ -140,6 +140,22 @@ def test_single_frames_are_put_together_to_what_was_seen(count, n_step):
         np.testing.assert_array_equal(got[usable], expected[time, env])
 
 
+def test_a_game_that_is_seen_from_its_middle_on_is_as_one_that_begins():
+    shown = np.random.default_rng(0).integers(0, 256, (8, 1, *SHAPE[:2]), np.uint8)
+    obs = jnp.asarray(np.stack([shown[t : t + 4] for t in range(5)], 1).transpose(1, 2, 3, 4, 0))  # [5, N, H, W, 4]
+    memory = frame_replay.init(obs[0], 24, 1, 1, False)
+    rows = frame_replay.Row(*(jnp.zeros((1, 1)) for _ in range(4)))
+    for t in range(5):
+        memory = frame_replay.add(memory, obs[t : t + 1], rows, jnp.full((1, 1), t > 0), 1)
+    drawn = sample_frames(memory, jax.random.key(0), 200, SHAPE)
+    # What was never stored cannot be shown: the first frame stands in for it.
+    first = shown[[max(t, 3) for t in range(8)]]
+    seen = {int(i): np.asarray(x) for i, x in zip(drawn.index, drawn.rows.obs, strict=True) if i < 4}
+    assert sorted(seen) == [0, 1, 2, 3]
+    for t, found in seen.items():
+        np.testing.assert_array_equal(found, first[t : t + 4, 0].transpose(1, 2, 0))
+
+
 def test_priorities_of_frames_keep_to_what_may_be_learned_from():
     memory, _ = played(4, 3, prioritized=True)
     drawn = sample_frames(memory, jax.random.key(1), 500, SHAPE)

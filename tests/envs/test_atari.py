@@ -117,6 +117,28 @@ def test_a_time_limit_is_a_truncation_that_ends_the_game():
     assert np.all(steps.episode_length[ends, 0] == 20)
 
 
+def test_staggered_games_end_apart_and_only_whole_ones_count():
+    env = envs.make("Pong-v5", 4, AtariConfig(image_size=42, max_steps=20, num_threads=1, stagger=20))
+    play = jax.jit(random_play(env, 60))
+    obs, _, steps = jax.tree.map(np.asarray, play(jax.random.key(0)))
+    # Game i stands at 5 i when training begins; after an end comes a step that resets.
+    for i in range(4):
+        ends = np.flatnonzero(steps.truncated[:, i])
+        np.testing.assert_array_equal(ends, np.arange(19 - 5 * i, 60, 21))
+        np.testing.assert_array_equal(np.flatnonzero(steps.episode_length[:, i]), ends[0 if i == 0 else 1 :])
+        assert set(steps.episode_length[ends, i]) <= {0, 20}
+    np.testing.assert_array_equal(np.any(obs[0] != obs[0][..., -1:], axis=(1, 2, 3)), [False, True, True, True])
+    jax.tree.map(np.testing.assert_array_equal, (obs, steps), (lambda x: (x[0], x[2]))(play(jax.random.key(0))))
+
+
+def test_an_end_while_games_are_staggered_begins_a_game_that_counts():
+    # The last random step of game 1 is its 10th, the end of a game.
+    env = envs.make("Pong-v5", 2, AtariConfig(image_size=42, max_steps=10, num_threads=1, stagger=20))
+    _, _, steps = jax.jit(random_play(env, 25))(jax.random.key(0))
+    np.testing.assert_array_equal(np.flatnonzero(~steps.valid[:, 1]), [0, 11, 22])
+    np.testing.assert_array_equal(np.flatnonzero(steps.episode_length[:, 1]), [10, 21])
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -124,6 +146,7 @@ def test_a_time_limit_is_a_truncation_that_ends_the_game():
         ({"stack": 0}, "stack must be at least 1, got 0"),
         ({"sticky_actions": 1.0}, r"sticky_actions must lie in \[0, 1\), got 1.0"),
         ({"num_threads": -1}, "num_threads must be at least 0, got -1"),
+        ({"stagger": -1}, "stagger must be at least 0, got -1"),
     ],
 )
 def test_impossible_settings_are_refused(settings, message):

@@ -102,12 +102,56 @@ def test_random_policies_reach_what_random_policies_reach():
     assert random_policy.play(Plan(suite="classic").config("adam", "Pendulum-v1"), episodes=20).max() < -300
 
 
+def test_random_policies_play_whole_games_however_training_begins():
+    config = dataclasses.replace(Plan(suite="atari-fast").config("adam", "Pong-v5"), env="Pong-v5")
+    short = dataclasses.replace(config.atari, max_steps=20, num_threads=1)
+    assert config.atari.stagger > 0
+    # A game that begins staggered would not end within the time of one.
+    assert random_policy.play(dataclasses.replace(config, atari=short), episodes=4).shape == (4,)
+
+
 @pytest.mark.parametrize("suite", SUITES)
 def test_every_suite_can_be_built(suite):
     plan = Plan(suite=suite, optimizers=("adam",))
     plan.check()
     for env_id in plan.environments:
-        build(plan.tuning_config("adam", env_id))
+        build(plan.config("adam", env_id))
+
+
+def test_a_suite_says_what_a_plan_does_not():
+    plan = Plan(suite="atari-fast")
+    assert plan.optimizers == ("adam", "muon_routed", "celo2")
+    assert (plan.seeds, plan.tunes, plan.candidates("adam"), plan.candidates("celo2")) == (2, False, (8e-4,), (8e-4,))
+    config = plan.config("celo2", "Freeway-v5")
+    assert (config.preset, config.hyper.total_steps, config.atari.stagger) == ("fast", 1_000_000, 2048)
+    assert (Plan().seeds, Plan().tuning_seeds, Plan().optimizers) == (10, 4, ("adam", "celo2"))
+    parsed = cli._parse(["benchmark", "ppo", "--suite", "atari-fast", "--steps", "8192", "--tuning-seeds", "2"]).plan
+    assert parsed == dataclasses.replace(plan, steps=8192, tuning_seeds=2)
+
+
+def test_a_plan_on_disk_says_everything(tmp_path):
+    protocol.write_plan(tmp_path, Plan(suite="atari-fast"))
+    path = tmp_path / "benchmark.json"
+    found = json.loads(path.read_text())
+    assert (found["seeds"], found["tuning_seeds"], found["factors"]) == (2, 0, [1.0])
+    path.write_text(json.dumps(found | {"seeds": None, "factors": None}))
+    with pytest.raises(ValueError, match="seeds, factors must not be null"):
+        protocol.read_plan(tmp_path)
+
+
+def test_without_tuning_every_optimizer_is_reported_at_its_one_rate(tmp_path, trained):
+    plan = dataclasses.replace(PLAN, tuning_seeds=0, factors=(1.0,))
+    runner.run(plan, tmp_path, progress=False)
+    assert trained == [
+        (optimizer, env_id, rates, [0, 1, 2])
+        for optimizer, rates in (("adam", (2.5e-3,)), ("sgd", (1e-1,)), ("celo_adam", ()))
+        for env_id in PLAN.environments
+    ]
+    assert not (tmp_path / "tuning").exists()
+    with pytest.raises(ValueError, match="with tuning_seeds 0 none are tried"):
+        runner.run(plan, tmp_path, progress=False, extend=True)
+    with pytest.raises(ValueError, match="adam has 3 learning rates to choose from; give one factor"):
+        dataclasses.replace(PLAN, tuning_seeds=0).check()
 
 
 def test_rates_to_try_are_the_same_on_every_environment_of_a_suite():
@@ -119,10 +163,11 @@ def test_rates_to_try_are_the_same_on_every_environment_of_a_suite():
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ("--suite atari", "unknown suite 'atari'; there are minatar, atari-small,"),
+        ("--suite atari", "unknown suite 'atari'; there are minatar, atari-fast,"),
         ("--optimizers adam adam", "each optimizer may be named once"),
         ("--envs CartPole-v1 CartPole-v1", "each environment may be named once"),
-        ("--tuning-seeds 0", "tuning_seeds must be at least 1, got 0"),
+        ("--tuning-seeds -1", "tuning_seeds must be at least 0, got -1"),
+        ("--tuning-seeds 0", "tuning_seeds 0 chooses nothing, but adam has 5 learning rates to choose from"),
         ("--seeds 0", "seeds must lie in [1, 10000]"),
         ("--factors", "give at least one learning rate, or factor"),
         ("--optimizers optax:adam", "optax:adam has no default learning rate; give --learning-rates"),

@@ -1,7 +1,12 @@
 """Tables of a report: numbers, CSV and LaTeX."""
 
+import dataclasses
+import json
+
+import numpy as np
 import pytest
 
+from rlopt.benchmark import protocol
 from rlopt.report import formats
 from rlopt.report.formats import Rated, Table
 from rlopt.statistics import Interval
@@ -24,6 +29,31 @@ def test_scores_are_normalised_by_a_random_policy_and_tuned_adam(bench, kit):
     returns = {row["optimizer"]: row for row in kit.read_csv(bench, "returns_shared")}
     assert (returns["sgd"]["CartPole-v1"], returns["sgd"]["rate, CartPole-v1"]) == ("20.0", "0.1")
     assert returns["celo_adam"]["rate, CartPole-v1"] == ""
+
+
+def test_a_benchmark_that_tunes_nothing_has_one_table_of_each_and_empty_cells_are_explained(tmp_path, write_run, kit):
+    plan = dataclasses.replace(kit.PLAN, tuning_seeds=0, factors=(1.0,))
+    protocol.write_plan(tmp_path, plan)
+    (tmp_path / protocol.RANDOM).write_text(json.dumps({env: [0.0, 20.0] for env in kit.ENVS}))
+    for optimizer in plan.all_optimizers:
+        for env in kit.ENVS:
+            nothing = (optimizer, env) == ("sgd", "Catch-bsuite")
+            final = [np.nan] * 8 if nothing else kit.FINAL[optimizer]
+            kit.write_cells(
+                tmp_path, plan, write_run, protocol.FINAL, optimizer, env, plan.candidates(optimizer), final
+            )
+    page = kit.report(tmp_path)
+    assert "Learning rates were not tuned: one was trained of each optimizer, each optimizer&#x27;s own" in page
+    assert "Adam&#x27;s mean is 1" in page
+    assert "tuned Adam" not in page
+    assert "the learning rate was chosen" not in page
+    assert "sgd is not among the scores: it has no result on Catch-bsuite." in page
+    assert "Empty: the run is missing, or no episode ended in any of its seeds" in page
+    names = {path.stem for path in (tmp_path / "report" / "tables").glob("*.csv")}
+    assert names == {"leaderboard", "returns", "settings"}
+    (adam, sgd, _) = kit.read_csv(tmp_path, "returns")
+    assert (adam["Catch-bsuite"], adam["rate, Catch-bsuite"], sgd["Catch-bsuite"]) == ("50.0", "0.0025", "")
+    assert "--tuning-seeds 0 --factors 1 " in page
 
 
 def test_windows_of_learning_rates(bench, kit):

@@ -48,6 +48,7 @@ def test_an_iteration_of_every_preset_can_be_traced(preset):
         ("pqn", "default", 84, 2.5e-4),
         ("dqn", "default", 84, 1e-4),
         ("dqn", "fast", 42, 2.5e-4),
+        ("pqn", "fast", 42, 5e-4),
     ],
 )
 def test_an_iteration_on_a_game_can_be_traced(agent, name, size, rate):
@@ -70,8 +71,8 @@ def test_an_iteration_on_a_game_can_be_traced(agent, name, size, rate):
 def test_presets_that_there_are_not():
     with pytest.raises(ValueError, match="unknown preset 'quick'; there are default, fast"):
         presets.find("ppo", "Pong-v5", "quick")
-    with pytest.raises(ValueError, match="no fast preset of pqn for Pong-v5, only of ppo, dqn for Atari games"):
-        presets.find("pqn", "Pong-v5", "fast")
+    with pytest.raises(ValueError, match="no fast preset of sac for Pong-v5, only of ppo, dqn, pqn for Atari games"):
+        presets.find("sac", "Pong-v5", "fast")
     with pytest.raises(ValueError, match="CartPole-v1 is not an Atari game; the settings of atari are for those"):
         TrainConfig(atari=AtariConfig(stack=2)).check()
 
