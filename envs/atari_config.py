@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from envs import pool_ids
+
 
 @dataclass(frozen=True)
 class AtariConfig:
@@ -46,10 +48,10 @@ class AtariConfig:
             raise ValueError(f"num_threads must be at least 0, got {self.num_threads}")
 
 
-# How the ids of Atari games end; no other environment's does.
+# How the ids of Atari games end; of others, only MuJoCo's do.
 IDS_END = "-v5"
 
 
 def is_atari(env_id: str) -> bool:
     """Whether an id is that of an Atari game, whose settings are an `AtariConfig`; told by its ending."""
-    return ":" not in env_id and env_id.endswith(IDS_END)
+    return ":" not in env_id and env_id.endswith(IDS_END) and env_id not in pool_ids.ALL

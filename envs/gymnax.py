@@ -6,7 +6,6 @@ at the few that end an episode; on a CPU those many small random draws take long
 does. `prepare` draws them ahead for a whole rollout, in one go.
 """
 
-import ast
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -15,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from envs import own_code
+from envs import names, own_code
 from envs.base import Box, Discrete, EnvSpec, TimeStep, VectorEnv
 
 # Downloads its images when it is made, so it is of no use offline.
@@ -83,14 +82,11 @@ def _parsed(path: str) -> tuple[str, str, dict[str, Any]]:
     """Module, name and arguments of `module:name(argument=literal, ...)`."""
     module, _, call = path.partition(":")
     try:
-        tree = ast.parse(call, mode="eval").body
-        if isinstance(tree, ast.Name):
-            return module, tree.id, {}
-        if not (isinstance(tree, ast.Call) and isinstance(tree.func, ast.Name)) or tree.args:
-            raise ValueError("not a call by name")
-        arguments = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in tree.keywords}
-        return module, tree.func.id, arguments
-    except (SyntaxError, ValueError) as error:
+        name, arguments = names.called(call)
+        if not name.isidentifier():
+            raise ValueError("not a name")
+        return module, name, arguments
+    except ValueError as error:
         raise ValueError(
             f"an environment of your own is module:name or module:name(argument=1, other='text'), got {path!r}"
         ) from error
