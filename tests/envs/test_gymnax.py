@@ -88,7 +88,7 @@ def test_unknown_id_lists_close_matches_first():
 
 def test_without_envpool_there_are_no_atari_games_and_the_reason_is_said(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "envpool", None)
-    with pytest.raises(ValueError, match=r"unknown environment 'Pong-v5'; .* \(without Atari games, since envpool"):
+    with pytest.raises(ValueError, match=r"unknown environment 'Pong-v5'; .* \(without Atari games and MuJoCo, since envpool"):
         envs.make("Pong-v5", num_envs=1)
     assert envs.make("Breakout-MinAtar", num_envs=2).spec.num_envs == 2
     ListEnvs().run()
