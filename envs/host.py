@@ -29,20 +29,20 @@ class HostState(NamedTuple):
 
 
 class HostStep(NamedTuple):
-    """A step of N environments, arrays of NumPy as the host has them.
+    """A step of N environments: arrays of NumPy on the host, of JAX in the program.
 
     obs: [N, *sent], what is seen next. reward: float32 [N], learned from. raw: float32 [N], reported.
     terminated, truncated: bool [N], for the agent. over: bool [N], an episode ended that is reported.
     final_obs: [N, *sent], what the action led to; None where the next episode starts in a step of its own.
     """
 
-    obs: np.ndarray
-    reward: np.ndarray
-    raw: np.ndarray
-    terminated: np.ndarray
-    truncated: np.ndarray
-    over: np.ndarray
-    final_obs: np.ndarray | None = None
+    obs: Any
+    reward: Any
+    raw: Any
+    terminated: Any
+    truncated: Any
+    over: Any
+    final_obs: Any | None = None
 
 
 class _Groups:
@@ -88,8 +88,7 @@ def vector_env(
     flags = jax.ShapeDtypeStruct((num_envs,), jnp.bool_)
     floats = jax.ShapeDtypeStruct((num_envs,), jnp.float32)
     # In the order of HostStep.
-    answer = (number, obs_like, floats, floats, flags, flags, flags)
-    answer = answer if spec.next_step_reset else (*answer, obs_like)
+    answer = (number, obs_like, floats, floats, flags, flags, flags, *(() if spec.next_step_reset else (obs_like,)))
 
     def reset(key: jax.Array) -> tuple[HostState, jax.Array]:
         seed = jax.random.bits(key, (), jnp.uint32)

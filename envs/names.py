@@ -13,9 +13,17 @@ from envs.atari_config import IDS_END
 from envs.pool_ids import ALL as POOL_IDS
 from envs.suite_ids import SUITES
 
-# How the ids of probe environments begin.
-PROBES = "Probe-"
-# How those of gymnasium do, stepped on the host.
+# Those of `envs.probes`.
+PROBE_IDS = tuple(
+    f"Probe-{name}"
+    for name in (
+        *("ConstantReward", "ObservationReward", "TwoStep", "ActionReward", "ObservationActionReward", "TimeLimit"),
+        "FinalObservation",
+    )
+)
+# Of gymnax: downloads its images when it is made, so it is of no use offline.
+NEEDS_NETWORK = ("MNISTBandit-bsuite",)
+# How the ids of gymnasium begin, stepped on the host.
 GYMNASIUM = "gymnasium:"
 
 
@@ -76,13 +84,16 @@ def check_early(env_id: str) -> None:
     """
     if (prefix := suite(env_id)) is not None:
         _check_installed(prefix)
-    installed = _installed()
-    if ":" in env_id or installed is None or env_id in {*installed, *POOL_IDS} or env_id.startswith(PROBES):
+    found = installed()
+    if ":" in env_id or found is None:
         return
-    (close,) = nearest(env_id, installed, 1)
+    known = (*found[0], *PROBE_IDS, *found[1], *sorted(POOL_IDS))
+    if env_id in known:
+        return
+    (close,) = nearest(env_id, known, 1)
     alike = difflib.SequenceMatcher(None, env_id.lower(), close.lower()).ratio()
     if re.search(r"-v\d+$", env_id) is None or alike > 0.8:
-        raise ValueError(unknown(env_id, installed))
+        raise ValueError(unknown(env_id, known))
 
 
 def _check_installed(prefix: str) -> None:
@@ -96,9 +107,9 @@ def is_installed(prefix: str) -> bool:
     return find_spec(SUITES[prefix].package) is not None
 
 
-def _installed() -> tuple[str, ...] | None:
-    """Ids of gymnax and of envpool's Atari games; None: these packages are not as they are known to be."""
-    gymnax, assets = (_folder(name) for name in ("gymnax", "envpool_assets"))
+def installed() -> tuple[tuple[str, ...], tuple[str, ...]] | None:
+    """Ids of gymnax, and of envpool's Atari games; None: these packages are not as they are known to be."""
+    gymnax, assets = (folder(name) for name in ("gymnax", "envpool_assets"))
     if gymnax is None or assets is None or "ENVPOOL_ASSETS_PATH" in os.environ:
         return None
     try:
@@ -113,10 +124,11 @@ def _installed() -> tuple[str, ...] | None:
         return None
     if not found or not games:
         return None
-    return (*found[0], *("".join(word.capitalize() for word in game.split("_")) + IDS_END for game in games))
+    return tuple(found[0]), tuple("".join(word.capitalize() for word in game.split("_")) + IDS_END for game in games)
 
 
-def _folder(package: str) -> Path | None:
+def folder(package: str) -> Path | None:
+    """Where a package lies, without importing it; None: nowhere."""
     found = find_spec(package)
     places = None if found is None else found.submodule_search_locations
     return Path(next(iter(places))) if places else None

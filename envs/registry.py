@@ -28,7 +28,7 @@ def check_id(env_id: str) -> None:
     suite = pools.suite(env_id)
     if (is_atari(env_id) and suite == atari.SUITE) or (suite is not None and env_id in pool_ids.ALL):
         return None
-    if env_id in gymnax.NEEDS_NETWORK:
+    if env_id in names.NEEDS_NETWORK:
         raise ValueError(f"{env_id} downloads its images when it is made, and is not offered")
     if suite is not None:
         offered = ", ".join(name.removeprefix("envpool.") for name in (atari.SUITE, *pool_ids.SUITES))

@@ -1,7 +1,7 @@
-"""Suites of environments that are packages of their own: prefix, package, extra, and the ids that were tried. Imports nothing.
+"""Suites of environments that are packages of their own: prefix, package, extra, and their ids. Imports nothing heavy.
 
-An id is PREFIX:NAME, with arguments PREFIX:NAME(argument=1). A suite takes any name that its package knows; those listed
-here are what `rlopt envs` shows.
+An id is PREFIX:NAME, with arguments PREFIX:NAME(argument=1). A suite takes any name that its package knows; those
+here are what `rlopt envs` lists.
 """
 
 from types import MappingProxyType

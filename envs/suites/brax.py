@@ -1,4 +1,4 @@
-"""Robots of brax (Freeman et al., arXiv 2106.13281): physics in JAX. Episodes are cut off after 1,000 steps, as brax does."""
+"""Robots of brax (Freeman et al., arXiv 2106.13281), physics in JAX; episodes of 1,000 steps, as brax cuts them."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ def make(name: str, **arguments: Any) -> Adapter:
 
 
 def adapted(env: Any, time_limit: int) -> Adapter:
-    """An environment of brax's kind: `reset(key) -> state`, `step(state, action) -> state`, a state that shows itself."""
+    """An environment of brax's kind: `reset(key) -> state`, `step(state, action) -> state`."""
 
     def shown(state: Any) -> Any:
         # What only a critic may see is left out.

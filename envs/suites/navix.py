@@ -1,4 +1,4 @@
-"""Rooms of navix (Pignatelli et al., arXiv 2407.19396): MiniGrid in JAX. An agent sees all of the grid, [H, W, 3] float32."""
+"""Rooms of navix (Pignatelli et al., arXiv 2407.19396), MiniGrid in JAX. All of the grid is seen: float32 [H, W, 3]."""
 
 from typing import Any
 

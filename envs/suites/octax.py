@@ -7,8 +7,8 @@ import jax.numpy as jnp
 from octax.environments import create_environment
 
 from envs.base import Discrete
-from envs.suites.adapter import Adapter
 from envs.suite_ids import SUITES
+from envs.suites.adapter import Adapter
 
 
 def knows(name: str) -> bool:

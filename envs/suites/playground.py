@@ -25,8 +25,8 @@ def make(name: str, **arguments: Any) -> Adapter:
     """
     if name not in registry.dm_control_suite.ALL_ENVS and not mjx_env.MENAGERIE_PATH.exists():
         raise ValueError(
-            f"playground:{name} needs the robots of mujoco_menagerie, which mujoco_playground clones from GitHub when it "
-            f"is made; clone it yourself into {mjx_env.MENAGERIE_PATH} first"
+            f"playground:{name} needs the robots of mujoco_menagerie, which mujoco_playground clones from GitHub when "
+            f"it is made; clone it yourself into {mjx_env.MENAGERIE_PATH} first"
         )
     # On a GPU too, "warp" would run outside XLA's hands.
     config = registry.get_default_config(name)

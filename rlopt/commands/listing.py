@@ -1,10 +1,14 @@
 """Commands that say what there is."""
 
-import sys
+import math
 from dataclasses import dataclass
 from typing import Any
 
+import tyro
+
+from envs import listing, names
 from envs.atari_config import IDS_END
+from rlopt import escape
 from rlopt.optimizers.catalog import OPTIMIZERS, SCHEDULE, Choice, as_word
 from rlopt.training import presets
 
@@ -50,13 +54,43 @@ class ListPresets:
 
 @dataclass(frozen=True)
 class ListEnvs:
-    """List the environments that a run can name."""
+    """List the environments that a run can name, by suite: which are installed, which steps where, what resumes."""
+
+    which: tyro.conf.Positional[tuple[str, ...]] = ()
+    """Suites or ids to list, or parts of ids; default: all."""
+    spaces: bool = False
+    """Make each of them and say what it shows and takes, and after how many steps it is cut off; takes a while."""
 
     def run(self) -> None:
-        """Prints one id per line."""
-        import envs
-        from envs import atari
+        """Prints a heading per suite, and one id per line."""
+        found = [(suite, self._chosen(suite)) for suite in listing.suites()]
+        found = [(suite, ids) for suite, ids in found if ids or not self.which]
+        if not found:
+            every = [env_id for suite in listing.suites() for env_id in suite.ids]
+            close = ", ".join(names.nearest(self.which[0], every))
+            raise ValueError(f"no environment is like {' or '.join(map(repr, self.which))}; the nearest are {close}")
+        for suite, ids in found:
+            print(f"# {suite.name}: {suite.summary}" + ("" if suite.missing is None else f"; {suite.missing}"))
+            for env_id in ids:
+                print(f"{env_id:44} {_spaces(env_id)}" if self.spaces and suite.missing is None else env_id)
 
-        print("\n".join(envs.ids()))
-        if why := atari.why_not():
-            print(f"without Atari games, since envpool cannot be imported: {why}", file=sys.stderr)
+    def _chosen(self, suite: listing.Listed) -> tuple[str, ...]:
+        if not self.which or suite.name in self.which:
+            return suite.ids
+        words = [word.lower() for word in self.which]
+        return tuple(env_id for env_id in suite.ids if any(word in env_id.lower() for word in words))
+
+
+def _spaces(env_id: str) -> str:
+    """What an environment shows and takes, in a line; or why it cannot be made."""
+    import envs
+
+    try:
+        spec = envs.make(env_id, 1).spec
+    except ValueError as error:
+        return escape.terminal(f"cannot be made: {error}")
+    shape = "x".join(map(str, spec.observation_shape)) or "1"
+    space = spec.action_space
+    many = f"{space.n} actions" if isinstance(space, envs.Discrete) else f"{math.prod(space.shape)} real actions"
+    limit = "no limit" if spec.time_limit is None else f"{spec.time_limit:,} steps"
+    return f"{shape} {spec.observation_dtype}, {many}, {limit}"

@@ -132,7 +132,8 @@ def test_rewards_ends_and_last_observations_arrive_as_the_environment_said_them(
         if time is None:  # the next episode has begun in a step of its own
             assert not at.valid
             assert at.reward == 0
-            assert not (at.terminated or at.truncated)
+            assert not at.terminated
+            assert not at.truncated
             np.testing.assert_array_equal(at.obs[:2], [0, episode])
             time = 0
             continue
@@ -171,7 +172,9 @@ def test_seeds_side_by_side_and_alone_see_the_same():
 
     def run(key):
         state, _ = env.reset(key)
-        return jax.lax.scan(lambda s, k: env.step(k, s, jnp.zeros(2, jnp.int32)), state, jax.random.split(key, 6))[1].obs
+        return jax.lax.scan(lambda s, k: env.step(k, s, jnp.zeros(2, jnp.int32)), state, jax.random.split(key, 6))[
+            1
+        ].obs
 
     keys = jax.random.split(jax.random.key(1), 2)
     together = jax.jit(jax.vmap(run))(keys)
@@ -210,7 +213,10 @@ def test_several_observations_become_one_vector_with_whole_numbers_one_hot():
 @pytest.mark.parametrize(
     ("env_id", "message"),
     [
-        ("RloptCountin-v0", "unknown environment 'gymnasium:RloptCountin-v0'; the nearest are gymnasium:RloptCounting-v0"),
+        (
+            "RloptCountin-v0",
+            "unknown environment 'gymnasium:RloptCountin-v0'; the nearest are gymnasium:RloptCounting-v0",
+        ),
         ("RloptStrange-v0", r"actions must be Discrete or a Box of real numbers, got MultiDiscrete"),
         ("RloptNone-v0", "must be one of gymnasium's AutoresetMode, got None"),
         ("RloptCounting-v0(size=3)", "gymnasium cannot make it: .*size"),

@@ -92,7 +92,9 @@ def test_the_ids_are_envpools_and_none_of_an_atari_game():
 
 
 def test_other_parts_of_envpool_are_named():
-    with pytest.raises(ValueError, match="BigfishEasy-v0 is of envpool's procgen suite; offered are atari, mujoco.gym"):
+    with pytest.raises(
+        ValueError, match=r"BigfishEasy-v0 is of envpool's procgen suite; offered are atari, mujoco.gym"
+    ):
         envs.make("BigfishEasy-v0", 1)
     with pytest.raises(ValueError, match="the nearest are HalfCheetah-v"):
         envs.make("HalfCheetah-v9", 1)

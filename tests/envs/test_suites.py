@@ -61,7 +61,9 @@ def test_an_environment_of_each_suite_plays_episodes(prefix):
     assert steps.episode_length.max() <= limit
     np.testing.assert_array_equal(steps.episode_length > 0, done)
     # What was cut off ran its full length; what ended earlier was not cut off.
-    np.testing.assert_array_equal(steps.truncated & ~steps.terminated, done & (steps.episode_length == limit) & ~steps.terminated)
+    np.testing.assert_array_equal(
+        steps.truncated & ~steps.terminated, done & (steps.episode_length == limit) & ~steps.terminated
+    )
     for i in range(3):
         end = int(np.argmax(done[:, i]))
         np.testing.assert_allclose(steps.episode_return[end, i], steps.reward[: end + 1, i].sum(), rtol=1e-4, atol=1e-5)
