@@ -5,6 +5,7 @@ step calls back to the host with it. So one program serves any number of groups:
 several devices each step environments of their own, seeded from the key that `reset` is given.
 """
 
+import threading
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -51,12 +52,14 @@ class _Groups:
     def __init__(self, start: Callable[[int], tuple[Any, np.ndarray]], step: Callable[[Any, np.ndarray], HostStep]):
         self._start, self._step = start, step
         self._groups: list[Any] = []
+        self._lock = threading.Lock()  # several devices may start theirs at once
 
     def start(self, seed: np.ndarray) -> tuple[Any, np.ndarray]:
         """A new group: its number, and first observations."""
         group, obs = self._start(int(seed) % 2**30)
-        self._groups.append(group)
-        return np.int32(len(self._groups) - 1), obs
+        with self._lock:
+            self._groups.append(group)
+            return np.int32(len(self._groups) - 1), obs
 
     def step(self, number: np.ndarray, action: np.ndarray) -> tuple[Any, ...]:
         """The same number, and the fields of a `HostStep` that there are."""

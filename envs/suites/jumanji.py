@@ -52,7 +52,7 @@ def make(name: str, **arguments: Any) -> Adapter:
         terminated = over & jnp.all(timestep.discount == 0)
         return timestep.observation, state, jnp.sum(timestep.reward), terminated, over & ~terminated
 
-    return Adapter(reset, step, space)
+    return Adapter(reset, step, space, getattr(env, "time_limit", None))
 
 
 def _actions(name: str, spec: Any) -> tuple[Discrete | Box, Any]:

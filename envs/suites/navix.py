@@ -32,4 +32,4 @@ def make(name: str, **arguments: Any) -> Adapter:
         timestep = env._step(timestep, action)  # `step` would compute a reset each time besides
         return shown(timestep), timestep, timestep.reward, timestep.is_termination(), timestep.is_truncation()
 
-    return Adapter(reset, step, Discrete(len(env.action_set)))
+    return Adapter(reset, step, Discrete(len(env.action_set)), env.max_steps)

@@ -32,4 +32,4 @@ def make(name: str, **arguments: Any) -> Adapter:
         state, obs, reward, terminated, truncated, _ = env.step(state, action)
         return shown(obs), state, reward, terminated, truncated
 
-    return Adapter(reset, step, Discrete(env.num_actions))
+    return Adapter(reset, step, Discrete(env.num_actions), env.max_num_steps_per_episodes)

@@ -12,6 +12,9 @@ from rlopt import escape
 from rlopt.optimizers.catalog import OPTIMIZERS, SCHEDULE, Choice, as_word
 from rlopt.training import presets
 
+# One that has no settings of its own.
+_ROBOT = "Ant-v4"
+
 
 @dataclass(frozen=True)
 class ListOptimizers:
@@ -43,13 +46,17 @@ class ListPresets:
         for agent, env_id in presets.PRESETS:
             steps = presets.config(agent, env_id).total_steps
             rate = presets.learning_rate(agent, env_id, "adam")
-            print(f"{agent:5} {env_id:26} {steps:>12,} steps   adam {rate:g}")
+            print(f"{agent:5} {env_id:36} {steps:>12,} steps   adam {rate:g}")
+        for agent in presets.MUJOCO:
+            steps = presets.config(agent, _ROBOT).total_steps
+            shown = "any robot of MuJoCo, brax, playground"
+            print(f"{agent:5} {shown:36} {steps:>12,} steps   adam {presets.learning_rate(agent, _ROBOT, 'adam'):g}")
         for name, by_agent in presets.ATARI.items():
             for agent in by_agent:
                 steps = presets.config(agent, IDS_END, name).total_steps
                 rate = presets.learning_rate(agent, IDS_END, "adam", name)
                 shown = f"any Atari game, {name}"
-                print(f"{agent:5} {shown:26} {steps:>12,} steps   adam {rate:g}")
+                print(f"{agent:5} {shown:36} {steps:>12,} steps   adam {rate:g}")
 
 
 @dataclass(frozen=True)

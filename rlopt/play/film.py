@@ -57,7 +57,7 @@ def watch(
     """Plays one episode with a trained network of a finished run and films it into the run's folder.
 
     Args:
-      folder: of the run. Its environment is an Atari game or shows a grid of channels, as MinAtar does.
+      folder: of the run. Its environment is an Atari game, or shows a picture or a grid of channels, as MinAtar does.
       member: which of the run's seeds plays, by its number; None: the one with the best final return.
       max_steps: steps after which the film ends.
       greedy: the best action each time; False: as at the end of training.
@@ -137,7 +137,12 @@ def _colours(channels: int) -> np.ndarray:
 
 
 def _paint(obs: np.ndarray, colours: np.ndarray) -> np.ndarray:
-    """A grid [H, W, C] as uint8 [H CELL, W CELL, 3]: each cell has the colour of its last channel that is not 0."""
+    """A grid [H, W, C] as uint8 [H CELL, W CELL, 3]: each cell has the colour of its last channel that is not 0.
+
+    What is a picture already, uint8 of one or three channels, stays as it is.
+    """
+    if obs.dtype == np.uint8 and obs.shape[-1] in (1, 3):
+        return np.broadcast_to(obs, (*obs.shape[:2], 3))
     shown = obs != 0
     last = shown.shape[-1] - 1 - np.argmax(shown[..., ::-1], axis=-1)
     picture = np.where(shown.any(-1)[..., None], colours[last], 0).astype(np.uint8)

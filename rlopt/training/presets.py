@@ -58,7 +58,7 @@ _MINATAR = {
     "pqn": Preset({"total_steps": 10_000_000, "num_envs": 128, "rollout_length": 32}),
 }
 # CleanRL's settings, with the same 2,048 steps per rollout from eight robots in place of one.
-_MUJOCO = {
+MUJOCO = {
     "ppo": Preset(
         _CONTINUOUS
         | {
@@ -115,9 +115,9 @@ PRESETS: dict[tuple[str, str], Preset] = {
     ("rppo", "MemoryChain-bsuite"): Preset({"total_steps": 200_000}),
     ("rppo", "MetaMaze-misc"): Preset({"total_steps": 2_000_000, "num_envs": 32, "normalize_observations": True}),
     ("sac", "Pendulum-v1"): Preset({"total_steps": 20_000, "batch_size": 128, "hidden": (64, 64)}, rate=10 / 3),
-    ("ppo", "HalfCheetah-v4"): _MUJOCO["ppo"],
-    ("ppo", "Hopper-v4"): _MUJOCO["ppo"],
-    ("sac", "HalfCheetah-v4"): _MUJOCO["sac"],
+    ("ppo", "HalfCheetah-v4"): MUJOCO["ppo"],
+    ("ppo", "Hopper-v4"): MUJOCO["ppo"],
+    ("sac", "HalfCheetah-v4"): MUJOCO["sac"],
     # Craftax's own baseline, with an eighth of its environments; it trains for 1,000 times as many steps.
     ("ppo", "craftax:Craftax-Classic-Symbolic-v1"): Preset(
         {
@@ -230,7 +230,7 @@ def _family(agent: str, env_id: str) -> Preset:
         twin, _ = names.called(env_id.removeprefix(names.GYMNASIUM))
         return Preset() if is_atari(twin) else PRESETS.get((agent, twin)) or _family(agent, twin)
     if env_id in _ROBOTS or names.suite(env_id) in ("brax", "playground"):
-        return _MUJOCO.get(agent, Preset())
+        return MUJOCO.get(agent, Preset())
     return Preset()
 
 

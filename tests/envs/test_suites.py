@@ -20,7 +20,7 @@ CASES = {
     "playground": ("playground:CartpoleBalance(episode_length=30)", (5,), (1,), 30),
     "craftax": ("craftax:Craftax-Classic-Symbolic-v1(max_timesteps=30)", (1345,), 17, 30),
     "navix": ("navix:Navix-Empty-5x5-v0(max_steps=30)", (5, 5, 3), 7, 30),
-    "jumanji": ("jumanji:Maze-v0(time_limit=30)", (105,), 4, 30),
+    "jumanji": ("jumanji:Maze-v0(time_limit=30)", (109,), 4, 30),
     "octax": ("octax:brix(max_num_steps_per_episodes=30)", (64, 32, 4), 3, 30),
 }
 
