@@ -57,7 +57,7 @@ _MINATAR = {
     ),
     "pqn": Preset({"total_steps": 10_000_000, "num_envs": 128, "rollout_length": 32}),
 }
-# CleanRL's settings, with the same 2,048 steps per rollout from eight robots in place of one.
+# PPO: CleanRL's settings, with the same 2,048 steps per rollout from eight robots in place of one. SAC: its paper's.
 MUJOCO = {
     "ppo": Preset(
         _CONTINUOUS

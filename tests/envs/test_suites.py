@@ -11,6 +11,7 @@ import pytest
 import envs
 from envs import names
 from envs.suite_ids import SUITES
+from helpers import need_suite
 from rlopt.training.config import TrainConfig
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,16 +26,11 @@ CASES = {
 }
 
 
-def need(prefix):
-    if not names.is_installed(prefix):
-        pytest.skip(f"{prefix} is not installed: pip install 'rlopt[{SUITES[prefix].extra}]'")
-
-
 # Their own code warns of much.
 @pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize("prefix", CASES)
 def test_an_environment_of_each_suite_plays_episodes(prefix):
-    need(prefix)
+    need_suite(f"{prefix}:")
     env_id, shape, actions, limit = CASES[prefix]
     env = envs.make(env_id, 3)
     space = env.spec.action_space
@@ -73,7 +69,7 @@ def test_an_environment_of_each_suite_plays_episodes(prefix):
 
 @pytest.mark.parametrize("prefix", CASES)
 def test_an_id_that_a_suite_does_not_have_is_answered_with_the_nearest(prefix):
-    need(prefix)
+    need_suite(f"{prefix}:")
     close = names.of_suite(prefix)[0]
     with pytest.raises(ValueError, match=f"unknown environment '{prefix}:nothing'; the nearest are {prefix}:"):
         envs.make(f"{prefix}:nothing", 1)
@@ -81,13 +77,13 @@ def test_an_id_that_a_suite_does_not_have_is_answered_with_the_nearest(prefix):
 
 
 def test_what_would_be_downloaded_is_refused_by_name():
-    need("jumanji")
+    need_suite("jumanji:")
     with pytest.raises(ValueError, match="jumanji:Sokoban-v0 downloads its levels"):
         envs.make("jumanji:Sokoban-v0", 1)
 
 
 def test_robots_that_would_be_downloaded_are_refused_by_name():
-    need("playground")
+    need_suite("playground:")
     from mujoco_playground._src import mjx_env
 
     if mjx_env.MENAGERIE_PATH.exists():
@@ -97,7 +93,7 @@ def test_robots_that_would_be_downloaded_are_refused_by_name():
 
 
 def test_several_whole_numbers_become_one_action():
-    need("jumanji")
+    need_suite("jumanji:")
     env = envs.make("jumanji:Minesweeper-v0", 1)
     assert env.spec.action_space == envs.Discrete(100)
     with pytest.raises(ValueError, match="jumanji:JobShop-v0: too many actions"):
