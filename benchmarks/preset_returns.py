@@ -14,6 +14,7 @@ from rlopt.training import runtime
 
 def main() -> None:
     runtime.configure()
+    from envs import names
     from rlopt.runs import experiment, plots, results
     from rlopt.training import presets
     from rlopt.training.config import TrainConfig
@@ -30,6 +31,10 @@ def main() -> None:
     for agent, env_id in presets.PRESETS:
         folder = root / f"{agent}-{env_id}"
         if agent not in args.agents or (args.envs and env_id not in args.envs) or (folder / results.SUMMARY).exists():
+            continue
+        suite = names.suite(env_id)
+        if suite is not None and not names.is_installed(suite):
+            print(f"left out: {env_id}, since {suite} is not installed")
             continue
         config = TrainConfig(
             agent=agent, env=env_id, optimizer=args.optimizer, seeds=args.seeds, hyper=presets.config(agent, env_id)

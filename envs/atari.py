@@ -1,40 +1,25 @@
-"""Atari games of envpool (Weng et al., arXiv 2206.10558) behind `VectorEnv`.
+"""Atari games of envpool (Weng et al., arXiv 2206.10558) behind `VectorEnv`, on the host (`envs.host`).
 
-A pool of emulators is state that no array can hold. What a program carries is the pool's number, and every step calls
-back to the host with it. So one program serves any number of pools: seeds side by side, in turn, or on several devices
-each play games of their own, seeded from the key that `reset` is given. (envpool's bridge to XLA has the address of one
-pool written into the program, which can then be neither mapped over seeds nor kept in the cache of compiled programs.)
+envpool's bridge to XLA is not used: it has the address of one pool written into the program, which can then be neither
+mapped over seeds nor kept in the cache of compiled programs.
 
 envpool starts the next game in the step after an end, whose action it ignores: that step is not `valid`.
 """
 
 import dataclasses
-import os
 import warnings
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.experimental import io_callback
 
+from envs import host, pools
 from envs.atari_config import FULL_GAMES, AtariConfig
-from envs.base import Discrete, EnvSpec, TimeStep, VectorEnv
+from envs.base import Discrete, EnvSpec, VectorEnv
 from envs.cores import num_cores
 
 SUITE = "envpool.atari"
-
-
-class AtariState(NamedTuple):
-    """pool: int32, number of the pool. ended: bool [N], the last step ended a life or a game.
-
-    episode_return: float32 [N], raw. episode_length: int32 [N]. Both of the full game so far.
-    """
-
-    pool: jax.Array
-    ended: jax.Array
-    episode_return: jax.Array
-    episode_length: jax.Array
 
 
 def _start(env_id: str, num_envs: int, config: AtariConfig, seed: int, **more: Any) -> Any:
@@ -61,43 +46,26 @@ def _start(env_id: str, num_envs: int, config: AtariConfig, seed: int, **more: A
     )
 
 
-class _Pools:
-    """The running pools of one `VectorEnv`; they live as long as it does, or until they are closed.
+def _step(group: tuple[Any, np.ndarray], action: np.ndarray) -> host.HostStep:
+    """group: a pool, and which of its games began before training, bool [N]: an agent never played their beginnings.
 
-    Beside each, which of its games began before training (bool [N]): an agent never played their beginnings.
+    Every end of a game counts, but for that of such a game.
     """
-
-    def __init__(self, env_id: str, num_envs: int, config: AtariConfig) -> None:
-        self._settings = (env_id, num_envs, config)
-        self._pools: list[tuple[Any, np.ndarray]] = []
-
-    def start(self, seed: np.ndarray) -> tuple[Any, ...]:
-        """A new pool: its number, first observations [N, stack, H, W], and whose next step only resets it, bool [N]."""
-        _, num_envs, config = self._settings
-        pool = _start(*self._settings, seed=int(seed) % 2**30)
-        obs, _ = pool.reset()
-        obs, ended, begun = _staggered(pool, obs, num_envs, config.stagger, int(seed))
-        self._pools.append((pool, begun))
-        return np.int32(len(self._pools) - 1), obs, ended
-
-    def step(self, number: np.ndarray, action: np.ndarray) -> tuple[Any, ...]:
-        """The same number, observations, rewards as learned from, raw rewards, ends, cuts, ends of games; which count.
-
-        Every end of a game counts, but for that of a game that began before training.
-        """
-        pool, begun = self._pools[int(number)]
-        obs, reward, terminated, truncated, info = pool.step(np.asarray(action, np.int32))
-        over = info["terminated"].astype(bool) | truncated.astype(bool)
-        counts = over & ~begun
-        begun &= ~over
-        return (
-            *(np.int32(number), obs, reward.astype(np.float32), info["reward"].astype(np.float32)),
-            *(terminated.astype(bool), truncated.astype(bool), over, counts),
-        )
-
-    def close(self) -> None:
-        """Ends all games; their numbers are given anew."""
-        self._pools.clear()
+    pool, begun = group
+    obs, reward, terminated, truncated, info = pool.step(np.asarray(action, np.int32))
+    terminated, truncated = terminated.astype(bool), truncated.astype(bool)
+    over = info["terminated"].astype(bool) | truncated
+    counts = over & ~begun
+    begun &= ~over
+    return host.HostStep(
+        obs=obs,
+        reward=reward.astype(np.float32),
+        raw=info["reward"].astype(np.float32),
+        terminated=terminated & ~truncated,
+        truncated=truncated,
+        over=over,
+        counts=counts,
+    )
 
 
 def _staggered(
@@ -123,12 +91,7 @@ def _staggered(
 
 def ids() -> tuple[str, ...]:
     """Every game of envpool; () where envpool cannot be imported."""
-    return tuple(name for name, suite in _suites().items() if suite == SUITE)
-
-
-def suite(env_id: str) -> str | None:
-    """Which part of envpool an id belongs to, such as `envpool.atari`; None: not to envpool."""
-    return _suites().get(env_id)
+    return pools.ids_of(SUITE)
 
 
 def make(env_id: str, num_envs: int, config: AtariConfig | None = None) -> VectorEnv:
@@ -147,47 +110,19 @@ def make(env_id: str, num_envs: int, config: AtariConfig | None = None) -> Vecto
     if config.num_threads > num_cores():
         text = f"num_threads={config.num_threads} on {num_cores()} cores: games will wait for each other"
         warnings.warn(text, RuntimeWarning, stacklevel=2)
-    pools = _Pools(env_id, num_envs, config)
     size = config.image_size
-    number = jax.ShapeDtypeStruct((), jnp.int32)
-    frames = jax.ShapeDtypeStruct((num_envs, config.stack, size, size), jnp.uint8)
-    flags = jax.ShapeDtypeStruct((num_envs,), jnp.bool_)
-    floats = jax.ShapeDtypeStruct((num_envs,), jnp.float32)
+
+    def start(seed: int) -> host.Started:
+        pool = _start(env_id, num_envs, config, seed)
+        obs, ended, begun = _staggered(pool, pool.reset()[0], num_envs, config.stagger, seed)
+        return host.Started((pool, begun), obs, ended)
 
     def channels_last(obs: jax.Array) -> jax.Array:
         return jnp.moveaxis(obs, 1, -1)
 
-    def reset(key: jax.Array) -> tuple[AtariState, jax.Array]:
-        seed = jax.random.bits(key, (), jnp.uint32)
-        pool, obs, ended = io_callback(pools.start, (number, frames, flags), seed)
-        zeros = jnp.zeros(num_envs, jnp.float32)
-        return AtariState(pool, ended, zeros, zeros.astype(jnp.int32)), channels_last(obs)
-
-    def step(key: jax.Array, state: AtariState, action: jax.Array) -> tuple[AtariState, TimeStep]:
-        del key  # the games draw their own random numbers
-        # The number comes back from the host, so that the next step cannot be moved before this one.
-        pool, obs, reward, raw, terminated, truncated, over, counts = io_callback(
-            pools.step, (number, frames, floats, floats, flags, flags, flags, flags), state.pool, action
-        )
-        valid = ~state.ended
-        ended = terminated | truncated
-        episode_return, episode_length = state.episode_return + raw, state.episode_length + valid
-        timestep = TimeStep(
-            obs=channels_last(obs),
-            reward=reward,
-            terminated=terminated & ~truncated,
-            truncated=truncated,
-            final_obs=channels_last(obs),
-            valid=valid,
-            episode_return=jnp.where(counts, episode_return, 0.0),
-            episode_length=jnp.where(counts, episode_length, 0),
-        )
-        after = AtariState(
-            pool, ended, jnp.where(over, 0.0, episode_return), jnp.where(over, 0, episode_length).astype(jnp.int32)
-        )
-        return after, timestep
-
-    return VectorEnv(_spec(env_id, num_envs, config), reset, step, close=pools.close)
+    return host.vector_env(
+        _spec(env_id, num_envs, config), start, _step, sent=(config.stack, size, size), shown=channels_last
+    )
 
 
 def _spec(env_id: str, num_envs: int, config: AtariConfig) -> EnvSpec:
@@ -228,24 +163,3 @@ class Screen:
     def _show(self, obs: np.ndarray) -> None:
         self.obs = np.moveaxis(obs, 1, -1)
         self.picture = self._pool.render()[0]
-
-
-def why_not() -> str | None:
-    """Why envpool cannot be imported, such as for want of a library of the system; None: it can."""
-    try:
-        os.getcwd()  # without one, envpool ends the process
-    except OSError:
-        return "the current folder has been removed"
-    try:
-        import envpool.registration  # noqa: F401
-    except ImportError as error:
-        return str(error)
-    return None
-
-
-def _suites() -> dict[str, str]:
-    if why_not() is not None:
-        return {}
-    import envpool.registration
-
-    return {name: spec[0] for name, spec in envpool.registration.registry.specs.items()}

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from envs import pool_ids
+
 
 @dataclass(frozen=True)
 class AtariConfig:
@@ -54,10 +56,10 @@ class AtariConfig:
 
 # Changes of an `AtariConfig` for playing games from beginning to end, with their own rewards.
 FULL_GAMES = MappingProxyType({"episodic_life": False, "clip_rewards": False, "stagger": 0})
-# How the ids of Atari games end; no other environment's does.
+# How the ids of Atari games end; of others, only MuJoCo's do.
 IDS_END = "-v5"
 
 
 def is_atari(env_id: str) -> bool:
     """Whether an id is that of an Atari game, whose settings are an `AtariConfig`; told by its ending."""
-    return ":" not in env_id and env_id.endswith(IDS_END)
+    return ":" not in env_id and env_id.endswith(IDS_END) and env_id not in pool_ids.ALL

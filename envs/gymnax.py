@@ -6,7 +6,6 @@ at the few that end an episode; on a CPU those many small random draws take long
 does. `prepare` draws them ahead for a whole rollout, in one go.
 """
 
-import ast
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -15,11 +14,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from envs import own_code
+from envs import names, own_code
 from envs.base import Box, Discrete, EnvSpec, TimeStep, VectorEnv
 
-# Downloads its images when it is made, so it is of no use offline.
-NEEDS_NETWORK = ("MNISTBandit-bsuite",)
 # Their observations are zeros and ones in float32; a replay of bytes takes a quarter of the memory.
 BINARY = "-MinAtar"
 # Memory for first states drawn ahead, and how many each environment has at least.
@@ -49,7 +46,7 @@ class GymnaxState(NamedTuple):
 
 def ids() -> tuple[str, ...]:
     """Every gymnax environment that can be made without a network."""
-    return tuple(name for name in gymnax.registered_envs if name not in NEEDS_NETWORK)
+    return tuple(name for name in gymnax.registered_envs if name not in names.NEEDS_NETWORK)
 
 
 def make(env_id: str, num_envs: int) -> VectorEnv:
@@ -83,14 +80,11 @@ def _parsed(path: str) -> tuple[str, str, dict[str, Any]]:
     """Module, name and arguments of `module:name(argument=literal, ...)`."""
     module, _, call = path.partition(":")
     try:
-        tree = ast.parse(call, mode="eval").body
-        if isinstance(tree, ast.Name):
-            return module, tree.id, {}
-        if not (isinstance(tree, ast.Call) and isinstance(tree.func, ast.Name)) or tree.args:
-            raise ValueError("not a call by name")
-        arguments = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in tree.keywords}
-        return module, tree.func.id, arguments
-    except (SyntaxError, ValueError) as error:
+        name, arguments = names.called(call)
+        if not name.isidentifier():
+            raise ValueError("not a name")
+        return module, name, arguments
+    except ValueError as error:
         raise ValueError(
             f"an environment of your own is module:name or module:name(argument=1, other='text'), got {path!r}"
         ) from error
@@ -313,12 +307,12 @@ def _action_space(space: Any, env_id: str) -> Discrete | Box:
             if not _is_count(count := getattr(space, name)):
                 raise ValueError(f"{env_id}: there must be at least one action, got {count!r}")
             return Discrete(int(count))
-    for names in (("low", "high"), ("minimum", "maximum")):
-        if all(hasattr(space, name) for name in (*names, "shape")):
+    for bounds in (("low", "high"), ("minimum", "maximum")):
+        if all(hasattr(space, name) for name in (*bounds, "shape")):
             shape = tuple(space.shape)
             if 0 in shape:
                 raise ValueError(f"{env_id}: an action must hold something, got the shape {shape}")
-            low, high = (np.broadcast_to(np.asarray(getattr(space, name), np.float32), shape) for name in names)
+            low, high = (np.broadcast_to(np.asarray(getattr(space, name), np.float32), shape) for name in bounds)
             return Box(low, high, shape)
     raise ValueError(
         f"{env_id}: action space {type(space).__name__} is not supported; one is that has n, or low, high and shape"

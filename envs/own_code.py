@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import ModuleType
 from typing import Any
 
 
@@ -31,7 +32,12 @@ def current_folder() -> Iterator[None]:
             sys.path.remove(here)
 
 
-def imported(module: str, name: str) -> Any:
-    """What a module calls `name`; raises whatever its import raises. The module may lie in `current_folder`."""
+def module(name: str) -> ModuleType:
+    """A module by name; raises whatever its import raises. It may lie in `current_folder`."""
     with current_folder():
-        return getattr(importlib.import_module(module), name)
+        return importlib.import_module(name)
+
+
+def imported(module_name: str, name: str) -> Any:
+    """What a module calls `name`; raises whatever its import raises. The module may lie in `current_folder`."""
+    return getattr(module(module_name), name)

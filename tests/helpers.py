@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 
 import celo2
 from celo2.baselines import thetas
+from envs import names
 from metatrain.config import MetaTrainConfig
 from rlopt.optimizers.catalog import OPTIMIZERS
 from rlopt.runs import results
@@ -46,6 +47,13 @@ def by_default(cases: Mapping | Iterable, *chosen) -> list:
         pytest.param(case, id=str(name), marks=[] if name in chosen else [pytest.mark.slow])
         for name, case in named.items()
     ]
+
+
+def need_suite(env_id: str) -> None:
+    """Skips the test where the package of an environment's suite is not installed."""
+    prefix = names.suite(env_id)
+    if prefix is not None and not names.is_installed(prefix):
+        pytest.skip(f"{prefix} is not installed: pip install 'rlopt[{names.SUITES[prefix].extra}]'")
 
 
 def small_meta_training(**changes) -> MetaTrainConfig:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from envs.suite_ids import SUITES
+
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("agents", "celo2", "envs", "metatrain", "rlopt")
 NEEDED_BY_CELO2 = {"jax", "flax", "msgpack", "optax", "numpy"}  # msgpack: flax needs it
@@ -89,8 +91,9 @@ def test_what_is_imported_is_declared_and_what_is_declared_is_imported():
     used = {name for package in PACKAGES for name in imported(package)}
     used -= {*sys.stdlib_module_names, *PACKAGES}
     declared = {module: name for name in dependencies() for module in modules_of(name)}
-    # The extras "slurm", "optuna" and "parquet"; rlopt.to_dataframe, where it is installed.
-    assert used - declared.keys() <= {"submitit", "optuna", "pyarrow", "pandas"}
+    # The extras "slurm", "optuna" and "parquet"; rlopt.to_dataframe, where it is installed; suites of environments.
+    extras = {"submitit", "optuna", "pyarrow", "pandas", *(suite.package for suite in SUITES.values())}
+    assert used - declared.keys() <= extras
     assert set(dependencies()) - {declared.get(name) for name in used} == set()
 
 

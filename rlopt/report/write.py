@@ -5,6 +5,7 @@ from collections.abc import Container, Sequence
 from pathlib import Path
 
 from celo2.files import write_atomic
+from envs import names
 from rlopt.benchmark import random_policy
 from rlopt.report import (
     cost,
@@ -155,7 +156,7 @@ def _with_random(found: Evidence, trust: bool | Container[str]) -> Evidence:
         cell = found.chosen(environment, found.yardstick, "tuned")
         if cell is None or environment in returns:
             continue
-        if ":" in cell.config.env and not results.is_trusted(cell.config, trust):
+        if names.is_own_code(cell.config.env) and not results.is_trusted(cell.config, trust):
             continue
         try:
             returns[environment] = random_policy.play(cell.config).tolist()

@@ -8,6 +8,7 @@ from typing import Annotated, Generic, Literal, TypeVar
 
 import tyro
 
+from envs import names
 from envs.atari_config import AtariConfig, is_atari
 from rlopt.optimizers import arms, catalog
 from rlopt.training import presets, trials
@@ -98,7 +99,8 @@ class TrainConfig(Generic[Hyper]):
     def code(self) -> tuple[str, ...]:
         """What it names that is code to be imported: `module:name` of an environment, an optimizer, a network."""
         of_parts = (arms.parse(text).optimizer for text in self.optimizer_of.values())
-        return tuple(name for name in (self.env, self.optimizer, *of_parts, self.hyper.network) if ":" in name)
+        others = tuple(name for name in (self.optimizer, *of_parts, self.hyper.network) if ":" in name)
+        return (self.env, *others) if names.is_own_code(self.env) else others
 
     @property
     def resolved_learning_rate(self) -> float | None:

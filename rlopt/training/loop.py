@@ -233,8 +233,8 @@ def _continued(agent: agents.Agent, config: TrainConfig, mesh: Mesh, found: Prog
     if not agent.unsaved:
         return found
     warnings.warn(
-        f"{config.label}: goes on after {len(found.sums):,} iterations with new episodes, since no file can hold an "
-        "emulator; parameters, optimizer and statistics are as they were",
+        f"{config.label}: goes on after {len(found.sums):,} iterations with new episodes, since no file can hold its "
+        "environments; parameters, optimizer and statistics are as they were",
         RuntimeWarning,
         stacklevel=5,
     )

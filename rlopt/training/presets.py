@@ -5,6 +5,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from agents.configs import CONFIGS, Config
+from envs import names, pool_ids
 from envs.atari_config import AtariConfig, is_atari
 from metatrain.config import BASELINES
 from rlopt.optimizers import catalog
@@ -56,7 +57,28 @@ _MINATAR = {
     ),
     "pqn": Preset({"total_steps": 10_000_000, "num_envs": 128, "rollout_length": 32}),
 }
+# PPO: CleanRL's settings, with the same 2,048 steps per rollout from eight robots in place of one. SAC: its paper's.
+MUJOCO = {
+    "ppo": Preset(
+        _CONTINUOUS
+        | {
+            "total_steps": 1_000_000,
+            "num_envs": 8,
+            "rollout_length": 256,
+            "epochs": 10,
+            "minibatches": 32,
+            "entropy_coef": 0.0,
+        },
+        rate=0.12,
+    ),
+    "sac": Preset({"total_steps": 1_000_000, "replay_capacity": 1_000_000, "learning_starts": 10_000}),
+}
+# Many short episodes with one reward, at their end.
+_ROOM = Preset({"total_steps": 500_000, "num_envs": 16, "activation": "relu"}, rate=0.4)
 _GAMES = ("Asterix-MinAtar", "Breakout-MinAtar", "Freeway-MinAtar", "Seaquest-MinAtar", "SpaceInvaders-MinAtar")
+
+# Tasks of envpool's that are simulated robots.
+_ROBOTS = frozenset(env_id for suite in ("mujoco.gym", "mujoco.dmc") for env_id in pool_ids.SUITES[f"envpool.{suite}"])
 
 # Agent and environment; docs/returns.md says which have been measured. Others run with the agent's own defaults.
 PRESETS: dict[tuple[str, str], Preset] = {
@@ -93,6 +115,23 @@ PRESETS: dict[tuple[str, str], Preset] = {
     ("rppo", "MemoryChain-bsuite"): Preset({"total_steps": 200_000}),
     ("rppo", "MetaMaze-misc"): Preset({"total_steps": 2_000_000, "num_envs": 32, "normalize_observations": True}),
     ("sac", "Pendulum-v1"): Preset({"total_steps": 20_000, "batch_size": 128, "hidden": (64, 64)}, rate=10 / 3),
+    ("ppo", "HalfCheetah-v4"): MUJOCO["ppo"],
+    ("ppo", "Hopper-v4"): MUJOCO["ppo"],
+    ("sac", "HalfCheetah-v4"): MUJOCO["sac"],
+    # Craftax's own baseline, with an eighth of its environments; it trains for 1,000 times as many steps.
+    ("ppo", "craftax:Craftax-Classic-Symbolic-v1"): Preset(
+        {
+            "total_steps": 1_000_000,
+            "num_envs": 128,
+            "rollout_length": 64,
+            "minibatches": 8,
+            "gae_lambda": 0.8,
+            "hidden": (512, 512),
+        },
+        rate=0.08,
+    ),
+    ("ppo", "navix:Navix-Empty-8x8-v0"): _ROOM,
+    ("ppo", "navix:Navix-DoorKey-5x5-v0"): _ROOM,
     **{(agent, game): preset for agent, preset in _MINATAR.items() for game in _GAMES},
     ("ppo", "Asterix-MinAtar"): _MINATAR["ppo"]._replace(rate=1.2),
 }
@@ -199,14 +238,28 @@ ATARI = MappingProxyType({"default": _ATARI, "fast": _FAST_ATARI})
 NAMES = tuple(ATARI)
 
 
+def _family(agent: str, env_id: str) -> Preset:
+    """The preset of an environment that has none of its own."""
+    if is_atari(env_id):
+        return _ATARI.get(agent, Preset())
+    if env_id.startswith(names.GYMNASIUM):
+        twin, _ = names.called(env_id.removeprefix(names.GYMNASIUM))
+        return Preset() if is_atari(twin) else PRESETS.get((agent, twin)) or _family(agent, twin)
+    if env_id in _ROBOTS or names.suite(env_id) in ("brax", "playground"):
+        return MUJOCO.get(agent, Preset())
+    return Preset()
+
+
 def find(agent: str, env_id: str, name: str = "default") -> Preset:
     """The preset of an agent and an environment; what has none takes the agent's own defaults.
+
+    `gymnasium:ID` takes that of the same id without gymnasium's name before it.
 
     Raises:
       ValueError: for a preset "fast" that there is not, or an unknown name.
     """
     if name == "default":
-        return PRESETS.get((agent, env_id)) or (_ATARI.get(agent, Preset()) if is_atari(env_id) else Preset())
+        return PRESETS.get((agent, env_id)) or _family(agent, env_id)
     if name not in NAMES:
         raise ValueError(f"unknown preset {name!r}; there are {', '.join(NAMES)}")
     if agent not in ATARI[name] or not is_atari(env_id):

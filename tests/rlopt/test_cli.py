@@ -222,8 +222,8 @@ def test_listings(command):
     known = command("envs").out.splitlines()
     assert "Breakout-MinAtar" in known
     presets_shown = command("presets").out.splitlines()
-    assert "ppo   Breakout-MinAtar             10,000,000 steps   adam 0.005" in presets_shown
-    assert "ppo   any Atari game, fast          1,300,000 steps   adam 0.0008" in presets_shown
+    assert "ppo   Breakout-MinAtar                       10,000,000 steps   adam 0.005" in presets_shown
+    assert "ppo   any Atari game, fast                    1,300,000 steps   adam 0.0008" in presets_shown
     assert {env_id for _, env_id in presets.PRESETS} <= set(known)
 
 

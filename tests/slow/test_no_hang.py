@@ -10,6 +10,7 @@ import sys
 
 import pytest
 
+from helpers import need_suite
 from rlopt.training import presets
 
 pytestmark = pytest.mark.slow
@@ -64,6 +65,7 @@ def test_it_runs_to_the_end_with_jaxs_own_settings(env_id):
 @pytest.mark.parametrize("devices", [0, 1])
 @pytest.mark.parametrize(("agent", "env_id"), presets.PRESETS)
 def test_it_runs_to_the_end(agent, env_id, devices):
+    need_suite(env_id)
     environment = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "NPROC")}
     arguments = [sys.executable, "-c", CHILD, agent, env_id, str(devices)]
     subprocess.run(arguments, env=environment, check=True, timeout=1100)

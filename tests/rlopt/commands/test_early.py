@@ -6,7 +6,7 @@ import sys
 import pytest
 
 import envs
-from envs import names
+from envs import gymnasium, listing, names, probes
 from rlopt import cli
 from rlopt.training import machine
 from rlopt.training.config import TrainConfig
@@ -32,6 +32,7 @@ sys.exit(cli.main(sys.argv[1:]))
         ("train --lr -1", "learning_rate must be positive and finite, got -1.0"),
         ("compare --optimizer adamm", "unknown optimizer 'adamm'; there are adam,"),
         ("benchmark --suite quik", "unknown suite 'quik'; there are quick,"),
+        ("train --env HalfCheeta-v4", "unknown environment 'HalfCheeta-v4'; the nearest are HalfCheetah-v4, "),
         ("train --theta no.theta", "No such file or directory: 'no.theta'"),
         ("compare --network mine:Net --hidden 8", "--hidden (8,) is not for mine:Net, which says for itself"),
         (
@@ -87,10 +88,27 @@ def test_what_is_being_compiled_is_said_before_jax_is_imported():
 
 
 def test_every_environment_is_known_early():
-    installed = {name for name in envs.ids() if not name.startswith(names.PROBES)}
-    assert installed <= set(names._installed())
     for env_id in envs.ids():
         names.check_early(env_id)
+
+
+def test_what_is_listed_is_what_there_is(command):
+    shown = command("envs").out.splitlines()
+    assert set(envs.ids()) <= set(shown)
+    assert set(probes.ids()) == set(names.PROBE_IDS)
+    by_suite = {suite.name: suite for suite in listing.suites()}
+    assert {by_suite[name].missing for name in ("gymnax", "atari", "mujoco", "gymnasium")} == {None}
+    assert set(by_suite["gymnasium"].ids) <= set(gymnasium.ids())
+    there = {env_id for suite in by_suite.values() if suite.missing is None for env_id in suite.ids}
+    assert {env_id for env_id in there if not env_id.startswith(names.GYMNASIUM)} == set(envs.ids())
+
+
+def test_environments_of_a_suite_or_like_a_word_are_listed_with_their_spaces(command):
+    assert command("envs", "navix").out.splitlines()[1:] == list(names.of_suite("navix"))
+    head, shown = command("envs", "cartpole-v1", "--spaces").out.splitlines()[:2]
+    assert head == "# gymnax: in JAX, resumes bit for bit"
+    assert " ".join(shown.split()) == "CartPole-v1 4 float32, 2 actions, 500 steps"
+    assert "no environment is like 'hoper-v4'; the nearest are Hopper-v4, " in command("envs", "hoper-v4").err
 
 
 def test_version_and_help(command, capsys):

@@ -6,7 +6,7 @@ import jax
 import pytest
 
 from envs import AtariConfig
-from helpers import by_default
+from helpers import by_default, need_suite
 from rlopt.optimizers.catalog import OPTIMIZERS
 from rlopt.training import loop, presets
 from rlopt.training.config import TrainConfig
@@ -23,12 +23,14 @@ BY_DEFAULT = [
         "pqn CartPole-v1",
     ),
     *("pqn Asterix-MinAtar", "pqn SpaceInvaders-MinAtar", "rppo MemoryChain-bsuite", "sac Pendulum-v1"),
+    *("ppo HalfCheetah-v4", "sac HalfCheetah-v4", "ppo navix:Navix-Empty-8x8-v0"),
 ]
 
 
 @pytest.mark.parametrize("preset", by_default(TRACED, *BY_DEFAULT))
 def test_an_iteration_of_every_preset_can_be_traced(preset):
     agent, env_id = preset
+    need_suite(env_id)
     config = TrainConfig(agent=agent, env=env_id, optimizer="adam", hyper=presets.config(agent, env_id))
     built = loop.build(config)
     state = jax.eval_shape(lambda: built.init(jax.random.key(0), built.hyperparams(1e-3)))
@@ -66,6 +68,19 @@ def test_an_iteration_on_a_game_can_be_traced(agent, name, size, rate):
     assert state.obs.shape == (8, size, size, 4)
     after, _ = jax.eval_shape(built.step, state)
     assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(lambda x: (x.shape, x.dtype), state)
+
+
+def test_an_id_of_gymnasium_has_the_settings_of_its_twin_and_every_robot_those_of_mujoco():
+    for agent in ("ppo", "sac", "dqn"):
+        for env_id in ("CartPole-v1", "Pendulum-v1", "Hopper-v5"):
+            assert presets.find(agent, f"gymnasium:{env_id}") == presets.find(agent, env_id)
+    assert presets.find("ppo", "gymnasium:CartPole-v1(max_episode_steps=9)") == presets.find("ppo", "CartPole-v1")
+    for env_id in ("Ant-v5", "CheetahRun-v1", "brax:ant", "playground:CheetahRun(episode_length=9)"):
+        assert presets.find("ppo", env_id) == presets.MUJOCO["ppo"]
+        assert presets.learning_rate("ppo", env_id, "adam") == pytest.approx(3e-4)
+        assert presets.learning_rate("sac", env_id, "adam") == pytest.approx(3e-4)
+    for env_id in ("LunarLander-v3", "gymnasium:ALE/Pong-v5", "navix:Navix-FourRooms-v0", "gymnasium:Own-v0"):
+        assert presets.find("ppo", env_id) == presets.Preset()
 
 
 def test_presets_that_there_are_not():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from agents import DQNConfig, PPOConfig, PQNConfig, RPPOConfig, SACConfig
-from envs import AtariConfig, atari
+from envs import AtariConfig, host
 from helpers import ask_to_stop, by_default, one_device
 from rlopt.runs import experiment, results
 from rlopt.storage import sealed
@@ -210,7 +210,7 @@ def test_atari_runs_go_on_with_new_episodes_and_say_so(tmp_path, run_until):
 
 @pytest.mark.usefixtures("saves_at_every_interval")
 def test_a_pool_that_dies_ends_the_run_with_what_it_has_and_says_how_to_go_on(tmp_path, monkeypatch, capfd):
-    step, calls = atari._Pools.step, []
+    step, calls = host._Groups.step, []
 
     def failing(self, number, action):
         calls.append(number)
@@ -220,7 +220,7 @@ def test_a_pool_that_dies_ends_the_run_with_what_it_has_and_says_how_to_go_on(tm
 
     folder = tmp_path / "pong"
     with monkeypatch.context() as patch:
-        patch.setattr(atari._Pools, "step", failing)
+        patch.setattr(host._Groups, "step", failing)
         expected = rf"broke off \(.*the emulator is gone\); `rlopt resume {folder}` goes on from its last checkpoint"
         with pytest.raises(BrokeOff, match=expected):
             experiment.run(PONG, folder, progress=False)
