@@ -20,9 +20,16 @@ class QParts(NamedTuple):
 class QMetrics(NamedTuple):
     """One iteration; scalars. Returns are raw, of the training episodes that ended in this iteration.
 
-    return_sum, length_sum: float32 sums over those episodes; num_episodes: int32.
-    loss, q_mean, td_error (mean absolute), grad_norm, update_rms: float32 means over the updates, 0 before learning
-    starts. epsilon: share of random actions.
+    Attributes:
+      return_sum: float32, over those episodes.
+      length_sum: float32, over those episodes.
+      num_episodes: int32.
+      loss: float32 mean over the updates, as all below; 0 before learning starts.
+      q_mean: mean action value.
+      td_error: mean absolute.
+      grad_norm: before clipping.
+      update_rms: root mean square of the steps.
+      epsilon: share of random actions.
     """
 
     return_sum: jax.Array

@@ -36,7 +36,8 @@ def train(agent: Agent, key: jax.Array, hyperparams: Any, iterations: int) -> tu
 
     Args:
       agent: of `make`, or `ppo` and the others.
-      key: PRNG key. hyperparams: as `agent.hyperparams` gives them. Under `jax.vmap` over both it trains a population.
+      key: PRNG key.
+      hyperparams: as `agent.hyperparams` gives them. Under `jax.vmap` over key and hyperparams a population is trained.
       iterations: how many, at least 1; all are the configuration's num_iterations.
 
     Returns:

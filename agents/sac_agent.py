@@ -34,8 +34,16 @@ PARTS = SACConfig.parts
 class SACState(NamedTuple):
     """Everything an agent carries between iterations.
 
-    iteration: int32, iterations done. params, opt_state: {part: tree} for `PARTS`. target_params: of the critics.
-    replay: see `replay.Replay`. env_state, obs: of the environments. key: PRNG key. hyperparams: SACHyperparams.
+    Attributes:
+      iteration: int32, iterations done.
+      params: {part: tree} for `PARTS`.
+      target_params: of the critics.
+      opt_state: {part: tree} for `PARTS`.
+      replay: see `replay.Replay`.
+      env_state: of the environments.
+      obs: [N, *shape], what the agent sees next.
+      key: PRNG key.
+      hyperparams: traced scalars.
     """
 
     iteration: jax.Array
@@ -52,10 +60,19 @@ class SACState(NamedTuple):
 class SACMetrics(NamedTuple):
     """One iteration; scalars. Returns are raw, of the training episodes that ended in this iteration.
 
-    return_sum, length_sum: float32 sums over those episodes; num_episodes: int32.
-    Float32 means over the updates, 0 before learning starts: loss (of the critics), actor_loss, temperature_loss,
-    entropy (of the policy, in actions from -1 to 1), temperature, q_mean, td_error (mean absolute), grad_norm and
-    update_rms (of all parts together).
+    Attributes:
+      return_sum: float32, over those episodes.
+      length_sum: float32, over those episodes.
+      num_episodes: int32.
+      loss: of the critics; float32 mean over the updates, as all below; 0 before learning starts.
+      actor_loss: likewise.
+      temperature_loss: likewise.
+      entropy: of the policy, in actions from -1 to 1.
+      temperature: likewise.
+      q_mean: mean action value.
+      td_error: mean absolute.
+      grad_norm: of all parts together, before clipping.
+      update_rms: of all parts together.
     """
 
     return_sum: jax.Array

@@ -26,8 +26,10 @@ _KINDS = Routing(kinds=("embedding", "head", "input"))
 class StepHeadState(NamedTuple):
     """State of `scale_by_step_head`.
 
-    count: int32 scalar, updates so far. norms: tree like the parameters, float32 scalars, their root mean squares at
-    the start; of a tensor of zeros, NaN.
+    Attributes:
+      count: int32 scalar, updates so far.
+      norms: tree like the parameters, float32 scalars, their root mean squares at the start; of a tensor of zeros,
+        NaN.
     """
 
     count: jax.Array  # type: ignore[assignment]  # optax's name for it; shadows tuple.count
