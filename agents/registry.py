@@ -46,7 +46,7 @@ def train(agent: Agent, key: jax.Array, hyperparams: Any, iterations: int) -> tu
     Raises:
       ValueError: for less than one iteration.
 
-    Example:
+    Examples:
       >>> import agents, envs, jax, optax
       >>> config = agents.PPOConfig(total_steps=2_048)
       >>> env = envs.make("CartPole-v1", config.num_envs)

@@ -78,7 +78,7 @@ def celo2(
     Raises:
       ValueError: for a negative learning rate, decay, multiplier or eps, or what `scale_by_celo2` refuses.
 
-    Example:
+    Examples:
       >>> import celo2, jax.numpy as jnp, optax
       >>> params = {"hidden": {"kernel": jnp.ones((4, 3)), "bias": jnp.zeros(3)}}
       >>> tx = celo2.celo2(2.5e-3, **celo2.RL)  # for RL: Adam's learning rate
@@ -201,7 +201,7 @@ def celo(
     Raises:
       ValueError: what `scale_by_celo` refuses.
 
-    Example:
+    Examples:
       >>> import celo2, jax.numpy as jnp, optax
       >>> tx = celo2.celo(1000, theta)  # doctest: +SKIP
       >>> updates, state = tx.update(grads, state, params, value=loss)  # doctest: +SKIP

@@ -125,7 +125,7 @@ def scale_by_celo2(
         numbers that do not fit, parameters that are not real floating point or hold no element (at `init`); for a
         missing `params` (at `update`).
 
-    Example:
+    Examples:
       >>> import celo2, jax.numpy as jnp, optax
       >>> tx = optax.chain(celo2.scale_by_celo2(), optax.scale_by_learning_rate(1e-3))
       >>> params = {"w": jnp.ones((4, 3))}

@@ -130,7 +130,7 @@ def graft(
       ValueError: for an unknown size, or b1, b2 outside [0, 1), or a negative eps; for parameters that are not real
         floating point or hold no element (at `init`).
 
-    Example:
+    Examples:
       >>> import celo2, optax
       >>> muon = celo2.graft(optax.contrib.scale_by_muon())
       >>> tx = optax.chain(muon, optax.scale_by_learning_rate(2.5e-3))

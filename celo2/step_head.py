@@ -61,7 +61,7 @@ def scale_by_step_head(weights: Any, num_steps: Any) -> optax.GradientTransforma
     Raises:
       ValueError: for weights of another shape; at `update` without parameters.
 
-    Example:
+    Examples:
       >>> import celo2, jax.numpy as jnp, optax
       >>> head = celo2.scale_by_step_head(jnp.zeros(len(celo2.STEP_FEATURES)), num_steps=1000)
       >>> tx = optax.chain(optax.scale_by_adam(eps=1e-5), head, optax.scale(-2.5e-3))
