@@ -25,8 +25,8 @@ ARMS = (
     ("gpu", "celo2", "celo2", "celo2"),
     ("gpu", "celo2_base", "celo2_base", "celo2_base"),
     ("gpu", "celo2_v1_published", "celo2 as published", "celo"),
-    ("runs", "muon_routed_sized_matrices", "Muon with size and layers of the first row", "muon"),
-    ("gpu", "muon_routed_sized", "Muon with size and layers of the second row", "muon"),
+    ("runs", "muon_routed_sized_matrices", "Muon, size and layers of row 1", "muon"),
+    ("gpu", "muon_routed_sized", "Muon, size and layers of row 2", "muon"),
 )
 ENVIRONMENTS = ("Asterix-MinAtar", "Breakout-MinAtar", "Freeway-MinAtar", "SpaceInvaders-MinAtar")
 MARKERS = "^sDv"
@@ -57,11 +57,11 @@ def row(folder: Path, arm: str, zeros: dict[str, float]) -> Row:
 
 def draw(rows: list[Row]) -> Figure:
     """Dots for environments, a thick dot with its interval over all of them."""
-    figure = Figure(figsize=(8, 3.2), layout="constrained")
+    figure = Figure(figsize=(8, 3.4), layout="constrained")
     axes = figure.subplots()
     looks = drawing.looks(sorted({colour for *_, colour in ARMS}))
     axes.axvline(1, color="black", linewidth=1)
-    for height, (found, (*_, colour)) in enumerate(zip(reversed(rows), reversed(ARMS), strict=True)):
+    for height, (found, (*_, colour)) in enumerate(zip(rows, ARMS, strict=True)):
         for marker, value in zip(MARKERS, found.each, strict=True):
             axes.plot(value, height, marker, color="0.6", markersize=5, fillstyle="none")
         low, high = found.over_all.low, found.over_all.high
@@ -70,9 +70,10 @@ def draw(rows: list[Row]) -> Figure:
     for marker, name in zip(MARKERS, ENVIRONMENTS, strict=True):
         axes.plot([], [], marker, color="0.6", fillstyle="none", label=name.removesuffix("-MinAtar"))
     axes.plot([], [], "o-", color="0.3", markersize=9, linewidth=4, label="all four, 95 % interval")
-    axes.set_yticks(range(len(ARMS)), [label for _, _, label, _ in reversed(ARMS)])
-    axes.set_xlabel("return over Adam's, at Adam's learning rate (PPO, a million steps, 32 seeds)")
-    axes.legend(loc="lower center", bbox_to_anchor=(0.3, 1.0), ncols=5, frameon=False, fontsize=8)
+    axes.set_yticks(range(len(ARMS)), [f"{i}  {label}" for i, (_, _, label, _) in enumerate(ARMS, 1)])
+    axes.invert_yaxis()
+    figure.supxlabel("return over Adam's, at Adam's learning rate (PPO, a million steps, 32 seeds)", fontsize=10)
+    figure.legend(loc="outside upper center", ncols=5, frameon=False, fontsize=8)
     axes.spines[["top", "right"]].set_visible(False)
     return figure
 
