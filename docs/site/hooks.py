@@ -84,16 +84,17 @@ def relinked(markdown: str, page: str, known: set[str]) -> str:
 
 
 def indented(markdown: str) -> str:
-    """Lists whose items go on at a depth of four, where GitHub is content with two.
+    """Lists whose items go on at a depth of four, where GitHub wants as much as their mark is wide.
 
     Python-Markdown ends an item at anything that is indented by less than four.
     """
-    made, within, fenced = [], False, False
+    made, width, fenced = [], 0, False
     for line in markdown.split("\n"):
+        if line[:1].strip() and not fenced:
+            item = _ITEM.match(line)
+            width = len(item[0]) if item else 0
         if line.lstrip().startswith("```"):
             fenced = not fenced
-        if line[:1].strip() and not fenced:
-            within = _ITEM.match(line) is not None
-        spaces = len(line) - len(line.lstrip(" "))
-        made.append("  " + line if within and spaces >= 2 else line)
+        goes_on = width and line.startswith(" " * width)
+        made.append(" " * (4 - width) + line if goes_on else line)
     return "\n".join(made)

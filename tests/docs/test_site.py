@@ -51,8 +51,11 @@ def test_links_of_the_repository_become_links_of_the_site(hooks, page, text, wan
 
 
 def test_what_goes_on_within_a_list_is_indented_by_four_and_nothing_else(hooks):
-    text = "- a\n  b\n\n  | c |\n\nd\n\n    code\n```\n- x\n  y\n```\n1. e\n   f"
-    assert hooks.indented(text) == "- a\n    b\n\n    | c |\n\nd\n\n    code\n```\n- x\n  y\n```\n1. e\n     f"
+    text = "- a\n  b\n\n  | c |\n\nd\n\n    code\n- g\n```\n- x\n  y\n```\n1. e\n   f\n\n       code"
+    assert (
+        hooks.indented(text)
+        == "- a\n    b\n\n    | c |\n\nd\n\n    code\n- g\n```\n- x\n  y\n```\n1. e\n    f\n\n        code"
+    )
 
 
 def test_the_glossary_is_the_section_of_contributing(hooks):
