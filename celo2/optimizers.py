@@ -132,10 +132,10 @@ def celo2_base(
       theta: weights of the rule, see `scale_by_celo2`; default: the packaged "celo2_base".
       weight_decay: decoupled decay, multiplied by the learning rate, see `celo2`.
       weight_decay_mask: what decays, see `celo2`.
+      mult_1d: of the AdamW branch, if label_fn sends anything there, see `celo2`.
       label_fn: see `celo2`; default: the rule for every tensor, as published; with another size than "unit", for all of
         rank >= 2, as such weights were trained.
-      mult_1d: of the AdamW branch, if label_fn sends anything there, see `celo2`.
-      b1: likewise.
+      b1: of the AdamW branch, see `celo2`.
       b2: likewise.
       eps: likewise.
       odd: part of the rule's form, see `celo2`.
