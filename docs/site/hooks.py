@@ -6,8 +6,10 @@ rewritten here.
 """
 
 import re
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from posixpath import normpath, relpath
+from typing import Any
 
 import command_line
 from mkdocs.config.defaults import MkDocsConfig
@@ -28,13 +30,25 @@ _ITEM = re.compile(r"([-*]|\d+\.) ")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Adds the pages whose text is elsewhere."""
+    """Adds the pages whose text is elsewhere, and a place in the navigation for those that mkdocs.yml gives none."""
     made = {page: (ROOT / source).read_text(encoding="utf-8") for page, source in ELSEWHERE.items()}
     made["glossary.md"] = glossary(made["contributing.md"])
     made["command-line.md"] = command_line.page()
     for name, text in made.items():
         files.append(File.generated(config, name, content=text))
+    nav = config.nav or []
+    left = sorted({file.src_uri for file in files.documentation_pages()} - set(placed(nav)))
+    config.nav = [*nav, {"More": left}] if left else nav
     return files
+
+
+def placed(nav: Any) -> Iterator[str]:
+    """The pages that a navigation, as mkdocs.yml has it, names."""
+    if isinstance(nav, str):
+        yield nav
+    else:
+        for part in nav.values() if isinstance(nav, dict) else nav:
+            yield from placed(part)
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:

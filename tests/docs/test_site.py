@@ -58,6 +58,15 @@ def test_what_goes_on_within_a_list_is_indented_by_four_and_nothing_else(hooks):
     )
 
 
+def test_pages_are_found_in_a_navigation_at_any_depth(hooks):
+    assert list(hooks.placed(["a.md", {"B": "b.md"}, {"C": ["c.md", {"D": ["d.md"]}]}])) == [
+        "a.md",
+        "b.md",
+        "c.md",
+        "d.md",
+    ]
+
+
 def test_the_glossary_is_the_section_of_contributing(hooks):
     text = hooks.glossary((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"))
     assert text.startswith("# Words\n")
