@@ -21,6 +21,7 @@ from agents.base import (
     unsaved_fields,
 )
 from agents.hyperparameters import Hyperparams, maker, type_of
+from agents.metrics import SACMetrics
 from agents.replay import Transition
 from agents.rollout import Rollout, rollout
 from agents.sac_config import SACConfig
@@ -55,38 +56,6 @@ class SACState(NamedTuple):
     obs: jax.Array
     key: jax.Array
     hyperparams: Hyperparams
-
-
-class SACMetrics(NamedTuple):
-    """One iteration; scalars. Returns are raw, of the training episodes that ended in this iteration.
-
-    Attributes:
-      return_sum: float32, over those episodes.
-      length_sum: float32, over those episodes.
-      num_episodes: int32.
-      loss: of the critics; float32 mean over the updates, as all below; 0 before learning starts.
-      actor_loss: likewise.
-      temperature_loss: likewise.
-      entropy: of the policy, in actions from -1 to 1.
-      temperature: likewise.
-      q_mean: mean action value.
-      td_error: mean absolute.
-      grad_norm: of all parts together, before clipping.
-      update_rms: of all parts together.
-    """
-
-    return_sum: jax.Array
-    length_sum: jax.Array
-    num_episodes: jax.Array
-    loss: jax.Array
-    actor_loss: jax.Array
-    temperature_loss: jax.Array
-    entropy: jax.Array
-    temperature: jax.Array
-    q_mean: jax.Array
-    td_error: jax.Array
-    grad_norm: jax.Array
-    update_rms: jax.Array
 
 
 class Learned(NamedTuple):

@@ -125,8 +125,8 @@ def _flags(actions: Iterable[argparse.Action]) -> str:
     """A list, which a phone shows as well as a desktop; a table of flags it does not."""
     lines = []
     for action in actions:
-        found = re.fullmatch(r"(.*?)\s*(?:\((?:default: (.*)|required|repeatable)\))?", action.help or "", re.DOTALL)
-        text, default = found.groups() if found else ("", "")
+        found = re.fullmatch(r"(.*)\((?:default: (.*?)|required|repeatable)\)", action.help or "", re.DOTALL)
+        text, default = found.groups() if found else (action.help or "", None)
         value = _value(action) if action.option_strings else ""
         words = [f"{flag} {value}".strip() for flag in action.option_strings] or [_placeholder(action)]
         line = "- " + ", ".join(f"**{_code(word)}**" for word in words)

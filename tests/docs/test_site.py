@@ -88,7 +88,8 @@ def test_the_command_line_has_every_command_and_flag(site_modules):
         for agent in presets.CONFIGS.values():
             for flag in flags.of(command, agent) or ():
                 assert f"<code>{flag}" in page, (name, flag)
-    assert "default <code>0.95</code>" in page  # of --gae-lambda
+    assert "**<code>--gae-lambda FLOAT</code>** (default <code>0.95</code>): Decay" in page
+    assert "(default <code>digits mnist fashion " in page  # its text has a "(default: " of its own
     assert page.count("## rlopt ") >= len(cli._COMMANDS)
 
 
