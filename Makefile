@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: install demo pong test-fast test test-slow lint format bench clean
+.PHONY: install demo pong test-fast test test-slow docs lint format bench clean
 
 install: $(STAMP)
 
@@ -14,8 +14,8 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	if $(BIN)/python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))'; \
-	  then $(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'; \
-	  else $(BIN)/python -m pip install --quiet -e '.[dev]'; fi
+	  then $(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,docs]'; \
+	  else $(BIN)/python -m pip install --quiet -e '.[dev,docs]'; fi
 	@touch $(STAMP)
 
 demo: install
@@ -44,6 +44,11 @@ test: install
 
 test-slow: install
 	RLOPT_TESTS_OPTIMISED=1 RLOPT_TESTS_DEVICES=8 $(BIN)/python -m pytest -m slow
+
+# The site in build/site. Broken links, missing references and warnings are errors, and so is what pages load from elsewhere.
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	$(BIN)/python docs/site/check.py build/site
 
 lint: install
 	$(BIN)/ruff check .

@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from agents.dqn_agent import DQNHyperparams, DQNState, dqn
     from agents.dqn_config import DQNConfig, PQNConfig
     from agents.evaluation import Episodes, evaluate
-    from agents.metrics import QMetrics
+    from agents.metrics import QMetrics, SACMetrics
     from agents.ppo_agent import PPOHyperparams, PPOMetrics, PPOPolicy, PPOState, ppo
     from agents.pqn_agent import PQNHyperparams, PQNState, pqn
     from agents.registry import make, train
     from agents.rppo_agent import RPPOHyperparams, RPPOState, rppo
     from agents.rppo_config import RPPOConfig
-    from agents.sac_agent import SACHyperparams, SACMetrics, SACState, sac
+    from agents.sac_agent import SACHyperparams, SACState, sac
     from agents.sac_config import SACConfig
 
 _WHERE = {
@@ -27,13 +27,13 @@ _WHERE = {
     "agents.dqn_agent": ("DQNHyperparams", "DQNState", "dqn"),
     "agents.dqn_config": ("DQNConfig", "PQNConfig"),
     "agents.evaluation": ("Episodes", "evaluate"),
-    "agents.metrics": ("QMetrics",),
+    "agents.metrics": ("QMetrics", "SACMetrics"),
     "agents.ppo_agent": ("PPOHyperparams", "PPOMetrics", "PPOPolicy", "PPOState", "ppo"),
     "agents.pqn_agent": ("PQNHyperparams", "PQNState", "pqn"),
     "agents.registry": ("make", "train"),
     "agents.rppo_agent": ("RPPOHyperparams", "RPPOState", "rppo"),
     "agents.rppo_config": ("RPPOConfig",),
-    "agents.sac_agent": ("SACHyperparams", "SACMetrics", "SACState", "sac"),
+    "agents.sac_agent": ("SACHyperparams", "SACState", "sac"),
     "agents.sac_config": ("SACConfig",),
 }
 __all__ = [

@@ -23,8 +23,9 @@ NetworkLike = nn.Module | tuple[Callable[..., Any], Callable[..., Any]]
 class Recurrence(NamedTuple):
     """How an agent acts that remembers earlier steps.
 
-    start(num_envs) -> memory: tree, leaves [N, ...] of zeros: nothing is remembered yet.
-    act(policy, memory, obs, key, greedy=True) -> (memory, action). Between episodes, see `rollout.forget`.
+    Attributes:
+      start: start(num_envs) -> memory: tree, leaves [N, ...] of zeros: nothing is remembered yet.
+      act: act(policy, memory, obs, key, greedy=True) -> (memory, action). Between episodes, see `rollout.forget`.
     """
 
     start: Callable[[int], Any]
@@ -34,17 +35,18 @@ class Recurrence(NamedTuple):
 class Agent(NamedTuple):
     """An agent on one vectorised environment.
 
-    hyperparams(learning_rate, **overrides) -> what `init` takes: a NamedTuple of the learning rate and the scalars of
-      the agent's configuration, see `hyperparameters.maker`.
-    init(key, hyperparams) -> state. The scalars are traced, so that `jax.vmap` over keys and hyperparams makes a
-      population.
-    step(state) -> (state, metrics): one iteration of rollout and learning.
-    act(policy, obs, key, greedy=True) -> action: obs [N, *shape] -> [N, ...], in the environment's units; of an agent
-      that remembers, as at the first step of an episode.
-    policy(state) -> what `act` needs: the network's parameters and whatever else acting depends on.
-    unsaved: names of the state's fields that no file can hold, since an emulator's memory belongs to them; a run that
-      is continued takes them from a new state, and so starts new episodes.
-    recurrence: how to act with a memory; None for agents that act on the observation alone.
+    Attributes:
+      init: init(key, hyperparams) -> state. The scalars are traced, so that `jax.vmap` over keys and hyperparams makes
+        a population.
+      step: step(state) -> (state, metrics): one iteration of rollout and learning.
+      act: act(policy, obs, key, greedy=True) -> action: obs [N, *shape] -> [N, ...], in the environment's units; of an
+        agent that remembers, as at the first step of an episode.
+      policy: policy(state) -> what `act` needs: the network's parameters and whatever else acting depends on.
+      hyperparams: hyperparams(learning_rate, **overrides) -> what `init` takes: a NamedTuple of the learning rate and
+        the scalars of the agent's configuration, see `hyperparameters.maker`.
+      unsaved: names of the state's fields that no file can hold, since an emulator's memory belongs to them; a run that
+        is continued takes them from a new state, and so starts new episodes.
+      recurrence: how to act with a memory; None for agents that act on the observation alone.
     """
 
     init: Callable[[jax.Array, Any], Any]

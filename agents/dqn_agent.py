@@ -31,9 +31,17 @@ DQNHyperparams = type_of("DQNHyperparams", DQNConfig)
 class DQNState(NamedTuple):
     """Everything an agent carries between iterations.
 
-    iteration: int32, iterations done. params, target_params, opt_state: trees. replay: see `experience`.
-    recent: the last steps, not all of which have their n rewards yet; None if all do.
-    env_state, obs: of the environments. key: PRNG key. hyperparams: DQNHyperparams.
+    Attributes:
+      iteration: int32, iterations done.
+      params: tree.
+      target_params: tree, of the target network.
+      opt_state: of the optimizer.
+      replay: see `experience`.
+      recent: the last steps, not all of which have their n rewards yet; None if all do.
+      env_state: of the environments.
+      obs: [N, *shape], what the agent sees next.
+      key: PRNG key.
+      hyperparams: traced scalars.
     """
 
     iteration: jax.Array

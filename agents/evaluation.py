@@ -11,7 +11,12 @@ from envs import VectorEnv
 
 
 class Episodes(NamedTuple):
-    """returns, lengths: float32 and int32 [episodes], raw and undiscounted; NaN and 0 where none ended in time."""
+    """Full episodes that were played.
+
+    Attributes:
+      returns: float32 [episodes], raw and undiscounted; NaN where the episode did not end in time.
+      lengths: int32 [episodes]; 0 likewise.
+    """
 
     returns: jax.Array
     lengths: jax.Array

@@ -1,4 +1,4 @@
-"""What agents report: what all share, and what those report that learn action values."""
+"""What agents report: what all share, and what those report that learn action values, SAC among them."""
 
 from typing import Any, NamedTuple
 
@@ -20,9 +20,16 @@ class QParts(NamedTuple):
 class QMetrics(NamedTuple):
     """One iteration; scalars. Returns are raw, of the training episodes that ended in this iteration.
 
-    return_sum, length_sum: float32 sums over those episodes; num_episodes: int32.
-    loss, q_mean, td_error (mean absolute), grad_norm, update_rms: float32 means over the updates, 0 before learning
-    starts. epsilon: share of random actions.
+    Attributes:
+      return_sum: float32, over those episodes.
+      length_sum: float32, over those episodes.
+      num_episodes: int32.
+      loss: float32 mean over the updates, as all below; 0 before learning starts.
+      q_mean: mean action value.
+      td_error: mean absolute.
+      grad_norm: before clipping.
+      update_rms: root mean square of the steps.
+      epsilon: share of random actions.
     """
 
     return_sum: jax.Array
@@ -34,6 +41,38 @@ class QMetrics(NamedTuple):
     grad_norm: jax.Array
     update_rms: jax.Array
     epsilon: jax.Array
+
+
+class SACMetrics(NamedTuple):
+    """One iteration; scalars. Returns are raw, of the training episodes that ended in this iteration.
+
+    Attributes:
+      return_sum: float32, over those episodes.
+      length_sum: float32, over those episodes.
+      num_episodes: int32.
+      loss: of the critics; float32 mean over the updates, as all below; 0 before learning starts.
+      actor_loss: likewise.
+      temperature_loss: likewise.
+      entropy: of the policy, in actions from -1 to 1.
+      temperature: likewise.
+      q_mean: mean action value.
+      td_error: mean absolute.
+      grad_norm: of all parts together, before clipping.
+      update_rms: of all parts together.
+    """
+
+    return_sum: jax.Array
+    length_sum: jax.Array
+    num_episodes: jax.Array
+    loss: jax.Array
+    actor_loss: jax.Array
+    temperature_loss: jax.Array
+    entropy: jax.Array
+    temperature: jax.Array
+    q_mean: jax.Array
+    td_error: jax.Array
+    grad_norm: jax.Array
+    update_rms: jax.Array
 
 
 def rms(tree: Any) -> jax.Array:

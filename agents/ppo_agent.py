@@ -32,9 +32,16 @@ PPOHyperparams = type_of("PPOHyperparams", PPOConfig)
 class PPOState(NamedTuple):
     """Everything an agent carries between iterations.
 
-    iteration: int32, iterations done. params, opt_state: trees. env_state: of the environment.
-    obs: [N, *shape], what the agent sees next. key: PRNG key. hyperparams: PPOHyperparams.
-    observations, rewards: running statistics; None where they are not normalised.
+    Attributes:
+      iteration: int32, iterations done.
+      params: tree.
+      opt_state: of the optimizer.
+      env_state: of the environments.
+      obs: [N, *shape], what the agent sees next.
+      key: PRNG key.
+      hyperparams: traced scalars.
+      observations: running statistics; None where they are not normalised.
+      rewards: likewise.
     """
 
     iteration: jax.Array
@@ -58,10 +65,19 @@ class PPOPolicy(NamedTuple):
 class PPOMetrics(NamedTuple):
     """One iteration; scalars. Returns are raw, of the training episodes that ended in this iteration.
 
-    return_sum, length_sum: float32 sums over those episodes; num_episodes: int32.
-    loss, policy_loss, value_loss, entropy, approx_kl, clip_fraction, grad_norm: float32 means over the minibatches, up
-    to that at which a KL stop ends the iteration; update_rms: over the updates made, 0 if there were none.
-    explained_variance: of the critic on this rollout, before learning.
+    Attributes:
+      return_sum: float32, over those episodes.
+      length_sum: float32, over those episodes.
+      num_episodes: int32.
+      loss: float32 mean over the minibatches, up to that at which a KL stop ends the iteration.
+      policy_loss: likewise.
+      value_loss: likewise.
+      entropy: likewise.
+      approx_kl: likewise.
+      clip_fraction: likewise.
+      grad_norm: likewise, before clipping.
+      update_rms: over the updates made, 0 if there were none.
+      explained_variance: of the critic on this rollout, before learning.
     """
 
     return_sum: jax.Array

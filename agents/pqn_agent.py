@@ -29,8 +29,14 @@ PQNHyperparams = type_of("PQNHyperparams", PQNConfig)
 class PQNState(NamedTuple):
     """Everything an agent carries between iterations.
 
-    iteration: int32, iterations done. params, opt_state: trees. env_state: of the environment.
-    obs: [N, *shape], what the agent sees next. key: PRNG key. hyperparams: PQNHyperparams.
+    Attributes:
+      iteration: int32, iterations done.
+      params: tree.
+      opt_state: of the optimizer.
+      env_state: of the environments.
+      obs: [N, *shape], what the agent sees next.
+      key: PRNG key.
+      hyperparams: traced scalars.
     """
 
     iteration: jax.Array

@@ -36,7 +36,8 @@ def train(agent: Agent, key: jax.Array, hyperparams: Any, iterations: int) -> tu
 
     Args:
       agent: of `make`, or `ppo` and the others.
-      key: PRNG key. hyperparams: as `agent.hyperparams` gives them. Under `jax.vmap` over both it trains a population.
+      key: PRNG key.
+      hyperparams: as `agent.hyperparams` gives them. Under `jax.vmap` over key and hyperparams a population is trained.
       iterations: how many, at least 1; all are the configuration's num_iterations.
 
     Returns:
@@ -45,7 +46,7 @@ def train(agent: Agent, key: jax.Array, hyperparams: Any, iterations: int) -> tu
     Raises:
       ValueError: for less than one iteration.
 
-    Example:
+    Examples:
       >>> import agents, envs, jax, optax
       >>> config = agents.PPOConfig(total_steps=2_048)
       >>> env = envs.make("CartPole-v1", config.num_envs)

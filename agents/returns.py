@@ -22,9 +22,13 @@ def generalized_advantages(
     s'_t is the state that the action led to, not the first state of the next episode.
 
     Args:
-      rewards, values, next_values: float32 [T, ...]: r_t, V(s_t), V(s'_t).
-      terminated, truncated: bool [T, ...].
-      gamma, gae_lambda: scalars in [0, 1].
+      rewards: float32 [T, ...]: r_t.
+      values: float32 [T, ...]: V(s_t).
+      next_values: float32 [T, ...]: V(s'_t).
+      terminated: bool [T, ...].
+      truncated: bool [T, ...].
+      gamma: scalar in [0, 1].
+      gae_lambda: scalar in [0, 1].
 
     Returns:
       Advantages, float32 [T, ...]; `advantages + values` are the critic's targets.
@@ -60,9 +64,12 @@ def lambda_returns(
     where the bracket is V(s'_t) alone at a time limit and at the last step.
 
     Args:
-      rewards, next_values: float32 [T, ...]: r_t and V(s'_t), s'_t the state that the action led to.
-      terminated, truncated: bool [T, ...].
-      gamma, lambda_: scalars in [0, 1].
+      rewards: float32 [T, ...]: r_t.
+      next_values: float32 [T, ...]: V(s'_t), s'_t the state that the action led to.
+      terminated: bool [T, ...].
+      truncated: bool [T, ...].
+      gamma: scalar in [0, 1].
+      lambda_: scalar in [0, 1].
 
     Returns:
       float32 [T, ...].

@@ -21,6 +21,7 @@ from agents.base import (
     unsaved_fields,
 )
 from agents.hyperparameters import Hyperparams, maker, type_of
+from agents.metrics import SACMetrics
 from agents.replay import Transition
 from agents.rollout import Rollout, rollout
 from agents.sac_config import SACConfig
@@ -34,8 +35,16 @@ PARTS = SACConfig.parts
 class SACState(NamedTuple):
     """Everything an agent carries between iterations.
 
-    iteration: int32, iterations done. params, opt_state: {part: tree} for `PARTS`. target_params: of the critics.
-    replay: see `replay.Replay`. env_state, obs: of the environments. key: PRNG key. hyperparams: SACHyperparams.
+    Attributes:
+      iteration: int32, iterations done.
+      params: {part: tree} for `PARTS`.
+      target_params: of the critics.
+      opt_state: {part: tree} for `PARTS`.
+      replay: see `replay.Replay`.
+      env_state: of the environments.
+      obs: [N, *shape], what the agent sees next.
+      key: PRNG key.
+      hyperparams: traced scalars.
     """
 
     iteration: jax.Array
@@ -47,29 +56,6 @@ class SACState(NamedTuple):
     obs: jax.Array
     key: jax.Array
     hyperparams: Hyperparams
-
-
-class SACMetrics(NamedTuple):
-    """One iteration; scalars. Returns are raw, of the training episodes that ended in this iteration.
-
-    return_sum, length_sum: float32 sums over those episodes; num_episodes: int32.
-    Float32 means over the updates, 0 before learning starts: loss (of the critics), actor_loss, temperature_loss,
-    entropy (of the policy, in actions from -1 to 1), temperature, q_mean, td_error (mean absolute), grad_norm and
-    update_rms (of all parts together).
-    """
-
-    return_sum: jax.Array
-    length_sum: jax.Array
-    num_episodes: jax.Array
-    loss: jax.Array
-    actor_loss: jax.Array
-    temperature_loss: jax.Array
-    entropy: jax.Array
-    temperature: jax.Array
-    q_mean: jax.Array
-    td_error: jax.Array
-    grad_norm: jax.Array
-    update_rms: jax.Array
 
 
 class Learned(NamedTuple):

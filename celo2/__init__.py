@@ -1,6 +1,6 @@
 """Learned optimizers as optax transformations, with their trained weights.
 
-Example:
+Examples:
   >>> import celo2
   >>> tx = celo2.celo2(learning_rate=1e-3)
 

@@ -25,8 +25,11 @@ MAX_BYTES = 16 << 20
 class Weights(NamedTuple):
     """Weights with the form that they were trained in.
 
-    theta: the tree. form: see `form.Form`. card: how they were made, {} where nothing is known. name: as it was asked
-    for them.
+    Attributes:
+      theta: the tree.
+      form: see `Form`.
+      card: how they were made, {} where nothing is known.
+      name: as it was asked for them.
     """
 
     theta: Any

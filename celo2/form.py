@@ -21,12 +21,13 @@ MOST_STEPS = 50
 class Form(NamedTuple):
     """How the output of a rule's MLP becomes a step; the defaults are the published form.
 
-    odd: the step for (-gradient, -parameters) is the negative of that for (gradient, parameters).
-    size: what the step, of Celo2 after normalisation, is multiplied with, see `scale_by_celo2`.
-    momentum_decays: the three momenta that the MLP reads.
-    newton_schulz_steps: iterations of the orthogonalisation, where there is any.
-    newton_schulz_ratio: matrices with a longer side of more than this many times the shorter one are not
-    orthogonalised; infinite: all are. On a card, null is infinite.
+    Attributes:
+      odd: the step for (-gradient, -parameters) is the negative of that for (gradient, parameters).
+      size: what the step, of Celo2 after normalisation, is multiplied with, see `scale_by_celo2`.
+      momentum_decays: the three momenta that the MLP reads.
+      newton_schulz_steps: iterations of the orthogonalisation, where there is any.
+      newton_schulz_ratio: matrices with a longer side of more than this many times the shorter one are not
+        orthogonalised; infinite: all are. On a card, null is infinite.
     """
 
     odd: bool = False

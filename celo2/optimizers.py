@@ -60,9 +60,15 @@ def celo2(
       label_fn: maps the parameter tree to a tree of "rule" and "adam", such as a `Routing`; default: rank >= 2 and
         neither an embedding nor an output head, by name. `routing_table` shows what goes where. (With
         `optax.inject_hyperparams`, which takes callables for schedules, pass `static_args="label_fn"`.)
-      b1, b2, eps: of the AdamW branch. Default: (0.9, 0.95, 1e-8) with unit size (published), else (0.9, 0.999, 1e-5).
-      odd, size, momentum_decays, newton_schulz_steps, newton_schulz_ratio: the form of the rule, see `scale_by_celo2`;
-        default: what the card of the weights records.
+      b1: decay of the AdamW branch's first moment.
+      b2: of its second. Default: 0.95 with unit size (published), else 0.999.
+      eps: of the AdamW branch. Default: 1e-8 with unit size (published), else 1e-5.
+      odd: part of the rule's form, see `scale_by_celo2`; default, as of those below: what the card of the weights
+        records.
+      size: likewise.
+      momentum_decays: likewise.
+      newton_schulz_steps: likewise.
+      newton_schulz_ratio: likewise.
       weight_dimension_numbers: which axes are input and output of a tensor's matrices, see `scale_by_celo2`.
       bias_correction: see `scale_by_celo2`; AdamW always corrects.
 
@@ -72,7 +78,7 @@ def celo2(
     Raises:
       ValueError: for a negative learning rate, decay, multiplier or eps, or what `scale_by_celo2` refuses.
 
-    Example:
+    Examples:
       >>> import celo2, jax.numpy as jnp, optax
       >>> params = {"hidden": {"kernel": jnp.ones((4, 3)), "bias": jnp.zeros(3)}}
       >>> tx = celo2.celo2(2.5e-3, **celo2.RL)  # for RL: Adam's learning rate
@@ -124,11 +130,19 @@ def celo2_base(
     Args:
       learning_rate: a float, traced scalar or schedule, see `celo2`.
       theta: weights of the rule, see `scale_by_celo2`; default: the packaged "celo2_base".
-      weight_decay, weight_decay_mask: decoupled decay, multiplied by the learning rate, and of what; see `celo2`.
+      weight_decay: decoupled decay, multiplied by the learning rate, see `celo2`.
+      weight_decay_mask: what decays, see `celo2`.
+      mult_1d: of the AdamW branch, if label_fn sends anything there, see `celo2`.
       label_fn: see `celo2`; default: the rule for every tensor, as published; with another size than "unit", for all of
         rank >= 2, as such weights were trained.
-      mult_1d, b1, b2, eps: of the AdamW branch, if label_fn sends anything there; see `celo2`.
-      odd, size, momentum_decays: see `celo2`. weight_dimension_numbers, bias_correction: see `scale_by_celo2`.
+      b1: of the AdamW branch, see `celo2`.
+      b2: likewise.
+      eps: likewise.
+      odd: part of the rule's form, see `celo2`.
+      size: likewise.
+      momentum_decays: likewise.
+      weight_dimension_numbers: see `scale_by_celo2`.
+      bias_correction: see `scale_by_celo2`.
 
     Returns:
       An `optax.GradientTransformationExtraArgs` whose updates are added to the parameters.
@@ -173,7 +187,11 @@ def celo(
       multiplier: of all steps: a float, a traced scalar, or a schedule of the updates so far. The schedule was learned
         on images, in trainings without an end to settle down to: in RL its steps are better a third of that, and
         annealed, `optax.linear_schedule(1 / 3, 0, num_steps)`.
-      use_scheduler, odd, size, momentum_decays, weight_dimension_numbers: see `scale_by_celo`.
+      use_scheduler: see `scale_by_celo`.
+      odd: part of the rule's form, see `scale_by_celo`.
+      size: likewise.
+      momentum_decays: likewise.
+      weight_dimension_numbers: see `scale_by_celo`.
       still_without_gradient: leave a tensor where it is until it has had a gradient other than zero; published: False.
 
     Returns:
@@ -183,7 +201,7 @@ def celo(
     Raises:
       ValueError: what `scale_by_celo` refuses.
 
-    Example:
+    Examples:
       >>> import celo2, jax.numpy as jnp, optax
       >>> tx = celo2.celo(1000, theta)  # doctest: +SKIP
       >>> updates, state = tx.update(grads, state, params, value=loss)  # doctest: +SKIP

@@ -30,8 +30,14 @@ EXP_MULT = 0.001
 class ScaleByCeloState(NamedTuple):
     """State of `scale_by_celo`: five trees shaped like the parameters, see `accumulators.Accumulators`.
 
-    count: int32 scalar, number of updates so far. m [3, *S], v S, row [3, *S with one axis 1], col likewise,
-    diag [3, *S]: float32, None where not applicable. schedule: `scheduler.SchedulerState`; None without a scheduler.
+    Attributes:
+      count: int32 scalar, number of updates so far.
+      m: float32 [3, *S], momenta.
+      v: float32 S, second moment.
+      row: float32 [3, *S with one axis 1]; None below rank 2.
+      col: likewise.
+      diag: float32 [3, *S]; None for matrices.
+      schedule: `scheduler.SchedulerState`; None without a scheduler.
     """
 
     count: jax.Array  # type: ignore[assignment]  # optax's name for it; shadows tuple.count

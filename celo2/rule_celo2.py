@@ -32,9 +32,13 @@ GRAM_SIZE = 32  # below, the products are too small to matter
 class ScaleByCelo2State(NamedTuple):
     """State of `scale_by_celo2`: five trees shaped like the parameters, see `accumulators.Accumulators`.
 
-    count: int32 scalar, number of updates so far; it stops at the largest int32.
-    m [3, *S], v S, row [3, *S with one axis 1], col likewise, diag [3, *S]: float32. Matrices have no diag and
-    lower ranks no row and col: None stands there.
+    Attributes:
+      count: int32 scalar, number of updates so far; it stops at the largest int32.
+      m: float32 [3, *S], momenta.
+      v: float32 S, second moment.
+      row: float32 [3, *S with one axis 1]; None below rank 2.
+      col: likewise.
+      diag: float32 [3, *S]; None for matrices.
     """
 
     count: jax.Array  # type: ignore[assignment]  # optax's name for it; shadows tuple.count
@@ -121,7 +125,7 @@ def scale_by_celo2(
         numbers that do not fit, parameters that are not real floating point or hold no element (at `init`); for a
         missing `params` (at `update`).
 
-    Example:
+    Examples:
       >>> import celo2, jax.numpy as jnp, optax
       >>> tx = optax.chain(celo2.scale_by_celo2(), optax.scale_by_learning_rate(1e-3))
       >>> params = {"w": jnp.ones((4, 3))}

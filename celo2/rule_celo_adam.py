@@ -17,7 +17,14 @@ STEP_MULT = 0.001
 
 
 class ScaleByCeloAdamState(NamedTuple):
-    """count: int32 scalar. mu, nu: Adam's moments, float32 trees. schedule: `scheduler.SchedulerState`."""
+    """State of `scale_by_celo_adam`.
+
+    Attributes:
+      count: int32 scalar, updates so far.
+      mu: Adam's first moment, float32 tree.
+      nu: its second moment, likewise.
+      schedule: `scheduler.SchedulerState`.
+    """
 
     count: jax.Array  # type: ignore[assignment]  # optax's name for it; shadows tuple.count
     mu: Any

@@ -29,8 +29,11 @@ NORM_EPS = 1e-9
 class GraftState(NamedTuple):
     """State of `graft`.
 
-    count: int32 scalar, updates so far. mu: float32 tree like the parameters, Adam's first moment. nu: likewise its
-    second moment; of size "snr", a scalar per tensor: that of the mean square. direction: the state of what is wrapped.
+    Attributes:
+      count: int32 scalar, updates so far.
+      mu: float32 tree like the parameters, Adam's first moment.
+      nu: likewise its second moment; of size "snr", a scalar per tensor: that of the mean square.
+      direction: the state of what is wrapped.
     """
 
     count: jax.Array  # type: ignore[assignment]  # optax's name for it; shadows tuple.count
@@ -115,7 +118,9 @@ def graft(
         extra arguments unchanged.
       size: "adam": root mean square of the step that `optax.scale_by_adam(b1, b2, eps)` would take for the tensor.
         "snr": the debiased signal-to-noise ratio of the momentum, between 0 and 1, see `snr_size`.
-      b1, b2: decays of the moments that the size is computed from. eps: Adam's.
+      b1: decay of the first moment that the size is computed from.
+      b2: of the second.
+      eps: Adam's.
 
     Returns:
       An `optax.GradientTransformationExtraArgs`. Beside the state of `direction` it keeps two float32 numbers per
@@ -125,7 +130,7 @@ def graft(
       ValueError: for an unknown size, or b1, b2 outside [0, 1), or a negative eps; for parameters that are not real
         floating point or hold no element (at `init`).
 
-    Example:
+    Examples:
       >>> import celo2, optax
       >>> muon = celo2.graft(optax.contrib.scale_by_muon())
       >>> tx = optax.chain(muon, optax.scale_by_learning_rate(2.5e-3))

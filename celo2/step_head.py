@@ -26,8 +26,10 @@ _KINDS = Routing(kinds=("embedding", "head", "input"))
 class StepHeadState(NamedTuple):
     """State of `scale_by_step_head`.
 
-    count: int32 scalar, updates so far. norms: tree like the parameters, float32 scalars, their root mean squares at
-    the start; of a tensor of zeros, NaN.
+    Attributes:
+      count: int32 scalar, updates so far.
+      norms: tree like the parameters, float32 scalars, their root mean squares at the start; of a tensor of zeros,
+        NaN.
     """
 
     count: jax.Array  # type: ignore[assignment]  # optax's name for it; shadows tuple.count
@@ -59,7 +61,7 @@ def scale_by_step_head(weights: Any, num_steps: Any) -> optax.GradientTransforma
     Raises:
       ValueError: for weights of another shape; at `update` without parameters.
 
-    Example:
+    Examples:
       >>> import celo2, jax.numpy as jnp, optax
       >>> head = celo2.scale_by_step_head(jnp.zeros(len(celo2.STEP_FEATURES)), num_steps=1000)
       >>> tx = optax.chain(optax.scale_by_adam(eps=1e-5), head, optax.scale(-2.5e-3))

@@ -103,7 +103,7 @@ def from_gymnax(env: Any, params: Any = None, num_envs: int = 1, env_id: str | N
     Raises:
       ValueError: if parts of the interface are missing, empty, or do not go together.
 
-    Example:
+    Examples:
       >>> import envs, gymnax, jax
       >>> env, params = gymnax.make("CartPole-v1")
       >>> env = envs.from_gymnax(env, params.replace(max_steps_in_episode=50), num_envs=4)

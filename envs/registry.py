@@ -52,7 +52,7 @@ def make(env_id: str, num_envs: int, atari_config: AtariConfig | None = None) ->
       ValueError: for an unknown id, a class that cannot be made, num_envs < 1, or settings of a game for another
         environment.
 
-    Example:
+    Examples:
       >>> import envs, jax
       >>> env = envs.make("CartPole-v1", num_envs=4)
       >>> state, obs = env.reset(jax.random.key(0))

@@ -27,7 +27,9 @@ def load(
     Args:
       specs: families; their order is kept within a group, and groups come in the order of first appearance.
       hidden: units of the hidden layers of families that name no number.
-      batch_size, split, data_dir: see `datasets.load`.
+      batch_size: images of a batch.
+      split: see `datasets.load`.
+      data_dir: see `datasets.load`.
 
     Raises:
       ValueError: for an unknown set, network or problem, a bad number of units, or a set with fewer images than a

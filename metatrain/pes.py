@@ -9,7 +9,13 @@ Tree = Any
 
 
 class Estimate(NamedTuple):
-    """grad: tree like theta. accumulator: tree like theta with a leading axis [N]. loss: float32 scalar."""
+    """What one truncation says about theta.
+
+    Attributes:
+      grad: tree like theta.
+      accumulator: tree like theta with a leading axis [N].
+      loss: float32 scalar.
+    """
 
     grad: Tree
     accumulator: Tree
@@ -52,9 +58,12 @@ def estimate(
     evolution strategies take A = e throughout: they credit a truncation's losses to its own perturbation alone.
 
     Args:
-      positive_loss, negative_loss: float32 [T, N], losses under theta + e and theta - e.
-      is_done: bool [T, N], the unroll ended at this step. mask: bool [T, N], the step has a loss.
-      perturbation: tree like theta, leaves [N, ...]. accumulator: likewise, before this truncation.
+      positive_loss: float32 [T, N], losses under theta + e.
+      negative_loss: float32 [T, N], losses under theta - e.
+      is_done: bool [T, N], the unroll ended at this step.
+      mask: bool [T, N], the step has a loss.
+      perturbation: tree like theta, leaves [N, ...].
+      accumulator: likewise, before this truncation.
       std: standard deviation of the perturbations.
       persistent: False gives plain truncated evolution strategies.
 

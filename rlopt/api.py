@@ -37,7 +37,7 @@ def train(
       ValueError: for an unknown or impossible setting, or a folder that holds anything else.
       Unfinished: when stopped by a signal; the folder then holds a checkpoint.
 
-    Example:
+    Examples:
       >>> import rlopt, tempfile
       >>> config = rlopt.configured(env="CartPole-v1", optimizer="adam", seeds=2, total_steps=2048)
       >>> run = rlopt.train(config, out=f"{tempfile.mkdtemp()}/run", progress=False)

@@ -53,7 +53,8 @@ def bootstrap(
     Args:
       scores: [S], one per seed, finite.
       statistic: maps [..., S] to [...].
-      resamples: bootstrap samples. seed: of the resampling, so that a report can be repeated.
+      resamples: bootstrap samples.
+      seed: of the resampling, so that a report can be repeated.
 
     Raises:
       ValueError: for no scores, or scores that are not finite.
@@ -73,7 +74,9 @@ def stratified_bootstrap(
 
     Args:
       scores: matrices [S, E], seeds by environments, finite; S may differ between them.
-      statistic: of as many arrays [..., S, E], to [...]. resamples, seed: as `bootstrap`.
+      statistic: of as many arrays [..., S, E], to [...].
+      resamples: as `bootstrap`.
+      seed: as `bootstrap`.
 
     Raises:
       ValueError: for no scores, scores that are not finite, or matrices of unequal numbers of environments.
@@ -118,7 +121,8 @@ def probability_of_improvement(scores: np.ndarray, others: np.ndarray) -> np.nda
     """How likely a run beats another's run in the same environment, ties counting half, in the mean over environments.
 
     Args:
-      scores: [..., S, E]. others: [..., S', E].
+      scores: [..., S, E].
+      others: [..., S', E].
     """
     difference = scores[..., :, None, :] - others[..., None, :, :]
     return ((difference > 0) + 0.5 * (difference == 0)).mean(axis=(-3, -2, -1))
@@ -212,7 +216,9 @@ def tolerance_window(rates: np.ndarray, scores: np.ndarray, share: float = 0.1) 
     Between the rates given, which must rise, scores are interpolated over their logarithm; the window ends with them.
 
     Args:
-      rates: [R], positive. scores: [R], finite. share: of the best score's absolute value.
+      rates: [R], positive.
+      scores: [R], finite.
+      share: of the best score's absolute value.
     """
     logs, best = np.log(rates), int(np.argmax(scores))
     least = scores[best] - share * abs(scores[best])

@@ -1,6 +1,7 @@
 """The examples do what they show, in a few steps."""
 
 import importlib.util
+import json
 from pathlib import Path
 
 import pytest
@@ -55,4 +56,29 @@ def test_the_language_model_learns_with_both_optimizers():
 
 def test_the_readme_lists_every_example():
     text = (FOLDER / "README.md").read_text(encoding="utf-8")
-    assert all(f"examples/{path.name}" in text for path in FOLDER.glob("*.py"))
+    assert all(f"examples/{path.name}" in text for path in FOLDER.iterdir() if path.suffix in (".py", ".ipynb"))
+
+
+def cells(name):
+    return [
+        cell for cell in json.loads((FOLDER / name).read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"
+    ]
+
+
+def test_the_notebook_has_no_stored_outputs():
+    assert all(not cell["outputs"] and cell["execution_count"] is None for cell in cells("ten_minutes.ipynb"))
+
+
+@pytest.mark.filterwarnings("ignore:jax has been imported already:RuntimeWarning")
+def test_the_notebook_runs_from_top_to_bottom_with_fast_settings(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("matplotlib.pyplot.show", lambda: None)
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    first, *rest = ["".join(cell["source"]) for cell in cells("ten_minutes.ipynb")]
+    names = {}
+    exec(first, names)
+    names["settings"] |= {"image_steps": 50, "seeds": 2, "total_steps": 1024, "runs": str(tmp_path / "runs")}
+    for source in rest:
+        exec(compile(source, "ten_minutes.ipynb", "exec"), names)
+    assert all(values[-10:].mean() < 0.5 * values[0] for values in names["losses"].values())
+    assert "head/kernel" in capsys.readouterr().out
+    assert (tmp_path / "runs" / "report" / "report.html").is_file()

@@ -78,7 +78,8 @@ def velo(
     Args:
       num_steps: number of updates of the whole training, at least 1.
       theta: weights, see `scale_by_velo`. None are packaged.
-      multiplier: see `nnadam`. mlp_mult: see `scale_by_velo`.
+      multiplier: see `nnadam`.
+      mlp_mult: see `scale_by_velo`.
 
     Returns:
       As `nnadam`; its state is a `ScaleByVeLOState`.

@@ -26,7 +26,13 @@ _WITHOUT = ("g_clipped", "g_normalized")
 class ScaleByAdafacMLPState(NamedTuple):
     """Statistics of Adafac-MLP; each field but count is a tree like the parameters.
 
-    count: int32 scalar, updates so far. m, v, row, col, diag: see `accumulators.Accumulators`.
+    Attributes:
+      count: int32 scalar, updates so far.
+      m: see `accumulators.Accumulators`, as all below.
+      v: second moment.
+      row: of the factored second moment.
+      col: likewise.
+      diag: of tensors below rank 2.
     """
 
     count: jax.Array  # type: ignore[assignment]  # optax's name for it; shadows tuple.count

@@ -16,9 +16,14 @@ _CLIP, _SCALE = 5.0, 0.2
 
 
 class ScaleByNNAdamState(NamedTuple):
-    """count: int32 scalar. mu, nu: moments, float32 trees, without bias correction.
+    """State for n tensors.
 
-    settings: float32 [n tensors, 4], in NN-Adam's coordinates: learning rate, b1, b2, epsilon. rows: the LSTM's.
+    Attributes:
+      count: int32 scalar, updates so far.
+      mu: first moment, float32 tree, without bias correction.
+      nu: second moment, likewise.
+      settings: float32 [n, 4], in NN-Adam's coordinates: learning rate, b1, b2, epsilon.
+      rows: the LSTM's.
     """
 
     count: jax.Array  # type: ignore[assignment]  # optax's name for it; shadows tuple.count

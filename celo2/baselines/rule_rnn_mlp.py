@@ -42,9 +42,15 @@ class LossStatistics(NamedTuple):
 class ScaleByRNNMLPState(NamedTuple):
     """State for n tensors.
 
-    count: int32 scalar. m, v: momenta and second moments, trees of float32 [5, *S]. clipping: see `Clipping`.
-    losses: see `LossStatistics`. rows: the LSTM's. from_lstm: message of all LSTM rows to each, float32 [18].
-    from_mlp: message of a tensor's MLP to its LSTM row, float32 [n, 16].
+    Attributes:
+      count: int32 scalar, updates so far.
+      m: momenta, tree of float32 [5, *S].
+      v: second moments, likewise.
+      clipping: see `Clipping`.
+      losses: see `LossStatistics`.
+      rows: the LSTM's.
+      from_lstm: message of all LSTM rows to each, float32 [18].
+      from_mlp: message of a tensor's MLP to its LSTM row, float32 [n, 16].
     """
 
     count: jax.Array  # type: ignore[assignment]  # optax's name for it; shadows tuple.count

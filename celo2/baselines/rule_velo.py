@@ -18,9 +18,17 @@ _SCALE_FLOOR = 1e-9
 
 
 class ScaleByVeLOState(NamedTuple):
-    """State for n tensors; m, v, row, col, diag: trees, see `accumulators.Accumulators`.
+    """State for n tensors.
 
-    count: int32 scalar. losses: see `loss_buffer.LossBuffer`. rows: the LSTM's.
+    Attributes:
+      count: int32 scalar, updates so far.
+      m: tree, see `accumulators.Accumulators`, as those down to diag.
+      v: second moment.
+      row: of the factored second moment.
+      col: likewise.
+      diag: of tensors below rank 2.
+      losses: see `loss_buffer.LossBuffer`.
+      rows: the LSTM's.
     """
 
     count: jax.Array  # type: ignore[assignment]  # optax's name for it; shadows tuple.count

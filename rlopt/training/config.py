@@ -24,7 +24,7 @@ class TrainConfig(Generic[Hyper]):
     What is not given is what the command line takes for that agent, environment and preset. `dataclasses.replace` keeps
     what another environment's preset gave; for other settings, make a new one.
 
-    Example:
+    Examples:
       >>> from rlopt import TrainConfig
       >>> config = TrainConfig(env="Breakout-MinAtar", optimizer="adam")
       >>> config.hyper.total_steps, config.resolved_learning_rate

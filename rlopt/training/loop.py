@@ -16,8 +16,8 @@ from jax.sharding import Mesh
 
 import agents
 import envs
-from envs.atari_config import FULL_GAMES
 from celo2.names import check_known
+from envs.atari_config import FULL_GAMES
 from rlopt.optimizers import arms, factory
 from rlopt.storage.run_lock import Gone
 from rlopt.storage.stopping import BrokeOff, Unfinished, stop_requested

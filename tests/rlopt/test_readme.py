@@ -1,4 +1,4 @@
-"""What the README shows works; `import celo2` stays light."""
+"""What the README and the pages show works; `import celo2` stays light."""
 
 import re
 import subprocess
@@ -12,22 +12,42 @@ from helpers import by_default
 from rlopt.runs import experiment
 from rlopt.training.config import TrainConfig
 
-README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
-DOCS = Path(__file__).resolve().parents[2] / "docs"
-BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-NETWORKS = re.findall(r"```python\n(.*?)```", (DOCS / "networks.md").read_text(encoding="utf-8"), re.DOTALL)
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
+SHOWN = ("celo2", "celo", "python", "networks", "recipes/adams-rate", "recipes/meta-train", "recipes/training-loop")
+PAGES = (ROOT / "README.md", *(DOCS / f"{name}.md" for name in SHOWN))
+
+
+def blocks_of(page):
+    return re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+
+
+BLOCKS = [pytest.param(block, id=f"{page.stem}-{i}") for page in PAGES for i, block in enumerate(blocks_of(page))]
+(TRAINING,) = (block for block in blocks_of(DOCS / "python.md") if "rlopt.train(" in block)
 
 
 def test_there_are_examples():
-    assert len(BLOCKS) >= 3
+    assert len(blocks_of(ROOT / "README.md")) >= 2
+    assert all(blocks_of(page) for page in PAGES)
 
 
-@pytest.mark.parametrize("block", [b for b in BLOCKS if "rlopt.train(" not in b] + NETWORKS)
-def test_examples_run(block):
-    exec(compile(block, "README.md", "exec"), {})
+def test_the_readme_fits_a_screen_or_two():
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 80
 
 
-@pytest.mark.parametrize("block", [b for b in BLOCKS if "rlopt.train(" in b])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the other libraries
+@pytest.mark.parametrize("block", [b for b in BLOCKS if "rlopt.train(" not in b.values[0]])
+def test_examples_run(block, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    exec(compile(block, "a page", "exec"), {})
+
+
+def test_the_training_example_of_the_readme_is_that_of_the_page():
+    (block,) = (block for block in blocks_of(ROOT / "README.md") if "rlopt.train(" in block)
+    assert TRAINING.startswith(block)
+
+
+@pytest.mark.parametrize("block", [TRAINING])
 def test_the_training_example_runs_when_made_short(block, tmp_path):
     short = block.replace("seeds=8", "seeds=1, total_steps=512, hidden=(8,)")
     assert short != block

@@ -1,0 +1,114 @@
+"""What `mkdocs build` asks for while it builds the site: pages made from other files, and links that fit.
+
+Some pages have their text elsewhere: the README is the first page, the glossary is a section of CONTRIBUTING.md, the
+command line is described by its parser. All Markdown is written for GitHub; what the site's dialect reads otherwise is
+rewritten here.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from posixpath import normpath, relpath
+from typing import Any
+
+import command_line
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+ROOT = Path(__file__).resolve().parents[2]
+# Pages of the site, and the files of the repository whose text they have.
+ELSEWHERE = {
+    "index.md": "README.md",
+    "contributing.md": "CONTRIBUTING.md",
+    "changelog.md": "CHANGELOG.md",
+    "examples.md": "examples/README.md",
+}
+_PAGES = {source: page for page, source in ELSEWHERE.items()}
+_LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
+_ITEM = re.compile(r"([-*]|\d+\.) ")
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Adds the pages whose text is elsewhere, and a place in the navigation for those that mkdocs.yml gives none."""
+    made = {page: (ROOT / source).read_text(encoding="utf-8") for page, source in ELSEWHERE.items()}
+    made["glossary.md"] = glossary(made["contributing.md"])
+    made["command-line.md"] = command_line.page()
+    for name, text in made.items():
+        files.append(File.generated(config, name, content=text))
+    nav = config.nav or []
+    left = sorted({file.src_uri for file in files.documentation_pages()} - set(placed(nav)))
+    config.nav = [*nav, {"More": left}] if left else nav
+    return files
+
+
+def placed(nav: Any) -> Iterator[str]:
+    """The pages that a navigation, as mkdocs.yml has it, names."""
+    if isinstance(nav, str):
+        yield nav
+    else:
+        for part in nav.values() if isinstance(nav, dict) else nav:
+            yield from placed(part)
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Makes links and lists of a page what the site's dialect understands."""
+    name = page.file.src_uri
+    return indented(relinked(markdown, name, {file.src_uri for file in files}))
+
+
+def glossary(contributing: str) -> str:
+    """The section "Words" of CONTRIBUTING.md, as a page.
+
+    Raises:
+      ValueError: where there is no such section.
+    """
+    found = re.search(r"^## Words\n(.*?)(?=^## )", contributing, re.MULTILINE | re.DOTALL)
+    if found is None:
+        raise ValueError("CONTRIBUTING.md has no section 'Words', which the glossary is made of")
+    return f"# Words\n{found[1]}"
+
+
+def relinked(markdown: str, page: str, known: set[str]) -> str:
+    """Links from a page to files of the repository, as links within the site.
+
+    A folder is no page: its name stands in place of a link to it.
+
+    Args:
+      markdown: text of the page.
+      page: its path in the site.
+      known: paths of all files of the site.
+    """
+    home = PurePosixPath(ELSEWHERE.get(page, f"docs/{page}")).parent
+
+    def link(found: re.Match[str]) -> str:
+        bang, text, target = found.groups()
+        path, hash_mark, anchor = target.partition("#")
+        if not path or re.match(r"[a-z]+:", path):
+            return found[0]
+        source = normpath(home / path)
+        inside = _PAGES.get(source, source.removeprefix("docs/"))
+        if inside in known:
+            return f"{bang}[{text}]({relpath(inside, PurePosixPath(page).parent)}{hash_mark}{anchor})"
+        if (ROOT / source).exists():
+            return f"{text} (`{source}`)" if text.strip("`") != source else f"`{source}`"
+        return found[0]  # the strict build refuses it
+
+    return _LINK.sub(link, markdown)
+
+
+def indented(markdown: str) -> str:
+    """Lists whose items go on at a depth of four, where GitHub wants as much as their mark is wide.
+
+    Python-Markdown ends an item at anything that is indented by less than four.
+    """
+    made, width, fenced = [], 0, False
+    for line in markdown.split("\n"):
+        if line[:1].strip() and not fenced:
+            item = _ITEM.match(line)
+            width = len(item[0]) if item else 0
+        if line.lstrip().startswith("```"):
+            fenced = not fenced
+        goes_on = width and line.startswith(" " * width)
+        made.append(" " * (4 - width) + line if goes_on else line)
+    return "\n".join(made)

@@ -1,0 +1,161 @@
+"""What makes the site: links and lists rewritten, the command line described, nothing loaded from elsewhere."""
+
+import contextlib
+import functools
+import http.server
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SITE = ROOT / "docs" / "site"
+
+
+@pytest.fixture
+def site_modules(monkeypatch):
+    """`import check`, `import command_line` and `import hooks` as mkdocs does it."""
+    pytest.importorskip("mkdocs", reason="the extra 'docs' is not installed")
+    monkeypatch.syspath_prepend(SITE)
+
+
+@pytest.fixture
+def hooks(site_modules):
+    import hooks
+
+    return hooks
+
+
+KNOWN = {"index.md", "ppo.md", "contributing.md", "results/README.md", "images/a.png"}
+
+
+@pytest.mark.parametrize(
+    ("page", "text", "wanted"),
+    [
+        ("index.md", "[a](docs/ppo.md)", "[a](ppo.md)"),
+        ("index.md", "![a](docs/images/a.png)", "![a](images/a.png)"),
+        ("results/README.md", "[a](../ppo.md#loss)", "[a](../ppo.md#loss)"),
+        ("ppo.md", "[a](../README.md)", "[a](index.md)"),
+        ("ppo.md", "[a](../CONTRIBUTING.md#words)", "[a](contributing.md#words)"),
+        ("ppo.md", "[a](https://x.org/docs) [b](#here)", "[a](https://x.org/docs) [b](#here)"),
+        ("results/README.md", "[runs](odd/runs)", "runs (`docs/results/odd/runs`)"),
+        ("index.md", "[metatrain/data/NOTICE.md](metatrain/data/NOTICE.md)", "`metatrain/data/NOTICE.md`"),
+        ("ppo.md", "[a](nowhere.md)", "[a](nowhere.md)"),
+    ],
+)
+def test_links_of_the_repository_become_links_of_the_site(hooks, page, text, wanted):
+    assert hooks.relinked(text, page, KNOWN) == wanted
+
+
+def test_what_goes_on_within_a_list_is_indented_by_four_and_nothing_else(hooks):
+    text = "- a\n  b\n\n  | c |\n\nd\n\n    code\n- g\n```\n- x\n  y\n```\n1. e\n   f\n\n       code"
+    assert (
+        hooks.indented(text)
+        == "- a\n    b\n\n    | c |\n\nd\n\n    code\n- g\n```\n- x\n  y\n```\n1. e\n    f\n\n        code"
+    )
+
+
+def test_pages_are_found_in_a_navigation_at_any_depth(hooks):
+    assert list(hooks.placed(["a.md", {"B": "b.md"}, {"C": ["c.md", {"D": ["d.md"]}]}])) == [
+        "a.md",
+        "b.md",
+        "c.md",
+        "d.md",
+    ]
+
+
+def test_the_glossary_is_the_section_of_contributing(hooks):
+    text = hooks.glossary((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"))
+    assert text.startswith("# Words\n")
+    assert "| theta |" in text
+    assert "## " not in text
+    with pytest.raises(ValueError, match="Words"):
+        hooks.glossary("# Contributing\n")
+
+
+def test_the_command_line_has_every_command_and_flag(site_modules):
+    import command_line
+
+    from rlopt import cli
+    from rlopt.commands import flags
+    from rlopt.training import presets
+
+    page = command_line.page()
+    for name, command in cli._COMMANDS.items():
+        for agent in presets.CONFIGS.values():
+            for flag in flags.of(command, agent) or ():
+                assert f"<code>{flag}" in page, (name, flag)
+    assert "**<code>--gae-lambda FLOAT</code>** (default <code>0.95</code>): Decay" in page
+    assert "(default <code>digits mnist fashion " in page  # its text has a "(default: " of its own
+    assert page.count("## rlopt ") >= len(cli._COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ('<script src="https://cdn.org/a.js"></script>', ["https://cdn.org/a.js"]),
+        ('<link rel="stylesheet" href="//cdn.org/a.css">', ["//cdn.org/a.css"]),
+        ('<link rel="preconnect" href="https://fonts.org">', ["https://fonts.org"]),
+        ('<p style="background: url(https://cdn.org/a.png)">', ["https://cdn.org/a.png"]),
+        ("<style>@import 'https://cdn.org/a.css'</style>", ["https://cdn.org/a.css"]),
+        ('<img src="a.png" srcset="https://cdn.org/b.png 2x">', ["https://cdn.org/b.png 2x"]),
+        ('<a href="https://x.org"><img src="data:,"></a><link rel="canonical" href="https://x.org">', []),
+        ("<code>url(https://x.org)</code><script src=a.js></script>", []),
+    ],
+)
+def test_what_a_page_loads_from_elsewhere_is_found(site_modules, text, found):
+    import check
+
+    assert check.foreign(text, ".html") == found
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """The whole site, built as `make docs` builds it."""
+    pytest.importorskip("mkdocs", reason="the extra 'docs' is not installed")
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    subprocess.run([sys.executable, str(SITE / "check.py"), str(folder)], check=True)
+    return folder
+
+
+@contextlib.contextmanager
+def served(folder):
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Silent, directory=folder))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+
+
+class _Silent(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *args):
+        pass
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [390, 1200])
+def test_every_page_fits_its_screen_and_asks_for_nothing_else(built, width):
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("no Chromium is installed (Debian: apt-get install chromium)")
+    from playwright.sync_api import sync_playwright
+
+    with served(built) as address, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page(viewport={"width": width, "height": 900})
+        asked, wide = [], []
+        page.on("request", lambda request: asked.append(request.url))
+        pages = [path.relative_to(built).as_posix() for path in sorted(built.rglob("*.html"))]
+        for name in pages:
+            page.goto(f"{address}/{name}")
+            if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
+                wide.append(name)
+        browser.close()
+    assert len(pages) > 40
+    assert wide == []
+    assert [url for url in asked if not url.startswith((address, "data:", "blob:"))] == []
