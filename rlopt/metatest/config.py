@@ -72,6 +72,13 @@ class SuiteConfig:
         if not self.optimizers or not self.tasks:
             raise ValueError("at least one optimizer and one task are needed")
         compared = self.arms
+        for name, arm in compared.items():
+            info = catalog.find(arm.optimizer)
+            if info and info.told:
+                raise ValueError(
+                    f"{name} reads what only agents tell (who acts, epochs, dormancy): it fits no supervised task; "
+                    "try it with `rlopt train` or `rlopt compare`"
+                )
         by_optimizer = {arm.optimizer: arm for arm in compared.values()}
         for name, rate in self.rates.items():
             if name not in compared and name not in by_optimizer:

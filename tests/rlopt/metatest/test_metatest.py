@@ -180,11 +180,13 @@ def test_other_weights_options_and_forms_are_other_results_and_each_arm_has_its_
 
 
 def test_every_optimizer_of_the_catalog_can_take_part(tmp_path):
-    theta = {name: path for name in catalog.OPTIMIZERS if (path := weights_for(name, tmp_path))}
-    found = optimizers.contestants(SuiteConfig(optimizers=tuple(catalog.OPTIMIZERS), theta=theta))
-    assert set(found) == {*catalog.OPTIMIZERS, REFERENCE}
+    infos = {name: info for name, info in catalog.OPTIMIZERS.items() if not info.told}
+    assert set(catalog.OPTIMIZERS) - set(infos) == {"open"}
+    theta = {name: path for name in infos if (path := weights_for(name, tmp_path))}
+    found = optimizers.contestants(SuiteConfig(optimizers=tuple(infos), theta=theta))
+    assert set(found) == {*infos, REFERENCE}
     assert len({entry.file for entry in found.values()}) == len(found)
-    for name, info in catalog.OPTIMIZERS.items():
+    for name, info in infos.items():
         tried = found[name].rates
         assert tried == (None,) if info.scheduled else len(tried) == (1 if info.learned else 15), name
 
