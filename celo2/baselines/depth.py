@@ -16,7 +16,7 @@ _Key = tuple[int, tuple[int, ...]]
 
 
 def shares(params: Any, is_actor: Sequence[bool]) -> list[float]:
-    """i / (layers - 1) of every tensor's layer, in the order of the tree; 0 where there is one layer.
+    """Every tensor's layer, i / (layers - 1), in the order of the tree; 0 where there is one layer.
 
     Layers come in the order input, convolutions, hidden ones by the numbers in their names, heads, numbers that belong
     to no layer (such as `log_std`); those of equal rank side by side. What kind a layer is, its name says or its place,
@@ -30,7 +30,7 @@ def shares(params: Any, is_actor: Sequence[bool]) -> list[float]:
     kinds = {name: made.kind for name, made in zip(names, decisions, strict=True) if made.kind}
     matrices = {name for name, made in zip(names, decisions, strict=True) if len(made.shape) > 1}
     keys = [_key(name, kinds.get(name, ""), name in matrices) for name in names]
-    sides = [set(key for key, acts in zip(keys, is_actor, strict=True) if acts is side) for side in (False, True)]
+    sides = [{key for key, acts in zip(keys, is_actor, strict=True) if acts is side} for side in (False, True)]
     apart = all(len(side) > 1 for side in sides)
     orders = [sorted(side) if apart else sorted(set(keys)) for side in sides]
     return [orders[acts].index(key) / max(len(orders[acts]) - 1, 1) for key, acts in zip(keys, is_actor, strict=True)]

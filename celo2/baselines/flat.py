@@ -8,7 +8,7 @@ import numpy as np
 
 from celo2.baselines import thetas
 
-# Of the published files: six of the first (ant, asterix, breakout, freeway, gridworld, spaceinvaders), multi the second.
+# Of the published files: ant, asterix, breakout, freeway, gridworld, spaceinvaders the first, multi the second.
 SIZES = ({"gru": 8, "hidden": 16}, {"gru": 16, "hidden": 32})
 
 

@@ -33,7 +33,8 @@ class OptimizerInfo(NamedTuple):
     factory: "module:function", called with the learning rate (if it takes none, with the agent's share of its own
       steps, annealed as the rate is) and the options; also with `num_updates`
       (over the whole training), `updates_per_target` (until the next batch of PPO or PQN, or the next target network of
-      DQN), `epochs_per_target` (passes over such a batch) if it has parameters of these names, and with `theta` if learned.
+      DQN), `epochs_per_target` (passes over such a batch) if it has parameters of these names, and with `theta` if
+      learned.
     options: what can be set besides, with defaults; their types are those of the defaults (a number, True or False), or
       a `Choice`.
     weights: name of the packaged weights; None: there are none. rule: whose weights it takes, as `celo2.init_theta`

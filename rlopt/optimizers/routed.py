@@ -154,7 +154,7 @@ def velo(
 def open_rule(
     share: Any, *, theta: Any, num_updates: int, updates_per_target: int, epochs_per_target: int, scaled: bool
 ) -> optax.GradientTransformation:
-    """`celo2.open_rule(theta, multiplier=share)` that counts iterations and epochs; share: as of `celo`, if `scaled`."""
+    """`celo2.open_rule(theta, multiplier=share)` that counts iterations; share: as of `celo`, if `scaled`."""
     course = {"num_steps": max(num_updates, 1), "steps_per_batch": updates_per_target, "epochs": epochs_per_target}
     return rules.open_rule(theta, multiplier=share if scaled else 1.0, **course)
 

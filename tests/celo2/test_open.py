@@ -49,7 +49,6 @@ def test_a_published_vector_is_the_network_of_flax(gru, hidden, count, tmp_path)
     loaded = celo2.load_theta(tmp_path / "multi_OPEN.npy")
     tree = unravel(jnp.asarray(vector))
     jax.tree.map(np.testing.assert_array_equal, loaded, tree)
-    after, _ = cell.apply(tree["gru_params"], h, x)
     # What is equal for all parameters, training and epoch, is said once.
     x = x.at[:, [15, 17]].set(x[0, [15, 17]])
     after, _ = cell.apply(tree["gru_params"], h, x)
@@ -157,7 +156,10 @@ def mlp(*names):
             {"actor": {"params": mlp("Dense_0", "Dense_1", "Dense_2")}, "critic": mlp("Dense_0", "Dense_1", "Dense_2")},
             {"Dense_0": {0.0}, "Dense_1": {0.5}, "Dense_2": {1.0}},
         ),
-        ({"params": {**mlp("Dense_0", "Dense_1"), "log_std": (3,)}}, {"Dense_0": {0}, "Dense_1": {0.5}, "log_std": {1}}),
+        (
+            {"params": {**mlp("Dense_0", "Dense_1"), "log_std": (3,)}},
+            {"Dense_0": {0}, "Dense_1": {0.5}, "log_std": {1}},
+        ),
         # Ours.
         (
             {"actor": {**mlp("input", "hidden_1", "hidden_2", "head")}, "critic": mlp("input", "head")},
@@ -197,11 +199,12 @@ def test_every_network_of_the_agents_begins_at_0_and_ends_at_1():
 
 def test_noise_moves_the_actor_alone():
     tx = celo2.open_rule(theta())
-    state, update = tx.init(PARAMS), jax.jit(tx.update)
-    told = {name: value for name, value in TOLD.items() if name != "is_actor"}
+    state, told = tx.init(PARAMS), {name: value for name, value in TOLD.items() if name != "is_actor"}
     steps = []
     for key in (0, 1):
-        update = jax.jit(lambda key: tx.update(PARAMS, state, PARAMS, **told | {"is_actor": TOLD["is_actor"], "key": key}))
+        update = jax.jit(
+            lambda key: tx.update(PARAMS, state, PARAMS, **told | {"is_actor": TOLD["is_actor"], "key": key})
+        )
         steps.append(update(jax.random.key(key))[0])
     moved = jax.tree.map(lambda a, b: a - b, *steps)
     # The mean over all parameters, which is taken off, moves all of the critic alike.
@@ -235,5 +238,6 @@ def test_random_weights_are_those_of_a_fresh_network():
     for gate in "rzn":
         np.testing.assert_allclose(gru[f"h{gate}"]["kernel"] @ gru[f"h{gate}"]["kernel"].T, np.eye(16), atol=1e-5)
     assert np.std(gru["ir"]["kernel"]) == pytest.approx(19**-0.5, rel=0.15)
-    assert np.all(perceptron["layers_1"]["scale"] == 1) and not np.any(perceptron["layers_6"]["bias"])
+    assert np.all(perceptron["layers_1"]["scale"] == 1)
+    assert not np.any(perceptron["layers_6"]["bias"])
     assert re.fullmatch("open", celo2.checks.rule_of(found))
