@@ -114,5 +114,5 @@ def open_rule(
 
     Reference: arXiv 2407.07082.
     """
-    course = {"num_steps": num_steps, "steps_per_batch": steps_per_batch, "epochs": epochs}
-    return descent(scale_by_open(theta, **course), multiplier)
+    direction = scale_by_open(theta, num_steps=num_steps, steps_per_batch=steps_per_batch, epochs=epochs)
+    return descent(direction, multiplier)

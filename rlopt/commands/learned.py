@@ -30,8 +30,8 @@ class MetaTrain:
 
     config: Annotated[MetaTrainArguments, tyro.conf.arg(name="")] = field(default_factory=MetaTrainArguments)
     recipe: Literal["default", "published"] = "default"
-    """What all settings start from, before flags: the recipe of the packaged weights, or that of the papers, which needs
-    their four data sets (--data-dir); see docs/metatrain.md."""
+    """What all settings start from, before flags: the recipe of the packaged weights, or that of the papers, which has
+    data sets to download (--data-dir); see docs/metatrain.md."""
     out: Path | None = None
     """Run folder; default: runs/metatrain-RULE."""
     checkpoint_every: int = 500
