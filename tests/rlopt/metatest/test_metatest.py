@@ -257,3 +257,8 @@ def test_the_command_takes_own_weights_and_leaves_tables_and_plot(tmp_path, comm
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["mine"]["mean_rate"] == {"teacher": None}
     assert (tmp_path / "run" / "plots" / "curves.png").stat().st_size > 10_000
+
+
+def test_a_rule_that_asks_what_only_agents_know_is_refused():
+    with pytest.raises(ValueError, match="mine reads what only agents tell .*: it fits no supervised task; try it with"):
+        SuiteConfig(optimizers=("sgd", "mine=open")).check()
