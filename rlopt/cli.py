@@ -49,7 +49,11 @@ def _with_pairs_joined(args: list[str]) -> list[str]:
     Raises:
       ValueError: for what is no pairs, or a name that is given twice.
     """
-    of_pairs = ("--options", "--launcher-options", *(("--theta", "--rates") if args[:1] != ["train"] else ()))
+    of_pairs = (
+        "--options",
+        "--launcher-options",
+        *(("--theta", "--rates", "--trials") if args[:1] != ["train"] else ()),
+    )
     joined: list[str] = []
     taken: dict[str, dict[str, str]] = {}
     rest = list(args)

@@ -147,13 +147,14 @@ class MetaTest:
 
         folder = self.out or Path("runs") / f"metatest-{self.suite}"
         cells = suite.run(self.config, folder)
-        tuned = {name: len(entry.rates) > 1 for name, entry in optimizers.contestants(self.config).items()}
+        entries = optimizers.contestants(self.config)
+        tuned = {name: len(entry.rates) > 1 for name, entry in entries.items()}
         pages = (report.task_table(cells), report.summary_table(cells, tuned))
         console = Console()
         for page in pages:
             for table in page.rich(console.width):
                 console.print(table)
-        report.write(cells, folder, pages)
+        report.write(cells, folder, pages, {name: entry.trials for name, entry in entries.items() if entry.trials})
         print(f"run folder: {folder}\nplot: {folder / results.PLOTS / 'curves.png'}")
 
 
