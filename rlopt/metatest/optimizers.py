@@ -9,8 +9,8 @@ import jax.numpy as jnp
 
 import celo2
 from agents import OptimizerFactory
-from rlopt.metatest import trials
 from rlopt.metatest.config import SuiteConfig
+from rlopt.metatest.trials import RATE, Trial, draws
 from rlopt.optimizers import catalog, factory
 from rlopt.optimizers.arms import Arm
 
@@ -32,7 +32,7 @@ class Contestant(NamedTuple):
     rates: tuple[float | None, ...]
     file: str
     form: dict[str, Any] | None = None
-    trials: tuple[trials.Trial, ...] = ()
+    trials: tuple[Trial, ...] = ()
 
 
 def contestants(config: SuiteConfig) -> dict[str, Contestant]:
@@ -52,8 +52,8 @@ def _contestant(arm: Arm, config: SuiteConfig) -> Contestant:
     name, theta, options = settings["optimizer"], settings["theta"], settings["options"]
     # The objective of such a task never changes: optimizers that start anew with the next one never do.
     number = config.trials.get(arm.name, config.trials.get(arm.optimizer))
-    drawn = () if number is None else trials.draws(name, options, number)
-    searched = [setting for setting in (drawn[0] if drawn else {}) if setting != trials.RATE]
+    drawn = () if number is None else draws(name, options, number)
+    searched = [setting for setting in (drawn[0] if drawn else {}) if setting != RATE]
     made = factory.make(name, theta, options, updates_per_target=config.steps, traced=searched)
     info = factory.look_up(name)
     weights = factory.load_weights(name, theta) if info.learned else None
@@ -78,13 +78,13 @@ def _contestant(arm: Arm, config: SuiteConfig) -> Contestant:
     return Contestant(make, rates, f"{re.sub('[^A-Za-z0-9._-]', '_', name)}-{digest}", form, drawn)
 
 
-def _by_number(made: OptimizerFactory, drawn: tuple[trials.Trial, ...]) -> OptimizerFactory:
+def _by_number(made: OptimizerFactory, drawn: tuple[Trial, ...]) -> OptimizerFactory:
     """The factory that takes, in place of a rate, the number of a trial, which may be traced."""
 
     def make(number: Any, num_updates: int) -> Any:
         place = jnp.asarray(number).astype(jnp.int32)
         values = {name: jnp.asarray([trial[name] for trial in drawn], jnp.float32)[place] for name in drawn[0]}
-        return made(values.pop(trials.RATE), num_updates, **values)
+        return made(values.pop(RATE), num_updates, **values)
 
     return make
 

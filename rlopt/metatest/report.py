@@ -17,8 +17,8 @@ from rlopt import escape
 from rlopt.drawing import COLOURS, save
 from rlopt.metatest import scores
 from rlopt.metatest.config import REFERENCE
-from rlopt.metatest.trials import Trial
 from rlopt.metatest.training import EVERY
+from rlopt.metatest.trials import Trial
 from rlopt.runs import results
 from rlopt.statistics import Interval
 

@@ -3,6 +3,7 @@
 import re
 
 import flax.linen as nn
+import flax.serialization
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -241,3 +242,21 @@ def test_random_weights_are_those_of_a_fresh_network():
     assert np.all(perceptron["layers_1"]["scale"] == 1)
     assert not np.any(perceptron["layers_6"]["bias"])
     assert re.fullmatch("open", celo2.checks.rule_of(found))
+
+
+def test_a_state_that_was_written_and_read_goes_on_with_the_same_numbers():
+    tx = celo2.open_rule(theta())
+
+    @jax.jit
+    def step(params, state, t):
+        updates, state = tx.update(PARAMS, state, params, **TOLD | {"key": jax.random.fold_in(TOLD["key"], t)})
+        return optax.apply_updates(params, updates), state
+
+    at = PARAMS, tx.init(PARAMS)
+    for t in range(2):
+        at = step(*at, t)
+    read = flax.serialization.from_bytes((PARAMS, tx.init(PARAMS)), flax.serialization.to_bytes(at))
+    for t in range(2, 4):
+        at, read = step(*at, t), step(*read, t)
+    jax.tree.map(np.testing.assert_array_equal, at, read)
+    assert at[1].count == 4

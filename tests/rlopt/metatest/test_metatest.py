@@ -260,9 +260,7 @@ def test_the_command_takes_own_weights_and_leaves_tables_and_plot(tmp_path, comm
 
 
 def test_a_rule_that_asks_what_only_agents_know_is_refused():
-    with pytest.raises(
-        ValueError, match="mine reads what only agents tell .*: it fits no supervised task; try it with"
-    ):
+    with pytest.raises(ValueError, match=r"mine reads what only agents tell .*: it fits no supervised task"):
         SuiteConfig(optimizers=("sgd", "mine=open")).check()
 
 
@@ -318,4 +316,4 @@ def test_impossible_trials_are_refused(settings, message):
 def test_without_trials_results_of_earlier_runs_are_found():
     """The names of files of cells are what they were: a digest of options, weights, form and rates."""
     found = optimizers.contestants(SMALL)
-    assert found["sgd"].file == "sgd-" + EARLIER
+    assert found["sgd"].file == "sgd-f3a1c81e40af"
