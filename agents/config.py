@@ -40,6 +40,11 @@ class RolloutSizes:
         return self.epochs * self.minibatches
 
     @property
+    def epochs_per_target(self) -> int:
+        """Passes over the data of one objective."""
+        return self.epochs
+
+    @property
     def num_updates(self) -> int:
         """Optimizer updates over the whole training."""
         return self.num_iterations * self.epochs * self.minibatches
@@ -69,6 +74,11 @@ class ReplaySizes:
     def num_iterations(self) -> int:
         """Iterations of acting and learning."""
         return self.total_steps // self.env_steps_per_iteration
+
+    @property
+    def epochs_per_target(self) -> int:
+        """Passes over the data of one objective, by the name that other agents have for it: batches are drawn anew."""
+        return 1
 
     @property
     def warmup_iterations(self) -> int:

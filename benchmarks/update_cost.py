@@ -142,6 +142,7 @@ def optimizers() -> dict[str, Callable[[], Any]]:
         "muonh": rival("muonh"),
         "shampoo": rival("shampoo"),
         "soap": rival("soap"),
+        "open": lambda: celo2.open_rule(celo2.init_theta("open", jax.random.key(0))),
         "velo": lambda: celo2.velo(100_000, celo2.init_theta("velo", jax.random.key(0))),
     }
 
@@ -164,10 +165,16 @@ def compile_steps(
     import jax
     import optax
 
+    from agents import telling
+
     tx = optax.with_extra_args_support(tx)
 
     def step(grads: Any, state: Any, params: Any) -> tuple[Any, Any]:
-        updates, state = tx.update(grads, state, params, value=1.0)
+        ones = jax.tree.map(lambda _: 1.0, params)
+        # Another key for every update, as from an agent: else the loop draws once.
+        key = jax.random.fold_in(jax.random.key(0), jax.tree.leaves(params)[0].ravel()[0].astype(int))
+        told = telling.extra_args(params, value=1.0, progress=0.5, epoch=0.5, key=key, dormancy=lambda: ones)
+        updates, state = tx.update(grads, state, params, **told)
         return state, optax.apply_updates(params, updates)
 
     init = jax.vmap(tx.init) if seeds > 1 else tx.init

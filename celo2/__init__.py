@@ -6,9 +6,10 @@ Examples:
 
 """
 
-from celo2.baselines.ready import adafac_mlp, nnadam, rnn_mlp, velo
+from celo2.baselines.ready import adafac_mlp, nnadam, open_rule, rnn_mlp, velo
 from celo2.baselines.rule_adafac_mlp import ScaleByAdafacMLPState, scale_by_adafac_mlp
 from celo2.baselines.rule_nnadam import ScaleByNNAdamState, scale_by_nnadam
+from celo2.baselines.rule_open import ScaleByOpenState, scale_by_open
 from celo2.baselines.rule_rnn_mlp import ScaleByRNNMLPState, scale_by_rnn_mlp
 from celo2.baselines.rule_velo import ScaleByVeLOState, scale_by_velo
 from celo2.checkpoint import (
@@ -47,6 +48,7 @@ __all__ = [
     "ScaleByGraftedCelo2State",
     "ScaleByGraftedCeloState",
     "ScaleByNNAdamState",
+    "ScaleByOpenState",
     "ScaleByRNNMLPState",
     "ScaleByVeLOState",
     "StepHeadState",
@@ -68,6 +70,7 @@ __all__ = [
     "load_weights",
     "matrix_labels",
     "nnadam",
+    "open_rule",
     "packaged_weights",
     "rnn_mlp",
     "routing_table",
@@ -77,6 +80,7 @@ __all__ = [
     "scale_by_celo2",
     "scale_by_celo_adam",
     "scale_by_nnadam",
+    "scale_by_open",
     "scale_by_rnn_mlp",
     "scale_by_step_head",
     "scale_by_velo",

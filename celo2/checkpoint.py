@@ -1,4 +1,4 @@
-"""Reading and writing theta: the published flax-msgpack format, and the weights that ship with this package."""
+"""Reading and writing theta: the published formats, and the weights that ship with this package."""
 
 import os
 from importlib import resources
@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from celo2 import checks
+from celo2.baselines import flat
 from celo2.files import parse_json, read_json, read_limited, write_atomic
 from celo2.form import PUBLISHED, Form, from_card
 from celo2.names import check_known
@@ -50,7 +51,7 @@ def load_theta(source: str | os.PathLike[str]) -> dict[str, Any]:
 
     Args:
       source: a name among `packaged_weights()`, or else the path of a theta file of any rule: celo2, celo, celo-adam or
-        a baseline.
+        a baseline; of OPEN a published vector (`.npy`) too.
 
     Returns:
       theta: a nested dict of float32 NumPy arrays in the published tree.
@@ -69,8 +70,10 @@ load_checkpoint = load_theta
 
 def _parse(data: bytes, origin: str) -> dict[str, Any]:
     try:
-        theta = flax.serialization.msgpack_restore(data)
+        theta = flat.parse(data) if flat.is_vector(data) else flax.serialization.msgpack_restore(data)
     except Exception as error:  # msgpack raises many types for foreign or truncated bytes
+        if flat.is_vector(data):
+            raise ValueError(f"{origin}: {error}") from error
         raise ValueError(f"{origin}: not a flax-msgpack theta file, or cut short ({error})") from error
     if isinstance(theta, dict) and set(theta) == _WRAPPED:
         theta = theta["params"]

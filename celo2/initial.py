@@ -17,10 +17,12 @@ def init_theta(rule: str, key: jax.Array, **sizes: int) -> dict[str, Any]:
     """Random weights of a rule, in the published tree.
 
     Args:
-      rule: "celo2", "celo", "celo_adam", or a baseline: "nnadam", "adafac_mlp", "rnn_mlp", "velo".
+      rule: "celo2", "celo", "celo_adam", or a baseline: "nnadam", "adafac_mlp", "rnn_mlp", "velo",
+        "open".
       key: a JAX random key.
       sizes: of baselines, in place of the published ones: `lstm` (nnadam, rnn_mlp, velo), `hidden` (adafac_mlp,
-        rnn_mlp, velo; of the MLP), `bank` (velo: number of MLPs; default: VeLO-S; VeLO has lstm 512 and bank 256).
+        rnn_mlp, velo, open; of the MLP), `bank` (velo: number of MLPs; default: VeLO-S; VeLO has lstm 512 and bank
+        256), `gru` (open).
 
     Returns:
       theta: a nested dict of float32 arrays: weights truncated normal over the root of the number of inputs, biases and

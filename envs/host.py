@@ -33,7 +33,8 @@ class HostStep(NamedTuple):
     """A step of N environments: arrays of NumPy on the host, of JAX in the program.
 
     obs: [N, *sent], what is seen next. reward: float32 [N], learned from. raw: float32 [N], reported.
-    terminated, truncated: bool [N], for the agent. over: bool [N], a whole episode ended. counts: bool [N], it is reported.
+    terminated, truncated: bool [N], for the agent. over: bool [N], a whole episode ended; counts: bool [N], one that is
+    reported.
     final_obs: [N, *sent], what the action led to; None where the next episode starts in a step of its own.
     """
 
@@ -48,7 +49,7 @@ class HostStep(NamedTuple):
 
 
 class Started(NamedTuple):
-    """group: of N environments. obs: [N, *sent], what is seen first. ended: bool [N], whose next step only resets it."""
+    """group: of N environments. obs: [N, *sent], what is seen first. ended: bool [N], the next step only resets."""
 
     group: Any
     obs: np.ndarray

@@ -1,9 +1,10 @@
 """Settings of a meta-training run. Nothing here imports jax, so that a command line can read it at once."""
 
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from celo2.form import Form
@@ -13,10 +14,28 @@ NEWTON_SCHULZ_STEPS = 2
 NEEDS_INIT_THETA = ("celo",)
 # Learned optimizers that ours are compared with; they have one form.
 BASELINES = ("nnadam", "adafac_mlp", "rnn_mlp", "velo")
+NAMES = ("celo2", "celo2_base", "celo_phase1", "celo", "celo_adam", *BASELINES)
+# Several families by one name, which stands where the name of a set does. The first: what the published rules learned.
+BUNDLES = {"fast_velo": ("cifar10", "fashion", "mnist", "svhn")}
+REGEX_1D = "/b$"
 AT_LEAST_ONE = (
     *("iterations", "tasks_per_family", "hidden", "batch_size", "truncation", "min_unroll"),
     *("outer_hold", "refresh_every"),
 )
+
+
+class Inner(NamedTuple):
+    """Settings of the inner optimizer of celo2 and celo2_base; None: those that go with the form.
+
+    step_mult: step size of the rule. mult_1d: that of the Adam branch as a multiple of it. adam_b2: of that branch.
+    weight_decay: decoupled, of both. regex_1d: tensors whose slash-joined name it is found in take the branch.
+    """
+
+    step_mult: float | None = None
+    mult_1d: float | None = None
+    adam_b2: float | None = None
+    weight_decay: float = 0.0
+    regex_1d: str = REGEX_1D
 
 
 @dataclass(frozen=True)
@@ -42,7 +61,8 @@ class MetaTrainConfig:
         "mnist/regression",
     )
     """Task families, SET[/NETWORK[:HIDDEN]][@PROBLEM]: an image set, what is trained on it (default: relu, --hidden
-    units), and to what end: bandit, bandit_ppo, value, drift (default: to classify)."""
+    units), and to what end: bandit, bandit_ppo, value, drift (default: to classify). fast_velo in place of a set: the
+    four published ones."""
     tasks_per_family: int = 4
     """Inner problems per family; each is run twice, with theta + e and theta - e."""
     data_dir: Path | None = None
@@ -59,6 +79,16 @@ class MetaTrainConfig:
     """Iterations of the orthogonalisation (celo2 only, 2 by default); published: 5."""
     newton_schulz_ratio: float | None = None
     """Matrices of more than this ratio of sides are not orthogonalised (celo2 only); default and published: all are."""
+    step_mult: float | None = None
+    """Step size of celo2 and celo2_base in the inner problems (default: 0.003, of size unit 0.001, as published)."""
+    mult_1d: float | None = None
+    """Step size of their Adam branch as a multiple of it (default: 1, of size unit 20, as published)."""
+    adam_b2: float | None = None
+    """Second decay of that Adam (default: 0.999, of size unit 0.95, as published)."""
+    inner_weight_decay: float = 0.0
+    """Decoupled weight decay of the inner networks (celo2, celo2_base), times the step size; published: 0."""
+    regex_1d: str = REGEX_1D
+    """Regular expression: tensors in whose name, as in /mlp/~/linear_0/b, it is found take the Adam branch."""
     hidden: int = 32
     """Hidden units of the inner networks."""
     batch_size: int = 64
@@ -97,6 +127,15 @@ class MetaTrainConfig:
     """Outer iterations after which all unrolls start anew, so that a small checkpoint is exact there."""
     seed: int = 0
     """Seed of everything random."""
+
+    def __post_init__(self) -> None:
+        """Puts the families of a bundle in the place of its name."""
+        object.__setattr__(self, "families", tuple(spec for given in self.families for spec in _spelt_out(given)))
+
+    @property
+    def inner(self) -> Inner:
+        """Settings of the inner optimizer of celo2 and celo2_base."""
+        return Inner(self.step_mult, self.mult_1d, self.adam_b2, self.inner_weight_decay, self.regex_1d)
 
     @property
     def form(self) -> "Form":
@@ -145,6 +184,7 @@ class MetaTrainConfig:
             raise ValueError(f"celo_adam has Adam's update, which is odd and has no other form, got {form}")
         if self.rule in BASELINES and (self.size is not None or self.momentum_decays != PUBLISHED.momentum_decays):
             raise ValueError(f"size and momentum_decays are for celo2 and celo; {self.rule} has steps of its own")
+        self._check_inner(form)
         if not self.families:
             raise ValueError("families must name at least one task family, such as fashion or mnist/deep")
         if self.min_unroll < self.truncation:
@@ -175,3 +215,33 @@ class MetaTrainConfig:
             path = getattr(self, name)
             if path is not None and not path.is_file():
                 raise ValueError(f"{name}: there is no file {path}")
+
+    def _check_inner(self, form: "Form") -> None:
+        """Refuses impossible settings of the inner optimizer, and such as a rule has not."""
+        given = [name for name in INNER if getattr(self, name) != getattr(type(self), name)]
+        if given and self.rule not in ("celo2", "celo2_base"):
+            raise ValueError(f"{', '.join(given)}: for celo2 and celo2_base, not for {self.rule}")
+        of_branch = [name for name in given if name in ("mult_1d", "adam_b2", "regex_1d")]
+        if of_branch and self.rule == "celo2_base" and form.size == "unit":
+            raise ValueError(f"{', '.join(of_branch)}: celo2_base with steps of size unit has no Adam branch")
+        for name in ("step_mult", "mult_1d"):
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and value > 0):
+                raise ValueError(f"{name} must be positive and finite, got {value}")
+        if self.adam_b2 is not None and not 0 <= self.adam_b2 < 1:
+            raise ValueError(f"adam_b2 must lie in [0, 1), got {self.adam_b2}")
+        if not (math.isfinite(self.inner_weight_decay) and self.inner_weight_decay >= 0):
+            raise ValueError(f"inner_weight_decay must be >= 0, got {self.inner_weight_decay}")
+        try:
+            re.compile(self.regex_1d)
+        except re.error as error:
+            raise ValueError(f"regex_1d must be a regular expression, got {self.regex_1d!r} ({error})") from error
+
+
+INNER = ("step_mult", "mult_1d", "adam_b2", "inner_weight_decay", "regex_1d")
+
+
+def _spelt_out(spec: str) -> tuple[str, ...]:
+    """A family, or those that a bundle's name stands for, each with the network and the problem that follow it."""
+    name = re.split("[/@]", spec, maxsplit=1)[0]
+    return tuple(member + spec.removeprefix(name) for member in BUNDLES.get(name, (name,)))

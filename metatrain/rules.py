@@ -19,17 +19,17 @@ from celo2.baselines import thetas
 from celo2.form import PUBLISHED, Form
 from celo2.labels import ADAM, RULE, path_name
 from celo2.names import check_known
-from metatrain.config import BASELINES
+from metatrain.config import BASELINES, Inner
 
 STEP_MULT = 0.001
 # Of steps that have Adam's size or a signal-to-noise ratio for theirs, which are smaller than 1.
 SIZED_STEP_MULT = 0.003
 MULT_1D = 20.0
-REGEX_1D = "/b$"
 ADAM_B1 = 0.9
 ADAM_B2 = 0.95
 ADAM_EPS = 1e-8
-SIZED_ADAM_EPS = 1e-5
+SIZED_ADAM_B2, SIZED_ADAM_EPS = 0.999, 1e-5
+DEFAULT = Inner()
 
 
 class Rule(NamedTuple):
@@ -59,7 +59,7 @@ class _MomentsState(NamedTuple):
     v: Any
 
 
-def _scale_by_uncorrected_adam() -> optax.GradientTransformation:
+def _scale_by_uncorrected_adam(b2: float) -> optax.GradientTransformation:
     """M * rsqrt(v + eps) without bias correction: the Adam of the published meta-training, not the textbook one."""
 
     def init_fn(params: Any) -> _MomentsState:
@@ -69,7 +69,7 @@ def _scale_by_uncorrected_adam() -> optax.GradientTransformation:
     def update_fn(updates: Any, state: _MomentsState, params: Any = None) -> tuple[Any, _MomentsState]:
         del params
         m = jax.tree.map(lambda m, g: ADAM_B1 * m + (1 - ADAM_B1) * g, state.m, updates)
-        v = jax.tree.map(lambda v, g: ADAM_B2 * v + (1 - ADAM_B2) * jnp.square(g), state.v, updates)
+        v = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * jnp.square(g), state.v, updates)
         return jax.tree.map(lambda m, v: m * jax.lax.rsqrt(v + ADAM_EPS), m, v), _MomentsState(m, v)
 
     return optax.GradientTransformation(init_fn, update_fn)
@@ -78,36 +78,35 @@ def _scale_by_uncorrected_adam() -> optax.GradientTransformation:
 def inner_celo2(
     theta: Theta,
     orthogonalize: bool,
-    step_mult: float | None = None,
-    weight_decay: float = 0.0,
+    inner: Inner = DEFAULT,
     form: Form = PUBLISHED,
 ) -> optax.GradientTransformationExtraArgs:
     """Params <- params - step_mult * (step + weight_decay * params).
 
     With orthogonalize (celo2), tensors whose slash-joined name matches "/b$" take the Adam branch at 20 times
     the step; without (celo2_base) every tensor takes the learned rule. With another size than "unit", the biases of
-    both take a textbook Adam at the same rate, as in RL. step_mult: default 0.001, with another size than "unit" 0.003.
+    both take a textbook Adam at the same rate, as in RL. The step: 0.001, with another size than "unit" 0.003. inner:
+    other settings than these.
     """
     sized = form.size != "unit"
-    if step_mult is None:
-        step_mult = SIZED_STEP_MULT if sized else STEP_MULT
+    step_mult = _step_mult(inner, form)
 
     def scaled(rule: optax.GradientTransformation, step: float) -> optax.GradientTransformationExtraArgs:
         # An empty decay would still add a pass over the parameters to every inner step.
-        decay = [optax.add_decayed_weights(weight_decay)] if weight_decay else []
+        decay = [optax.add_decayed_weights(inner.weight_decay)] if inner.weight_decay else []
         return optax.chain(rule, *decay, optax.scale(-step))
 
     learned = scaled(scale_by_celo2(theta, orthogonalize, **form._asdict()), step_mult)
     if not (orthogonalize or sized):
         return learned
-    if sized:
-        adam = scaled(optax.scale_by_adam(eps=SIZED_ADAM_EPS), step_mult)
-    else:
-        adam = scaled(_scale_by_uncorrected_adam(), MULT_1D * step_mult)
+    default_b2, default_mult = (SIZED_ADAM_B2, 1.0) if sized else (ADAM_B2, MULT_1D)
+    b2 = default_b2 if inner.adam_b2 is None else inner.adam_b2
+    direction = optax.scale_by_adam(b2=b2, eps=SIZED_ADAM_EPS) if sized else _scale_by_uncorrected_adam(b2)
+    adam = scaled(direction, (default_mult if inner.mult_1d is None else inner.mult_1d) * step_mult)
 
     def labels(params: Any) -> Any:
         return jax.tree.map_with_path(
-            lambda path, _: ADAM if re.search(REGEX_1D, "/" + path_name(path)) else RULE, params
+            lambda path, _: ADAM if re.search(inner.regex_1d, "/" + path_name(path)) else RULE, params
         )
 
     return optax.partition({RULE: learned, ADAM: adam}, labels)
@@ -119,17 +118,21 @@ TUNABLE = (1.0, 3.0, 10.0, 30.0)
 SIZED_TUNABLE = (0.3, 1.0, 3.0, 10.0)
 
 
-def _celo2_rule(form: Form, orthogonalize: bool) -> Rule:
+def _step_mult(inner: Inner, form: Form) -> float:
+    default = STEP_MULT if form.size == "unit" else SIZED_STEP_MULT
+    return default if inner.step_mult is None else inner.step_mult
+
+
+def _celo2_rule(form: Form, inner: Inner, orthogonalize: bool) -> Rule:
     def optimizer(theta: Theta, num_steps: Any) -> optax.GradientTransformationExtraArgs:
-        return inner_celo2(theta, orthogonalize, form=form)
+        return inner_celo2(theta, orthogonalize, inner, form)
 
-    init_theta = partial(celo2.init_theta, "celo2")
-    if form.size == "unit":
-        return Rule(init_theta, optimizer, UPDATE, TUNABLE, STEP_MULT)
-    return Rule(init_theta, optimizer, UPDATE, SIZED_TUNABLE, SIZED_STEP_MULT)
+    tunable = TUNABLE if form.size == "unit" else SIZED_TUNABLE
+    return Rule(partial(celo2.init_theta, "celo2"), optimizer, UPDATE, tunable, _step_mult(inner, form))
 
 
-def _celo_rule(form: Form, use_scheduler: bool) -> Rule:
+def _celo_rule(form: Form, inner: Inner, use_scheduler: bool) -> Rule:
+    del inner
     sized_update = form.size != "unit" and not use_scheduler
 
     def optimizer(theta: Theta, num_steps: Any) -> optax.GradientTransformationExtraArgs:
@@ -151,7 +154,9 @@ def _celo_rule(form: Form, use_scheduler: bool) -> Rule:
     return Rule(init_theta, optimizer, UPDATE, SIZED_TUNABLE if sized_update else TUNABLE)
 
 
-def _celo_adam_rule(form: Form) -> Rule:
+def _celo_adam_rule(form: Form, inner: Inner) -> Rule:
+    del form, inner
+
     def optimizer(theta: Theta, num_steps: Any) -> optax.GradientTransformationExtraArgs:
         return celo2.celo_adam(num_steps, theta)
 
@@ -166,21 +171,21 @@ def _baseline_rule(name: str) -> Rule:
     return Rule(partial(celo2.init_theta, name), optimizer, tuple(trained))
 
 
-RULES: dict[str, Callable[[Form], Rule]] = {
-    "celo2": lambda form: _celo2_rule(form, orthogonalize=True),
-    "celo2_base": lambda form: _celo2_rule(form, orthogonalize=False),
-    "celo_phase1": lambda form: _celo_rule(form, use_scheduler=False),
-    "celo": lambda form: _celo_rule(form, use_scheduler=True),
+RULES: dict[str, Callable[[Form, Inner], Rule]] = {
+    "celo2": partial(_celo2_rule, orthogonalize=True),
+    "celo2_base": partial(_celo2_rule, orthogonalize=False),
+    "celo_phase1": partial(_celo_rule, use_scheduler=False),
+    "celo": partial(_celo_rule, use_scheduler=True),
     "celo_adam": _celo_adam_rule,
-    **{name: lambda form, name=name: _baseline_rule(name) for name in BASELINES},  # type: ignore[misc]
+    **{name: lambda form, inner, name=name: _baseline_rule(name) for name in BASELINES},  # type: ignore[misc]
 }
 
 
-def get(name: str, form: Form = PUBLISHED) -> Rule:
-    """A rule by name, in a form.
+def get(name: str, form: Form = PUBLISHED, inner: Inner = DEFAULT) -> Rule:
+    """A rule by name, in a form; inner: settings of celo2's and celo2_base's inner optimizer.
 
     Raises:
       ValueError: for an unknown name; the message lists what there is, closest first.
     """
     check_known("rule", name, RULES)
-    return RULES[name](form)
+    return RULES[name](form, inner)

@@ -11,6 +11,7 @@ import optax
 
 from celo2.form import PUBLISHED, Form
 from metatrain import batches, families, rules, tasks
+from metatrain.config import Inner
 from metatrain.unroll import capped
 
 # Networks or variants of sets that the default families leave out, on images that no task is meta-trained on.
@@ -50,6 +51,7 @@ def make(
     problems: int = 2,
     hidden: int = 32,
     batch_size: int = 64,
+    inner: Inner = rules.DEFAULT,
 ) -> Callable[[Any], Score]:
     """Prepares theta -> `Score`; the problems are the same for every theta and every run.
 
@@ -58,8 +60,9 @@ def make(
       specs: families, see `families.load`.
       steps: length of the inner training runs.
       problems: runs per family; four times as many where the loss is noisy. hidden, batch_size: of the inner networks.
+      inner: settings of the inner optimizer.
     """
-    rule = rules.get(rule_name, form)
+    rule = rules.get(rule_name, form, inner)
     compiled = []
     for group in families.load(specs, hidden, batch_size, SPLIT):
         noisy = group.task.objective is not None

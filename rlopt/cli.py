@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import tyro
 
 from envs.atari_config import AtariConfig, is_atari
+from metatrain.config import NAMES, MetaTrainConfig
 from rlopt import escape, typed
 from rlopt.benchmark.plan import Plan
 from rlopt.commands import config_file, early, flags
@@ -37,13 +38,25 @@ def _named(args: list[str], base: TrainConfig | None) -> tuple[str, str, str]:
     return agent, flags.value_of(args, "--env") or default.env, flags.value_of(args, "--preset") or default.preset
 
 
+def _rule(args: list[str]) -> str | None:
+    """The rule that is to be meta-trained by a recipe, which decides on the defaults; None: there is no recipe."""
+    if args[:1] != ["metatrain"] or flags.value_of(args, "--recipe") is None:
+        return None
+    after = itertools.pairwise(args)
+    return next((word for before, word in after if word in NAMES and before[:1] != "-"), MetaTrainConfig.rule)
+
+
 def _with_pairs_joined(args: list[str]) -> list[str]:
     """Flags that take pairs, such as `--options a 1`, given once each with all their pairs: else the last would count.
 
     Raises:
       ValueError: for what is no pairs, or a name that is given twice.
     """
-    of_pairs = ("--options", "--launcher-options", *(("--theta", "--rates") if args[:1] != ["train"] else ()))
+    of_pairs = (
+        "--options",
+        "--launcher-options",
+        *(("--theta", "--rates", "--trials") if args[:1] != ["train"] else ()),
+    )
     joined: list[str] = []
     taken: dict[str, dict[str, str]] = {}
     rest = list(args)
@@ -115,6 +128,9 @@ def _parse(args: list[str]) -> Any:
     defaults = {"train": Train(TrainConfig(**shared)), "compare": Compare(**shared), "sweep": Sweep(**shared)}
     defaults |= {name: made() for name, made in _COMMANDS.items() if made in _WITH_DEFAULTS}
     defaults["benchmark"] = Benchmark(Plan(suite=flags.value_of(args, "--suite") or Plan.suite))
+    rule = _rule(args)
+    if rule is not None:
+        defaults["metatrain"] = MetaTrain.of_recipe(flags.value_of(args, "--recipe") or "default", rule)
     if base is not None:
         defaults[args[0]] = config_file.defaults(args[0], base, agent, preset)
     commands: Any = None
@@ -127,6 +143,8 @@ def _parse(args: list[str]) -> Any:
     if {"-h", "--help"} & set(args) and not is_atari(env_id):
         registry.struct_rule(_without_flags)
     command = tyro.cli(commands, prog="rlopt", args=args, description=__doc__, registry=registry)
+    if isinstance(command, MetaTrain) and command.recipe != "default" and command.config.rule != rule:
+        raise ValueError(f"say the rule first: rlopt metatrain {command.config.rule} --recipe {command.recipe}")
     return command if base is None else config_file.completed(command, base, args)
 
 

@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 from jax.sharding import Mesh
 
 import celo2
+from agents import telling
 from celo2.baselines import thetas
 from envs import names
 from metatrain.config import MetaTrainConfig
@@ -105,6 +107,12 @@ def write_run(folder: Path, config: TrainConfig, final, stopped=None, intervals:
     results.write_config(folder, config)
     results.write_summary(results.write_history(folder, config, history))
     return folder
+
+
+def told(params: Any, **changes: Any) -> dict[str, Any]:
+    """What agents tell an optimizer at an update, `agents.telling.extra_args`, for rules that ask."""
+    found = {"value": 1.0, "progress": 0.25, "epoch": 0.5, "key": jax.random.key(0)}
+    return telling.extra_args(params, **found | {"dormancy": lambda: jax.tree.map(lambda _: 1.0, params)} | changes)
 
 
 def weights_for(optimizer: str, folder: Path) -> Path | None:

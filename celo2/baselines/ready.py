@@ -5,6 +5,7 @@ import optax
 
 from celo2.baselines.rule_adafac_mlp import scale_by_adafac_mlp
 from celo2.baselines.rule_nnadam import scale_by_nnadam
+from celo2.baselines.rule_open import scale_by_open
 from celo2.baselines.rule_rnn_mlp import scale_by_rnn_mlp
 from celo2.baselines.rule_velo import scale_by_velo
 from celo2.checkpoint import ThetaLike
@@ -90,3 +91,29 @@ def velo(
     Reference: arXiv 2211.09760.
     """
     return descent(scale_by_velo(num_steps, theta, mlp_mult=mlp_mult), multiplier)
+
+
+def open_rule(
+    theta: ThetaLike,
+    *,
+    multiplier: optax.ScalarOrSchedule = 1.0,
+    num_steps: int | None = None,
+    steps_per_batch: int = 1,
+    epochs: int = 1,
+) -> optax.GradientTransformationExtraArgs:
+    """OPEN, made for RL: a GRU per parameter; no learning rate. `update` needs what the agents here tell optimizers.
+
+    Args:
+      theta: weights, see `scale_by_open`. None are packaged; published `.npy` files load.
+      multiplier: see `nnadam`. num_steps, steps_per_batch, epochs: see `scale_by_open`.
+
+    Returns:
+      As `nnadam`; its state is a `ScaleByOpenState`.
+
+    Raises:
+      ValueError: what `scale_by_open` refuses.
+
+    Reference: arXiv 2407.07082.
+    """
+    direction = scale_by_open(theta, num_steps=num_steps, steps_per_batch=steps_per_batch, epochs=epochs)
+    return descent(direction, multiplier)

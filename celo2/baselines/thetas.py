@@ -28,6 +28,8 @@ ADAFAC_DECAYS = {"momentum_decays": 3, "rms_decays": 1, "adafactor_decays": 3}
 FROM_LSTM, FROM_MLP, TO_MLP = 18, 16, 17
 RNN_MLP_TENSOR, RNN_MLP_ELEMENT, RNN_MLP_SHARED = 18, 23, 14
 VELO_INPUTS = 30
+# Of an element 16 (see `rule_open`), and the shares of training, layer and epoch.
+OPEN_INPUTS, OPEN_OUTPUTS = 19, 3
 # Of the uncut distribution over that of one cut at +-2: haiku's VarianceScaling puts the lost variance back.
 _CUT = 0.87962566103423978
 
@@ -81,6 +83,21 @@ def velo_shapes(lstm: int = 64, hidden: int = 4, bank: int = 32) -> Shapes:
     return shapes | {("ff_mod_stack", "~", name): (bank, *shape) for name, shape in mlp}
 
 
+def open_shapes(gru: int = 8, hidden: int = 16) -> Shapes:
+    """gru: size of the GRU that every parameter has. hidden: width of the MLP; default: all published but "multi"."""
+    of_gru, of_mlp = ("gru_params", "params"), ("params", "params")
+    shapes: Shapes = {}
+    for gate in "rzn":
+        shapes |= {(*of_gru, f"i{gate}", "kernel"): (OPEN_INPUTS, gru), (*of_gru, f"i{gate}", "bias"): (gru,)}
+        shapes |= {(*of_gru, f"h{gate}", "kernel"): (gru, gru)}
+    shapes |= {(*of_gru, "hn", "bias"): (gru,)}
+    for k, (inputs, outputs) in zip((0, 3, 6), pairwise((gru, hidden, hidden, OPEN_OUTPUTS)), strict=True):
+        shapes |= {(*of_mlp, f"layers_{k}", "kernel"): (inputs, outputs), (*of_mlp, f"layers_{k}", "bias"): (outputs,)}
+    for k in (1, 4):
+        shapes |= {(*of_mlp, f"layers_{k}", name): (hidden,) for name in ("scale", "bias")}
+    return shapes
+
+
 class _Baseline(NamedTuple):
     """shapes: paths and shapes, given sizes. sizes: {name of a size: where an array has it, and in which axis}."""
 
@@ -103,6 +120,10 @@ BASELINES: dict[str, _Baseline] = {
             "bank": (("ff_mod_stack", "~", "b0"), 0),
         },
     ),
+    "open": _Baseline(
+        open_shapes,
+        {"gru": (("gru_params", "params", "hn", "bias"), 0), "hidden": (("params", "params", "layers_0", "bias"), 0)},
+    ),
 }
 
 
@@ -111,7 +132,8 @@ def rule_of(theta: Mapping[str, Any]) -> str | None:
 
     VeLO's names are Celo's, but its scheduler reads 30 numbers of every tensor, not 18.
     """
-    for name, sign in (("nnadam", NNADAM_NAMES[0]), ("adafac_mlp", "nn"), ("rnn_mlp", "ffmod_params")):
+    signs = {"nnadam": NNADAM_NAMES[0], "adafac_mlp": "nn", "rnn_mlp": "ffmod_params", "open": "gru_params"}
+    for name, sign in signs.items():
         if sign in theta:
             return name
     try:
@@ -135,13 +157,16 @@ def expected_shapes(rule: str, arrays: Mapping[Path, Any]) -> Shapes:
 def init_theta(rule: str, key: jax.Array, **sizes: int) -> dict[str, Any]:
     """Random weights as published: truncated normal over the root of the number of inputs, biases and states zero.
 
-    NN-Adam starts as Adam (its output layer is zero), RNN-MLP's messages of the first step are random.
+    NN-Adam starts as Adam (its output layer is zero), RNN-MLP's messages of the first step are random. OPEN's are those
+    of a fresh network (its GRU's states meet orthogonal weights); its published search began at zeros.
     """
     return update_mlp.drawn(key, BASELINES[rule].shapes(**sizes), _initial)
 
 
 def _initial(key: jax.Array, path: Path, shape: tuple[int, ...]) -> jax.Array:
     name = path[-1]
+    if path[0] == "gru_params" or path[:2] == ("params", "params"):
+        return _initial_open(key, path, shape)
     if name in NNADAM_NAMES:
         return jnp.float32(forward(NNADAM_START)[NNADAM_NAMES.index(name)])
     if name.startswith("initial_from"):
@@ -150,6 +175,14 @@ def _initial(key: jax.Array, path: Path, shape: tuple[int, ...]) -> jax.Array:
         return jnp.zeros(shape, jnp.float32)
     fan_in = sum(update_mlp.GROUPS.values()) if name.startswith("w0__") else shape[-2]
     return truncated_normal(key, shape, fan_in)
+
+
+def _initial_open(key: jax.Array, path: Path, shape: tuple[int, ...]) -> jax.Array:
+    if path[-1] != "kernel":
+        return jnp.full(shape, 1.0 if path[-1] == "scale" else 0.0, jnp.float32)
+    if path[-2].startswith("h"):
+        return jax.nn.initializers.orthogonal()(key, shape, jnp.float32)
+    return truncated_normal(key, shape, shape[0]) / _CUT
 
 
 def forward(adam: tuple[float, float, float, float]) -> tuple[float, float, float, float]:

@@ -1,11 +1,12 @@
 """Commands for learned rules: meta-training, meta-testing, a look at the weights."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
+from metatrain import recipes
 from metatrain.config import MetaTrainConfig
 from rlopt.metareturns.config import SearchConfig
 from rlopt.metatest.config import SuiteConfig
@@ -28,6 +29,9 @@ class MetaTrain:
     """Meta-train a learned optimizer with PES on 8x8 image tasks; the same command continues a stopped run."""
 
     config: Annotated[MetaTrainArguments, tyro.conf.arg(name="")] = field(default_factory=MetaTrainArguments)
+    recipe: Literal["default", "published"] = "default"
+    """What all settings start from, before flags: the recipe of the packaged weights, or that of the papers, which has
+    data sets to download (--data-dir); see docs/metatrain.md."""
     out: Path | None = None
     """Run folder; default: runs/metatrain-RULE."""
     checkpoint_every: int = 500
@@ -43,6 +47,17 @@ class MetaTrain:
     """Number of processes; found by itself under SLURM."""
     process_id: int | None = None
     """Number of this process, from 0; found by itself under SLURM."""
+
+    @classmethod
+    def of_recipe(cls, name: str, rule: str) -> "MetaTrain":
+        """The command with the settings of a recipe as its defaults.
+
+        Raises:
+          ValueError: for an unknown recipe or rule.
+        """
+        found = recipes.find(name, rule)
+        config = MetaTrainArguments(**{field.name: getattr(found, field.name) for field in fields(found)})
+        return cls(config, name)  # type: ignore[arg-type]  # checked by `find`
 
     def run(self) -> None:
         """Trains or continues, writes theta, card, metrics and plot."""
@@ -140,13 +155,14 @@ class MetaTest:
 
         folder = self.out or Path("runs") / f"metatest-{self.suite}"
         cells = suite.run(self.config, folder)
-        tuned = {name: len(entry.rates) > 1 for name, entry in optimizers.contestants(self.config).items()}
+        entries = optimizers.contestants(self.config)
+        tuned = {name: len(entry.rates) > 1 for name, entry in entries.items()}
         pages = (report.task_table(cells), report.summary_table(cells, tuned))
         console = Console()
         for page in pages:
             for table in page.rich(console.width):
                 console.print(table)
-        report.write(cells, folder, pages)
+        report.write(cells, folder, pages, {name: entry.trials for name, entry in entries.items() if entry.trials})
         print(f"run folder: {folder}\nplot: {folder / results.PLOTS / 'curves.png'}")
 
 

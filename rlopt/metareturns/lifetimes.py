@@ -37,7 +37,13 @@ def build(config: TrainConfig) -> Callable[[Any, jax.Array], Lifetimes]:
       ValueError: as `loop.build`.
     """
     loop.check(config)
-    plain = factory.make(config.optimizer, config.theta, config.options, config.hyper.updates_per_target)
+    plain = factory.make(
+        config.optimizer,
+        config.theta,
+        config.options,
+        config.hyper.updates_per_target,
+        epochs_per_target=config.hyper.epochs_per_target,
+    )
     env = loop.make_env(config, config.hyper.num_envs)
 
     def lifetime(head: jax.Array, key: jax.Array) -> Lifetimes:

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rlopt.metatest.trials import draws
 from rlopt.optimizers import arms, catalog
 
 DEFAULT_TASKS = (
@@ -43,6 +44,9 @@ class SuiteConfig:
     rates: dict[str, float] = field(default_factory=dict)
     """Learning rates of optimizers that are not to be tuned, by optimizer or by name: `--rates celo2 1e-3`. By default
     learned rules have the one that meta-validation found best for their weights."""
+    trials: dict[str, int] = field(default_factory=dict)
+    """Random draws of rate, betas, epsilon and weight decay, in place of fifteen rates, for hand-designed optimizers on
+    each task, by optimizer or by name: `--trials nadamw 1000` (as many as in the paper)."""
     tune_learned: bool = False
     """Tune the learned rules on each task as well, as the hand-designed optimizers are."""
 
@@ -72,7 +76,15 @@ class SuiteConfig:
         if not self.optimizers or not self.tasks:
             raise ValueError("at least one optimizer and one task are needed")
         compared = self.arms
+        for name, arm in compared.items():
+            info = catalog.find(arm.optimizer)
+            if info and info.told:
+                raise ValueError(
+                    f"{name} reads what only agents tell (who acts, epochs, dormancy): it fits no supervised task; "
+                    "try it with `rlopt train` or `rlopt compare`"
+                )
         by_optimizer = {arm.optimizer: arm for arm in compared.values()}
+        self._check_trials()
         for name, rate in self.rates.items():
             if name not in compared and name not in by_optimizer:
                 raise ValueError(
@@ -83,6 +95,20 @@ class SuiteConfig:
                 raise ValueError(f"{name} takes no learning rate, got {rate}")
             if not (math.isfinite(rate) and rate > 0):
                 raise ValueError(f"rates must be finite and positive, got {rate} for {name}")
+
+    def _check_trials(self) -> None:
+        compared = self.arms
+        for name, number in self.trials.items():
+            meant = [own for own, arm in compared.items() if name in (own, arm.optimizer)]
+            if not meant:
+                among = ", ".join(compared)
+                raise ValueError(f"trials were given for {name!r}, which is not compared; there are {among}")
+            if REFERENCE in meant:
+                raise ValueError(f"{REFERENCE}, by which all are measured, has the same rates always: none of {name}")
+            if self.rates.keys() & {name, *meant}:
+                raise ValueError(f"{name} has trials and a rate: give one of them")
+            for own in meant:
+                draws(compared[own].optimizer, (), number)
 
 
 def is_learned(arm: arms.Arm) -> bool:

@@ -5,9 +5,12 @@ import json
 import re
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
+
 import celo2
 from agents import OptimizerFactory
 from rlopt.metatest.config import SuiteConfig
+from rlopt.metatest.trials import RATE, Trial, draws
 from rlopt.optimizers import catalog, factory
 from rlopt.optimizers.arms import Arm
 
@@ -22,12 +25,14 @@ class Contestant(NamedTuple):
     rates: to choose from on each task; None: it takes none.
     file: part of the name of its cells' files, another one for other options, weights, forms or rates.
     form: of a learned rule, as its card has it.
+    trials: what its rates are the numbers of, where more than the rate is tried.
     """
 
     factory: OptimizerFactory
     rates: tuple[float | None, ...]
     file: str
     form: dict[str, Any] | None = None
+    trials: tuple[Trial, ...] = ()
 
 
 def contestants(config: SuiteConfig) -> dict[str, Contestant]:
@@ -46,23 +51,42 @@ def _contestant(arm: Arm, config: SuiteConfig) -> Contestant:
     settings = factory.own_settings(arm, config.options, config.theta)
     name, theta, options = settings["optimizer"], settings["theta"], settings["options"]
     # The objective of such a task never changes: optimizers that start anew with the next one never do.
-    made = factory.make(name, theta, options, updates_per_target=config.steps)
+    number = config.trials.get(arm.name, config.trials.get(arm.optimizer))
+    drawn = () if number is None else draws(name, options, number)
+    searched = [setting for setting in (drawn[0] if drawn else {}) if setting != RATE]
+    made = factory.make(name, theta, options, updates_per_target=config.steps, traced=searched)
     info = factory.look_up(name)
     weights = factory.load_weights(name, theta) if info.learned else None
     form = factory.form_of(name, theta, options)
     rates = _rates(config.rates.get(arm.name, config.rates.get(arm.optimizer)), info, weights, config)
+    if drawn:
+        rates = tuple(map(float, range(len(drawn))))
     identity = {
         "options": {**info.defaults, **{key: info.read(key, value) for key, value in options.items() if info.options}},
         "given": options if not info.options else {},
         "theta": factory.theta_sha256(name, theta),
         "form": form,
         "rates": rates,
+        **({"trials": drawn} if drawn else {}),
     }
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
     # Of one with a schedule its own steps, whole by default: what agents make of them (`presets.share`) is for RL.
     share = identity["options"].get(catalog.SHARE)
     make = (lambda _, num_updates: made(share, num_updates)) if info.scheduled else made
-    return Contestant(make, rates, f"{re.sub('[^A-Za-z0-9._-]', '_', name)}-{digest}", form)
+    if drawn:
+        make = _by_number(made, drawn)
+    return Contestant(make, rates, f"{re.sub('[^A-Za-z0-9._-]', '_', name)}-{digest}", form, drawn)
+
+
+def _by_number(made: OptimizerFactory, drawn: tuple[Trial, ...]) -> OptimizerFactory:
+    """The factory that takes, in place of a rate, the number of a trial, which may be traced."""
+
+    def make(number: Any, num_updates: int) -> Any:
+        place = jnp.asarray(number).astype(jnp.int32)
+        values = {name: jnp.asarray([trial[name] for trial in drawn], jnp.float32)[place] for name in drawn[0]}
+        return made(values.pop(RATE), num_updates, **values)
+
+    return make
 
 
 def _rates(

@@ -4,6 +4,7 @@ import itertools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +18,7 @@ from rlopt.drawing import COLOURS, save
 from rlopt.metatest import scores
 from rlopt.metatest.config import REFERENCE
 from rlopt.metatest.training import EVERY
+from rlopt.metatest.trials import Trial
 from rlopt.runs import results
 from rlopt.statistics import Interval
 
@@ -101,8 +103,16 @@ def task_table(cells: scores.Cells) -> Page:
     return Page("Mean loss over training (mean over seeds)", ("optimizer", *tasks), rows)
 
 
-def write(cells: scores.Cells, folder: Path, pages: Sequence[Page]) -> None:
-    """`tables.md`, `summary.json` and the plots."""
+def write(
+    cells: scores.Cells,
+    folder: Path,
+    pages: Sequence[Page],
+    trials: Mapping[str, Sequence[Trial]] = MappingProxyType({}),
+) -> None:
+    """`tables.md`, `summary.json` and the plots.
+
+    trials: by optimizer, what its rates are the numbers of; those of one that is tuned in its rate alone are rates.
+    """
     write_atomic(folder / "tables.md", "\n".join(page.markdown() for page in pages).encode())
     tasks, names = names_of(cells)
     summary: dict[str, Any] = {
@@ -110,8 +120,8 @@ def write(cells: scores.Cells, folder: Path, pages: Sequence[Page]) -> None:
         | {
             "mean_loss": {task: round(float(cells[task, name].mean.mean()), 6) for task in tasks},
             "final_loss": {task: round(float(cells[task, name].final.mean()), 6) for task in tasks},
-            "mean_rate": {task: _number(cells[task, name].mean_rate) for task in tasks},
-            "final_rate": {task: _number(cells[task, name].final_rate) for task in tasks},
+            "mean_rate": {task: _setting(cells[task, name].mean_rate, trials.get(name)) for task in tasks},
+            "final_rate": {task: _setting(cells[task, name].final_rate, trials.get(name)) for task in tasks},
         }
         for name in names
     }
@@ -119,8 +129,11 @@ def write(cells: scores.Cells, folder: Path, pages: Sequence[Page]) -> None:
     curves(cells, folder / results.PLOTS / "curves.png")
 
 
-def _number(rate: float | None) -> float | None:
-    return None if rate is None else float(f"{rate:.4g}")
+def _setting(rate: float | None, trials: Sequence[Trial] | None) -> float | Trial | None:
+    """A rate as it is written down, or the settings of the trial of that number."""
+    if rate is None:
+        return None
+    return trials[int(rate)] if trials else float(f"{rate:.4g}")
 
 
 def curves(cells: scores.Cells, path: Path) -> None:

@@ -144,7 +144,7 @@ class _Run:
     @functools.cached_property
     def score(self) -> Callable[[Any], validation.Score]:
         """Theta -> meta-validation; made when it is first needed."""
-        return validation.make(self.config.rule, self.config.form)
+        return validation.make(self.config.rule, self.config.form, inner=self.config.inner)
 
     @property
     def weights(self) -> Any:

@@ -33,12 +33,13 @@ class OptimizerInfo(NamedTuple):
     factory: "module:function", called with the learning rate (if it takes none, with the agent's share of its own
       steps, annealed as the rate is) and the options; also with `num_updates`
       (over the whole training), `updates_per_target` (until the next batch of PPO or PQN, or the next target network of
-      DQN) if it has parameters of these names, and with `theta` if learned.
+      DQN), `epochs_per_target` (passes over such a batch) if it has parameters of these names, and with `theta` if
+      learned.
     options: what can be set besides, with defaults; their types are those of the defaults (a number, True or False), or
       a `Choice`.
     weights: name of the packaged weights; None: there are none. rule: whose weights it takes, as `celo2.init_theta`
       names it; None: it is not learned. scheduled: finds its step size by itself and takes no learning rate, but has an
-      option `SHARE`.
+      option `SHARE`. told: reads what only agents tell (`agents.telling`), so that it fits no supervised task.
     """
 
     summary: str
@@ -48,6 +49,7 @@ class OptimizerInfo(NamedTuple):
     weights: str | None = None
     rule: str | None = None
     scheduled: bool = False
+    told: bool = False
 
     @property
     def learned(self) -> bool:
@@ -284,6 +286,17 @@ OPTIMIZERS: dict[str, OptimizerInfo] = {
         "velo",
         "VeLO of any size (learned): a schedule per tensor above mixed MLPs: celo2.velo(num_updates, theta)",
         {"mlp_mult": 1.0},
+    ),
+    # Its steps are not annealed: it is told the progress of the training.
+    "open": OptimizerInfo(
+        "OPEN (learned, made for RL): a GRU per parameter that agents tell where they stand: celo2.open_rule(theta); "
+        "give weights with --theta",
+        None,
+        "rlopt.optimizers.routed:open_rule",
+        {SHARE: 1.0, "scaled": Choice(False, (True,))},
+        rule="open",
+        scheduled=True,
+        told=True,
     ),
 }
 

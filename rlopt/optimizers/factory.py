@@ -36,6 +36,7 @@ def make(
     options: Mapping[str, Any] | None = None,
     updates_per_target: int = 1,
     traced: Collection[str] = (),
+    epochs_per_target: int = 1,
 ) -> OptimizerFactory:
     """A factory by name.
 
@@ -45,6 +46,7 @@ def make(
       theta: a weight file in place of the packaged weights (learned rules only).
       options: in place of the catalog's.
       updates_per_target: updates of the agent until its objective changes.
+      epochs_per_target: passes over the data of one objective.
       traced: names of options that the factory will be given as traced scalars (`rlopt.training.trials`).
 
     Raises:
@@ -74,7 +76,11 @@ def make(
         _check_form(name, weights, keywords)
 
     def factory(learning_rate: Any, num_updates: int, **traced: Any) -> optax.GradientTransformation:
-        told = {"num_updates": num_updates, "updates_per_target": updates_per_target}
+        told = {
+            "num_updates": num_updates,
+            "updates_per_target": updates_per_target,
+            "epochs_per_target": epochs_per_target,
+        }
         with own_code.current_folder():
             settings = {**keywords, **traced, **{word: told[word] for word in told if word in asked}}
             made = function(learning_rate, **settings)
@@ -160,11 +166,13 @@ def load_weights(name: str, theta: Path | None) -> celo2.Weights:
     Raises:
       ValueError: where theta is None and no weights are packaged.
     """
-    source = look_up(name).weights if theta is None else theta
+    info = look_up(name)
+    source = info.weights if theta is None else theta
     if source is None:
+        meta_trained = "" if info.told else f", from `rlopt metatrain {info.rule}` or"
         raise ValueError(
-            f"{name} has no packaged weights: give a file with --theta (in comparisons: --theta {name} FILE), from "
-            f"`rlopt metatrain {look_up(name).rule}` or as published"
+            f"{name} has no packaged weights: give a file with --theta (in comparisons: --theta {name} FILE)"
+            f"{meta_trained} as published"
         )
     return celo2.load_weights(source)
 

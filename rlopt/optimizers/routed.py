@@ -151,6 +151,14 @@ def velo(
     return rules.velo(num_updates, theta, multiplier=share if scaled else 1.0, mlp_mult=mlp_mult)
 
 
+def open_rule(
+    share: Any, *, theta: Any, num_updates: int, updates_per_target: int, epochs_per_target: int, scaled: bool
+) -> optax.GradientTransformation:
+    """`celo2.open_rule(theta, multiplier=share)` that counts iterations; share: as of `celo`, if `scaled`."""
+    course = {"num_steps": max(num_updates, 1), "steps_per_batch": updates_per_target, "epochs": epochs_per_target}
+    return rules.open_rule(theta, multiplier=share if scaled else 1.0, **course)
+
+
 def routed(
     hidden: optax.GradientTransformation, learning_rate: Any, multiplier: float, routing: str = "hidden"
 ) -> optax.GradientTransformation:

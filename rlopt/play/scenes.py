@@ -249,8 +249,8 @@ def _channels(count: int) -> np.ndarray:
 def _grid(obs: np.ndarray, colours: np.ndarray) -> np.ndarray:
     """A grid [H, W, C] as uint8 [H, W, 3]: each cell has the colour of its first channel that is not 0.
 
-    The first: of MinAtar's channels, what moves comes before the trails that it leaves. What is a picture already, uint8
-    of one or three channels, stays as it is.
+    The first: of MinAtar's channels, what moves comes before the trails that it leaves. What is a picture already,
+    uint8 of one or three channels, stays as it is.
     """
     if obs.dtype == np.uint8 and obs.shape[-1] in (1, 3):
         return np.broadcast_to(obs, (*obs.shape[:2], 3))

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from agents import telling
 from agents.base import make_optimizer
 from rlopt import typed
 from rlopt.optimizers import factory
@@ -163,7 +164,8 @@ def _is_pretended(config: TrainConfig, folder: Path, shapes: Any) -> bool:
 
 def _update(config: TrainConfig, hyperparams: Any, shapes: Any) -> _Update:
     """The update of a configuration's optimizer on parameters of the given shapes."""
-    make = factory.make(config.optimizer, config.theta, config.options, config.hyper.updates_per_target)
+    sizes = config.hyper.updates_per_target, (), config.hyper.epochs_per_target
+    make = factory.make(config.optimizer, config.theta, config.options, *sizes)
     tx = make_optimizer(make, config.hyper, hyperparams, 0.0)
     leaves, treedef = jax.tree.flatten(shapes)
     keys = jax.random.split(jax.random.key(1), len(leaves))
@@ -177,7 +179,15 @@ def _update(config: TrainConfig, hyperparams: Any, shapes: Any) -> _Update:
 
         def update(i: jax.Array, carry: tuple[Any, Any]) -> tuple[Any, Any]:
             params, state = carry
-            updates, state = tx.update(grads, state, params, value=1.0 / (1.0 + i))
+            told = telling.extra_args(
+                params,
+                value=1.0 / (1.0 + i),
+                progress=i / UPDATES,
+                epoch=jnp.float32(0),
+                key=jax.random.key(i),
+                dormancy=lambda: jax.tree.map(lambda _: jnp.ones([]), params),
+            )
+            updates, state = tx.update(grads, state, params, **told)
             return jax.tree.map(jnp.add, params, updates), state
 
         return jax.lax.fori_loop(0, UPDATES, update, (params, state))

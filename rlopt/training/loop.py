@@ -58,7 +58,8 @@ def _optimizer(config: TrainConfig) -> Any:
     """The agent's optimizer; where parts of it have others, one for each part."""
     updates = config.hyper.updates_per_target
     traced = trials.of_members(config)[1] if config.trials else ()
-    common = factory.make(config.optimizer, config.theta, config.options, updates, traced)
+    epochs = config.hyper.epochs_per_target
+    common = factory.make(config.optimizer, config.theta, config.options, updates, traced, epochs)
     if not config.optimizer_of:
         return common
     made = dict.fromkeys(config.hyper.parts, common)
@@ -67,7 +68,7 @@ def _optimizer(config: TrainConfig) -> Any:
         own: TrainConfig = TrainConfig(
             config.agent, config.env, arm.optimizer, preset=config.preset, options=dict(arm.options)
         )
-        inner = factory.make(arm.optimizer, None, own.options, updates)
+        inner = factory.make(arm.optimizer, None, own.options, updates, epochs_per_target=epochs)
         # Handed is the rate of the optimizer of all other parts, annealed or swept: this one's own, likewise.
         no_rate = own.resolved_learning_rate is None and not factory.look_up(arm.optimizer).scheduled
         ratio = 1.0 if no_rate else own.handed_rate / config.handed_rate

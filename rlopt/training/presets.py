@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 from agents.configs import CONFIGS, Config
 from envs import names, pool_ids
 from envs.atari_config import AtariConfig, is_atari
-from metatrain.config import BASELINES
 from rlopt.optimizers import catalog
 
 AGENTS = tuple(CONFIGS)
@@ -275,8 +274,10 @@ def config(agent: str, env_id: str, name: str = "default") -> Config:
 
 def share(agent: str, optimizer: str) -> float:
     """What is handed, in place of a learning rate, to an optimizer that takes none; KeyError for an unknown agent."""
+    info = catalog.find(optimizer)
     # The baselines' steps as they are: nothing has been tried in RL.
-    return _OWN_SHARES.get((agent, optimizer), 1.0 if optimizer in BASELINES else _SHARES[agent])
+    is_baseline = info is not None and info.learned and info.weights is None
+    return _OWN_SHARES.get((agent, optimizer), 1.0 if is_baseline else _SHARES[agent])
 
 
 def learning_rate(agent: str, env_id: str, optimizer: str, name: str = "default") -> float | None:

@@ -242,3 +242,42 @@ class VeLO:
         p, g = p.reshape(shape or (1,)), np.reshape(g, shape or (1,))
         theta = {"ff_mod_stack": {"~": mlp}}
         return self.reference.celo_step(theta, g, p, self.stats[name], eta).reshape(shape)
+
+
+class Open:
+    """One GRU per element. told: update's number -> progress, epoch, and by name acts, layer, dormancy, noise."""
+
+    def __init__(self, theta, params, told):
+        theta = raised(theta)
+        self.gru, self.mlp, self.told, self.count = theta["gru_params"]["params"], theta["params"]["params"], told, 0
+        self.m = {name: np.zeros((*p.shape, 6)) for name, p in params.items()}
+        self.h = {name: np.zeros((*p.shape, len(self.gru["hn"]["bias"]))) for name, p in params.items()}
+
+    def __call__(self, params, grads, loss):
+        told = self.told(self.count)
+        steps = {name: self.tensor(name, p, clip_gradient(grads[name]), told) for name, p in params.items()}
+        self.count += 1
+        mean = sum(x.sum() for x in steps.values()) / sum(x.size for x in steps.values())
+        return {name: x - mean for name, x in steps.items()}
+
+    def tensor(self, name, p, g, told):
+        m = self.m[name] = ema(self.m[name], g, np.asarray([0.1, 0.5, 0.9, 0.99, 0.999, 0.9999]))
+        per_tensor = [p[..., None], np.sign(m), np.log(np.abs(m) + 1e-13)]
+        per_tensor += [np.sign(g)[..., None], np.log(np.abs(g) + 1e-13)[..., None]]
+        alike = [told["progress"], told["layer"][name], told["epoch"], told["dormancy"][name]]
+        alike = [np.broadcast_to(np.asarray(x, np.float64), p.shape)[..., None] for x in alike]
+        x = np.concatenate([normalised(np.concatenate(per_tensor, -1)), *alike], -1)
+        h = self.h[name]
+        r, z = (sigmoid(self.dense(f"i{k}", x) + self.dense(f"h{k}", h)) for k in "rz")
+        h = self.h[name] = z * h + (1 - z) * np.tanh(self.dense("in", x) + r * self.dense("hn", h))
+        for k in ("0", "3"):
+            layer, norm = self.mlp[f"layers_{k}"], self.mlp[f"layers_{int(k) + 1}"]
+            h = h @ layer["kernel"] + layer["bias"]
+            h = (h - h.mean(-1, keepdims=True)) / np.sqrt(h.var(-1, keepdims=True) + 1e-6)
+            h = np.maximum(h * norm["scale"] + norm["bias"], 0)
+        out = h @ self.mlp["layers_6"]["kernel"] + self.mlp["layers_6"]["bias"]
+        noise = out[..., 2] * told["noise"][name] if told["acts"][name] else 0.0
+        return 0.001 * (out[..., 0] * np.exp(0.001 * out[..., 1]) + noise)
+
+    def dense(self, name, x):
+        return x @ self.gru[name]["kernel"] + self.gru[name].get("bias", 0.0)

@@ -13,7 +13,7 @@ import pytest
 
 import celo2
 from celo2 import checks
-from celo2.baselines import thetas
+from celo2.baselines import depth, thetas
 from helpers import by_default
 
 
@@ -31,19 +31,51 @@ SMALL = {
     "adafac_mlp": {"hidden": 3},
     "rnn_mlp": {"lstm": 4, "hidden": 5},
     "velo": {"lstm": 4, "hidden": 3, "bank": 2},
+    "open": {"gru": 4, "hidden": 5},
 }
 REFERENCES = {
     "nnadam": plain.NNAdam,
     "adafac_mlp": plain.AdafacMLP,
     "rnn_mlp": plain.RnnMLP,
     "velo": functools.partial(plain.VeLO, num_steps=NUM_STEPS, reference=celo_reference),
+    "open": lambda theta, params: plain.Open(theta, params, functools.partial(told_in_numbers, params)),
 }
 rules = pytest.mark.parametrize("rule", SMALL)
 PARAMS = {"a": jnp.ones((4, 3)), "b": jnp.arange(3.0), "c": jnp.float32(2)}
 
 
 def make(rule, theta, **options):
-    return celo2.velo(NUM_STEPS, theta, **options) if rule == "velo" else getattr(celo2, rule)(theta, **options)
+    if rule == "velo":
+        return celo2.velo(NUM_STEPS, theta, **options)
+    return getattr(celo2, "open_rule" if rule == "open" else rule)(theta, **options)
+
+
+def told(params, loss=1.0, step=0):
+    """What an agent says at an update; all but OPEN leave most of it."""
+    names = sorted(params)
+    dormancy = {k: jnp.linspace(0.2, 2.0 + i, p.shape[-1] if p.ndim else 1) for i, (k, p) in enumerate(params.items())}
+    return {
+        "value": loss,
+        "progress": 0.1 + step / 10,
+        "epoch": 0.7 - step / 10,
+        "is_actor": {name: i % 2 == 0 for i, name in enumerate(names)},
+        "key": jax.random.fold_in(jax.random.key(5), step),
+        "dormancy": lambda: {k: x if params[k].ndim else x[0] for k, x in dormancy.items()},
+    }
+
+
+def told_in_numbers(params, step):
+    """The same for the plain implementation, with the noise drawn."""
+    found = told(params, step=step)
+    acts = found["is_actor"]
+    drawn = jax.random.normal(found["key"], (sum(params[name].size for name in sorted(params) if acts[name]),))
+    noise, place = {}, 0
+    for name in sorted(params):
+        if acts[name]:
+            noise[name] = np.asarray(drawn[place : place + params[name].size]).reshape(params[name].shape)
+            place += params[name].size
+    layer = dict(zip(sorted(params), depth.shares(params, [acts[name] for name in sorted(params)]), strict=True))
+    return found | {"acts": acts, "dormancy": found["dormancy"](), "noise": noise, "layer": layer}
 
 
 def weights(rule, seed=0):
@@ -66,15 +98,15 @@ def compiled(rule):
 
         def step(carry, xs):
             params, state = carry
-            updates, state = tx.update(xs[0], state, params, value=xs[1])
+            updates, state = tx.update(xs[0], state, params, **told(params, *xs[1:]))
             return (optax.apply_updates(params, updates), state), (updates, params)
 
-        return jax.lax.scan(step, (params, tx.init(params)), (grads, losses))[1]
+        return jax.lax.scan(step, (params, tx.init(params)), (grads, losses, jnp.arange(len(losses))))[1]
 
     return run
 
 
-@pytest.mark.parametrize("rule", SMALL)
+@pytest.mark.parametrize("rule", [rule for rule in SMALL if rule != "open"])
 def test_parameters_follow_the_published_trajectory(golden, rule):
     data = golden(f"baseline_{'velo_s' if rule == 'velo' else rule}")
     theta = published(data.group("theta"), rule)
@@ -131,7 +163,7 @@ def test_a_plain_implementation_gives_the_same_steps(rule):
 def test_random_weights_are_those_of_the_published_sizes_and_come_back_from_a_file(rule, tmp_path):
     theta = celo2.init_theta(rule, jax.random.key(0))
     count = sum(np.size(x) for x in jax.tree.leaves(theta))
-    assert count == {"nnadam": 21_896, "adafac_mlp": 197, "rnn_mlp": 35_799, "velo": 46_337}[rule]
+    assert count == {"nnadam": 21_896, "adafac_mlp": 197, "rnn_mlp": 35_799, "velo": 46_337, "open": 1_211}[rule]
     assert checks.rule_of(theta) == rule
     celo2.save_checkpoint(tmp_path / "mine.theta", theta)
     jax.tree.map(np.testing.assert_array_equal, celo2.load_theta(tmp_path / "mine.theta"), theta)
@@ -180,7 +212,7 @@ def test_bad_input_is_refused(rule):
             tx.update(PARAMS, state, PARAMS)
 
 
-@pytest.mark.parametrize("rule", by_default(list(SMALL), "nnadam", "velo"))
+@pytest.mark.parametrize("rule", by_default(list(SMALL), "nnadam", "velo", "open"))
 def test_steps_have_the_multiple_and_the_dtype_asked_for(rule):
     theta, params = weights(rule), {"a": PARAMS["a"]}
 
@@ -188,7 +220,7 @@ def test_steps_have_the_multiple_and_the_dtype_asked_for(rule):
     def steps(params, half):
         def step(params, multiplier):
             tx = make(rule, theta, multiplier=multiplier)
-            return tx.update(params, tx.init(params), params, value=1.0)
+            return tx.update(params, tx.init(params), params, **told(params))
 
         return *(step(params, x) for x in (1.0, 3.0, lambda count: 3.0 - count)), step(half, 1.0)
 
@@ -201,16 +233,16 @@ def test_steps_have_the_multiple_and_the_dtype_asked_for(rule):
     assert state.count == 1
 
 
-@pytest.mark.parametrize("rule", by_default(list(SMALL), "nnadam"))
+@pytest.mark.parametrize("rule", by_default(list(SMALL), "nnadam", "open"))
 def test_they_work_where_optax_masks_and_where_nothing_is_left(rule):
     tx = optax.partition(
         {"ours": make(rule, weights(rule)), "sgd": optax.sgd(1.0)}, {"a": "ours", "b": "sgd", "c": "sgd"}
     )
-    updates, _ = tx.update(PARAMS, tx.init(PARAMS), PARAMS, value=1.0)
+    updates, _ = tx.update(PARAMS, tx.init(PARAMS), PARAMS, **told(PARAMS))
     np.testing.assert_array_equal(updates["b"], -PARAMS["b"])
     assert np.all(np.abs(updates["a"]) < 0.1)
     nothing = optax.masked(make(rule, weights(rule)), dict.fromkeys(PARAMS, False))
-    updates, _ = nothing.update(PARAMS, nothing.init(PARAMS), PARAMS, value=1.0)
+    updates, _ = nothing.update(PARAMS, nothing.init(PARAMS), PARAMS, **told(PARAMS))
     jax.tree.map(np.testing.assert_array_equal, updates, PARAMS)
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from helpers import by_default
 from metatrain import augmentation, datasets, rules, tasks
+from metatrain.config import Inner
 from metatrain.unroll import TruncatedUnroll
 
 TASK = tasks.make("relu")
@@ -124,7 +125,9 @@ def test_mixed_draws_levels_and_ranges_anew_for_every_unroll():
 def test_inner_optimizers_follow_the_published_wrappers(golden, name, orthogonalize):
     data = golden(name)
     tx = rules.inner_celo2(
-        data.theta(), orthogonalize, step_mult=float(data["step_mult"]), weight_decay=float(data["weight_decay"])
+        data.theta(),
+        orthogonalize,
+        Inner(step_mult=float(data["step_mult"]), weight_decay=float(data["weight_decay"])),
     )
     expected, grads = data.group("params"), data.group("grads")
     params = {k: jnp.asarray(v[0]) for k, v in expected.items()}

@@ -11,7 +11,7 @@ import pytest
 import celo2
 from helpers import by_default, weights_for
 from metatrain import rules
-from rlopt.metatest import optimizers, scores, suite, tasks, text, training
+from rlopt.metatest import optimizers, scores, suite, tasks, text, training, trials
 from rlopt.metatest.config import DEFAULT_TASKS, HAND_DESIGNED, LEARNED, REFERENCE, SuiteConfig
 from rlopt.optimizers import arms, catalog, factory
 
@@ -180,11 +180,13 @@ def test_other_weights_options_and_forms_are_other_results_and_each_arm_has_its_
 
 
 def test_every_optimizer_of_the_catalog_can_take_part(tmp_path):
-    theta = {name: path for name in catalog.OPTIMIZERS if (path := weights_for(name, tmp_path))}
-    found = optimizers.contestants(SuiteConfig(optimizers=tuple(catalog.OPTIMIZERS), theta=theta))
-    assert set(found) == {*catalog.OPTIMIZERS, REFERENCE}
+    infos = {name: info for name, info in catalog.OPTIMIZERS.items() if not info.told}
+    assert set(catalog.OPTIMIZERS) - set(infos) == {"open"}
+    theta = {name: path for name in infos if (path := weights_for(name, tmp_path))}
+    found = optimizers.contestants(SuiteConfig(optimizers=tuple(infos), theta=theta))
+    assert set(found) == {*infos, REFERENCE}
     assert len({entry.file for entry in found.values()}) == len(found)
-    for name, info in catalog.OPTIMIZERS.items():
+    for name, info in infos.items():
         tried = found[name].rates
         assert tried == (None,) if info.scheduled else len(tried) == (1 if info.learned else 15), name
 
@@ -255,3 +257,63 @@ def test_the_command_takes_own_weights_and_leaves_tables_and_plot(tmp_path, comm
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["mine"]["mean_rate"] == {"teacher": None}
     assert (tmp_path / "run" / "plots" / "curves.png").stat().st_size > 10_000
+
+
+def test_a_rule_that_asks_what_only_agents_know_is_refused():
+    with pytest.raises(ValueError, match=r"mine reads what only agents tell .*: it fits no supervised task"):
+        SuiteConfig(optimizers=("sgd", "mine=open")).check()
+
+
+def test_an_optimizer_is_searched_in_all_its_numbers_with_a_budget(tmp_path, command):
+    """Rates beyond the grid of rates: the settings of the best trial are written down, and are those that were run."""
+    arm = "nadamw:schedule=cosine,warmup=0.1,eps=1e-8"
+    words = ("--tasks", "teacher", "--steps", 20, "--seeds", 1, "--optimizers", arm, "--trials", "nadamw", 4)
+    done = command("metatest", *words, "--out", tmp_path)
+    assert done.status == 0, done.err
+    drawn = trials.draws("nadamw", ("eps",), 4)
+    assert set(drawn[0]) == {"learning_rate", "b1", "b2", "weight_decay"}
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    best = summary[arm]["final_rate"]["teacher"]
+    assert best in [dict(trial) for trial in drawn]
+    given = ",".join(f"{name}={value!r}" for name, value in best.items() if name != "learning_rate")
+    alone = f"alone={arm},{given}"
+    again = ("--rates", "alone", best["learning_rate"], "--optimizers", alone, *words[:6], "--out", tmp_path)
+    assert command("metatest", *again).status == 0
+    found = json.loads((tmp_path / "summary.json").read_text())["alone"]
+    assert found["final_loss"]["teacher"] == pytest.approx(summary[arm]["final_loss"]["teacher"], rel=1e-4)
+
+
+def test_longer_searches_begin_as_shorter_ones():
+    long, short = trials.draws("nadamw", (), 50), trials.draws("nadamw", (), 5)
+    assert long[:5] == short
+    assert set(trials.draws("sgd", (), 1)[0]) == {"learning_rate"}
+    for name, low, high in (
+        ("b1", 0.5, 0.99),
+        ("b2", 0.9, 0.9999),
+        ("learning_rate", 1e-5, 1e-1),
+        ("eps", 1e-10, 1e-3),
+    ):
+        values = [trial[name] for trial in long]
+        assert low <= min(values) < max(values) <= high
+        assert len(set(values)) == 50
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"trials": {"lion": 3}}, "trials were given for 'lion', which is not compared; there are "),
+        ({"trials": {"sgd": 0}}, "trials must be from 1 to 10,000, got 0 for sgd"),
+        ({"trials": {"celo2": 3}}, "trials are for hand-designed optimizers of the catalog, not for celo2"),
+        ({"trials": {"adam": 3}}, "by which all are measured, has the same rates always"),
+        ({"trials": {"sgd": 3}, "rates": {"sgd": 0.1}}, "sgd has trials and a rate: give one of them"),
+    ],
+)
+def test_impossible_trials_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(SMALL, **settings).check()
+
+
+def test_without_trials_results_of_earlier_runs_are_found():
+    """The names of files of cells are what they were: a digest of options, weights, form and rates."""
+    found = optimizers.contestants(SMALL)
+    assert found["sgd"].file == "sgd-f3a1c81e40af"

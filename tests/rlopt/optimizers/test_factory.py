@@ -13,7 +13,7 @@ import pytest
 
 import celo2
 from celo2.baselines import thetas
-from helpers import by_default, same_program, weights_for
+from helpers import by_default, same_program, told, weights_for
 from metatrain.config import BASELINES
 from rlopt.optimizers import catalog, factory, routed
 from rlopt.play import evaluation
@@ -37,7 +37,7 @@ def loss_fn(params):
 
 
 # The baselines' steps, and those of the rules of the papers, have tests of their own (tests/celo2).
-NEAR = ("celo2_base", "celo2_published", "celo2_base_published", "nnadam", "adafac_mlp", "rnn_mlp", "velo")
+NEAR = ("celo2_base", "celo2_published", "celo2_base_published", "nnadam", "adafac_mlp", "rnn_mlp", "velo", "open")
 
 
 @pytest.mark.parametrize("name", by_default(catalog.OPTIMIZERS.keys(), *(set(catalog.OPTIMIZERS) - set(NEAR))))
@@ -55,7 +55,7 @@ def test_every_optimizer_learns_with_its_rate_traced(name, tmp_path):
             params, state = carry
             loss, grads = jax.value_and_grad(loss_fn)(params)
             tx = optax.with_extra_args_support(make(rate, 60))
-            updates, state = tx.update(grads, state, params, value=loss)
+            updates, state = tx.update(grads, state, params, **told(params, value=loss))
             return (optax.apply_updates(params, updates), state), loss
 
         state = optax.with_extra_args_support(make(rate, 60)).init(PARAMS)
@@ -65,7 +65,8 @@ def test_every_optimizer_learns_with_its_rate_traced(name, tmp_path):
     assert np.all(np.isfinite(losses))
     if theta is None:  # random weights take steps, but know not where
         assert np.all(losses[:, -1] < losses[:, 0])
-    assert not np.array_equal(losses[0], losses[1]), "a scheduled optimizer takes its share"
+    takes_share = name != "open"  # whose steps are its own, unless `scaled`
+    assert not np.array_equal(losses[0], losses[1]) or not takes_share, "a scheduled optimizer takes its share"
 
 
 @pytest.mark.parametrize("name", catalog.OPTIMIZERS)
@@ -133,8 +134,10 @@ def test_every_learned_rule_is_compared_with_its_line_of_optax():
 
 def test_baselines_are_their_lines_of_optax_and_need_weights(tmp_path):
     baselines = {name: info for name, info in catalog.OPTIMIZERS.items() if info.learned and not info.weights}
-    assert set(baselines) == set(BASELINES) == set(thetas.BASELINES)
-    for name in baselines:
+    assert set(baselines) == {*BASELINES, "open"} == set(thetas.BASELINES)
+    with pytest.raises(ValueError, match=r"open has no packaged weights: give a file with --theta .* as published"):
+        factory.make("open")
+    for name in BASELINES:
         with pytest.raises(ValueError, match=rf"{name} has no packaged weights: give a file with --theta .*metatrain"):
             factory.make(name)
         path = weights_for(name, tmp_path)
@@ -148,6 +151,24 @@ def test_baselines_are_their_lines_of_optax_and_need_weights(tmp_path):
         np.testing.assert_allclose(made, 3 * unscaled, rtol=1e-5)
         # VeLO's first steps without training are below what float32 has.
         assert name == "velo" or np.any(made != 0), name
+
+
+def test_open_is_its_line_of_optax_and_is_told_iterations_and_epochs(tmp_path):
+    path = weights_for("open", tmp_path)
+    params = {"w": jnp.linspace(-1.0, 2.0, 20).reshape(4, 5)}
+    sizes = {"updates_per_target": 4, "epochs_per_target": 2}
+    ways = (
+        celo2.open_rule(path, num_steps=60, steps_per_batch=4, epochs=2),
+        factory.make("open", path, **sizes)(3.0, 60),
+        factory.make("open", path, {"scaled": True}, **sizes)(3.0, 60),
+        factory.make("open", path)(3.0, 60),
+    )
+    shown, made, scaled, untold = jax.jit(
+        lambda p: [tx.update(p, tx.init(p), p, **told(p, progress=7 / 60))[0]["w"] for tx in ways]
+    )(params)
+    np.testing.assert_array_equal(made, shown)
+    np.testing.assert_allclose(scaled, 3 * made, rtol=1e-5)
+    assert not np.array_equal(untold, made), "in an epoch of its own"
 
 
 @pytest.mark.parametrize(
@@ -217,6 +238,8 @@ def test_adam_rel_is_adam_until_the_objective_changes_and_then_counts_anew():
 def test_an_objective_lasts_a_batch_or_a_target_network():
     assert presets.config("ppo", "CartPole-v1").updates_per_target == 4 * 4
     assert presets.config("pqn", "CartPole-v1").updates_per_target == 4 * 16
+    assert presets.config("pqn", "CartPole-v1").epochs_per_target == 4
+    assert {presets.config(agent, "CartPole-v1").epochs_per_target for agent in ("dqn", "sac")} == {1}
     # Every 2,000 steps of 8 environments, two updates each.
     assert presets.config("dqn", "Pong-v5", "fast").updates_per_target == 2 * 2000 // 8
 

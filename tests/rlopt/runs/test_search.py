@@ -11,7 +11,7 @@ import optax
 import pytest
 
 from agents import PPOConfig
-from helpers import weights_for
+from helpers import told, weights_for
 from rlopt import cli
 from rlopt.optimizers import catalog, factory
 from rlopt.report import reading
@@ -133,7 +133,7 @@ def test_every_option_that_may_be_searched_can_be_an_argument_of_the_program(tmp
 
         def update(values, made=made):
             tx = optax.with_extra_args_support(made(1e-3, 100, **values))
-            return tx.update(params, tx.init(params), params, value=1.0)[0]
+            return tx.update(params, tx.init(params), params, **told(params))[0]
 
         values = {option: np.float32(info.options[option]) for option in free}
         assert jax.tree.structure(jax.eval_shape(update, values)) == jax.tree.structure(params), name

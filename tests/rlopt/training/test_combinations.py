@@ -39,6 +39,7 @@ UNLIKE = (
     "celo",
     "celo_adam",
     "velo",
+    "open",
 )
 
 
