@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 from envs import pool_ids
 
@@ -55,7 +56,7 @@ class AtariConfig:
 
 
 # Changes of an `AtariConfig` for playing games from beginning to end, with their own rewards.
-FULL_GAMES = MappingProxyType({"episodic_life": False, "clip_rewards": False, "stagger": 0})
+FULL_GAMES: MappingProxyType[str, Any] = MappingProxyType({"episodic_life": False, "clip_rewards": False, "stagger": 0})
 # How the ids of Atari games end; of others, only MuJoCo's do.
 IDS_END = "-v5"
 

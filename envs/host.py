@@ -106,17 +106,8 @@ def vector_env(
     flags = jax.ShapeDtypeStruct((num_envs,), jnp.bool_)
     floats = jax.ShapeDtypeStruct((num_envs,), jnp.float32)
     # In the order of HostStep.
-    answer = (
-        number,
-        obs_like,
-        floats,
-        floats,
-        flags,
-        flags,
-        flags,
-        flags,
-        *(() if spec.next_step_reset else (obs_like,)),
-    )
+    more = () if spec.next_step_reset else (obs_like,)
+    answer = (number, obs_like, floats, floats, flags, flags, flags, flags, *more)
 
     def reset(key: jax.Array) -> tuple[HostState, jax.Array]:
         seed = jax.random.bits(key, (), jnp.uint32)
