@@ -73,6 +73,18 @@ class Reel:
     def __iter__(self) -> Iterator[np.ndarray]:
         return (self[i] for i in range(len(self)))
 
+    def colours(self) -> np.ndarray | None:
+        """All colours of the pictures, uint8 [N, 3]; None: they are drawn, in more shades than anyone would count."""
+        seen = np.zeros(1 << 24, bool)
+        for panel in self._panels:
+            for shot in panel.shots:
+                picture = panel.picture(shot.seen)
+                if picture.shape[1] >= WIDTH:
+                    return None
+                seen[picture.astype(np.int32) @ (1 << 16, 1 << 8, 1)] = True
+        found = np.flatnonzero(seen)
+        return np.stack([found >> 16, found >> 8 & 255, found & 255], axis=1).astype(np.uint8)
+
     @property
     def over(self) -> bool:
         """Whether all episodes come to their ends."""
@@ -132,14 +144,24 @@ def decimals(totals: Sequence[float]) -> int:
 
 def write_gif(reel: Reel, path: Path) -> None:
     """Writes a GIF that is played again and again."""
-    frames = [reel[i] for i in range(0, len(reel), max(1, len(reel) // 8))]
-    palette = Image.fromarray(np.concatenate([*frames, reel[len(reel) - 1]])).quantize(64)
+    palette = _palette(reel)
     coded = (Image.fromarray(x).quantize(palette=palette, dither=Image.Dither.NONE) for x in reel)
     each = 10 * round(100 / reel.rate)  # the format counts hundredths of a second
     durations = [each] * (len(reel) - 1) + [HOLD if reel.over else each]
     buffer = io.BytesIO()
     next(coded).save(buffer, format="GIF", save_all=True, append_images=coded, duration=durations, loop=0)
     write_atomic(path, buffer.getvalue())
+
+
+def _palette(reel: Reel) -> Image.Image:
+    """All colours, where a GIF has room for them: what few frames show has its own too; else those of some frames."""
+    colours, greys = reel.colours(), np.linspace(_SHADE, 255, 32).round().astype(np.uint8)
+    if colours is not None and len(colours) + len(greys) <= 256:
+        palette = Image.new("P", (1, 1))
+        palette.putpalette(np.concatenate([colours, np.stack([greys] * 3, axis=1)]).tobytes())
+        return palette
+    frames = [reel[i] for i in range(0, len(reel), max(1, len(reel) // 8))]
+    return Image.fromarray(np.concatenate([*frames, reel[len(reel) - 1]])).quantize(64)
 
 
 def write_mp4(reel: Reel, path: Path) -> bool:

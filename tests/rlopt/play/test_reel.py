@@ -105,3 +105,18 @@ def test_a_gif_shows_every_step_and_stays_at_the_end(tmp_path, over, last):
             difference = np.abs(np.asarray(read.convert("RGB")).astype(int) - frame)
             assert difference.max() < 40  # 64 colours
             assert difference[reel.STRIP :].max() < 8
+
+
+def test_what_is_shown_for_a_single_step_has_its_own_colour(tmp_path):
+    def picture(i):
+        shown = np.full((10, 10, 3), (180, 30, 0), np.uint8)
+        shown[3, 4] = (20, 220, 200) if i == 77 else (250, 190, 60)
+        return shown
+
+    shots = [Shot(i, float(i), i, False) for i in range(200)]
+    reel.write_gif(Reel([Panel(shots, picture, "Seaquest-MinAtar", "x")], 10.0), tmp_path / "a.gif")
+    with Image.open(tmp_path / "a.gif") as read:
+        for i in (0, 77, 78):
+            read.seek(i)
+            found = np.asarray(read.convert("RGB"))[reel.STRIP + 3 * 32 + 16, 4 * 32 + 16]
+            assert np.abs(found.astype(int) - picture(i)[3, 4]).max() < 8
