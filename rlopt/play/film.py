@@ -149,7 +149,7 @@ def _game(config: TrainConfig) -> Callable[..., Iterator[Shot]]:
         reset_key, key = jax.random.split(jax.random.key(seed))
         state, obs = reset(reset_key)
         memory, total = player.memory, 0.0
-        yield Shot((np.asarray(obs[0]), state.env), total, 0, False)
+        yield Shot((np.asarray(obs[0]), _within(state)), total, 0, False)
         for i, step_key in enumerate(jax.random.split(key, max_steps)):
             env_key, act_key = jax.random.split(step_key)
             memory, action = player.act(memory, obs, act_key)
@@ -158,9 +158,14 @@ def _game(config: TrainConfig) -> Callable[..., Iterator[Shot]]:
             obs, over = timestep.obs, bool(timestep.done[0])
             total += float(timestep.reward[0])
             # An environment that ends an episode has been reset: of its last step there is only the observation.
-            shown = before.env if over else state.env
+            shown = _within(before if over else state)
             yield Shot((np.asarray(timestep.final_obs[0]), shown), total, i + 1, over)
             if over:
                 return
 
     return play
+
+
+def _within(state: Any) -> Any:
+    """The environment's own state; None of one that keeps it elsewhere."""
+    return getattr(state, "env", None)

@@ -226,13 +226,16 @@ def find(env_id: str, shape: Sequence[int]) -> Scene:
 
     Args:
       env_id: of the environment.
-      shape: of its observations; [H, W] and [H, W, channels] are taken for grids.
+      shape: of its observations; [H, W] and [H, W, channels] are taken for grids, and those of uint8 with one or three
+        channels for pictures.
 
     Raises:
       ValueError: for one without a picture, naming those that have one.
     """
-    if env_id in _SCENES:
-        return _SCENES[env_id]()
+    # Gymnasium's own, by `gymnasium:ID(argument=...)`, show the same numbers.
+    drawn = _SCENES.get(env_id.removeprefix("gymnasium:").partition("(")[0])
+    if drawn is not None:
+        return drawn()
     if len(shape) in (2, 3):
         colours = _channels(shape[2] if len(shape) == 3 else 1)
         return Scene(lambda obs, state: _grid(obs.reshape(*shape[:2], -1), colours), _GRID_RATE)
@@ -249,8 +252,7 @@ def _channels(count: int) -> np.ndarray:
 def _grid(obs: np.ndarray, colours: np.ndarray) -> np.ndarray:
     """A grid [H, W, C] as uint8 [H, W, 3]: each cell has the colour of its first channel that is not 0.
 
-    The first: of MinAtar's channels, what moves comes before the trails that it leaves. What is a picture already,
-    uint8 of one or three channels, stays as it is.
+    The first: of MinAtar's channels, what moves comes before the trails that it leaves. A picture stays as it is.
     """
     if obs.dtype == np.uint8 and obs.shape[-1] in (1, 3):
         return np.broadcast_to(obs, (*obs.shape[:2], 3))

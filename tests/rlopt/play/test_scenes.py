@@ -153,6 +153,11 @@ def test_a_grid_has_a_colour_for_each_channel_and_the_first_is_on_top():
     assert picture.shape == (3, 4, 3)
     assert tuple(picture[0, 1]) == (0, 0, 0)
     assert tuple(picture[2, 3]) == tuple(picture[0, 0]) != tuple(picture[1, 1])
+    for channels in (1, 3):
+        screen = np.random.default_rng(0).integers(0, 255, (5, 6, channels), np.uint8)
+        assert np.array_equal(
+            scenes.find("mine:Screen", screen.shape).draw(screen, None), screen + np.zeros((1, 1, 3), int)
+        )
     flat = scenes.find("Catch-bsuite", (10, 5)).draw(np.eye(10, 5), None)
     assert np.array_equal(flat.any(-1), np.eye(10, 5, dtype=bool))
 
