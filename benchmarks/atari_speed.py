@@ -17,6 +17,7 @@ training of the same round.
 import argparse
 import dataclasses
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -163,7 +164,11 @@ def side_by_side(args: argparse.Namespace) -> None:
     for name in args.whole:
         agent, _, optimizer = name.partition(":")
         rows[name] = whole(config_of(agent, args, optimizer or "adam"), steps)
-    rounds = [{name: measure(work) for name, work in rows.items()} for _ in range(args.rounds)]
+    rounds = []
+    for _ in range(args.rounds):
+        rounds.append({name: measure(work) for name, work in rows.items()})
+        told = ", ".join(f"{name} {cpu:.2f}" for name, (_, cpu) in rounds[-1].items())
+        print(f"a round, processor seconds: {told}", file=sys.stderr, flush=True)
     print(f"{args.env}, preset {args.preset}, {args.rounds} rounds of {steps:,} steps, {num_cores()} cores\n")
     print("| | steps/s | steps per CPU-second | lowest, highest | processor time over the first |")
     print("|---|---|---|---|---|")
