@@ -19,10 +19,7 @@ SILENT = (
 
 
 def table(runs: Sequence[results.Run]) -> Table:
-    """Final returns per run: IQM over seeds, 95 % interval (a dash for one seed), best and worst seed.
-
-    Where there are evaluations, also the IQM of the last one.
-    """
+    """Final returns per run: IQM over seeds, 95 % interval (a dash for one seed), best and worst seed."""
     first = runs[0].summary
     steps = [f"{count:,}" for count in sorted({run.summary["env_steps"] for run in runs})]
     shown = steps[0] if len(steps) == 1 else f"{steps[0]} to {steps[-1]}"
@@ -32,11 +29,8 @@ def table(runs: Sequence[results.Run]) -> Table:
     rendered.add_column("optimizer", overflow="fold", min_width=9)
     for heading in ("lr", "seeds", "IQM", "95 % interval", "worst", "best", "sec"):
         rendered.add_column(heading, justify="right", no_wrap=True)
-    evaluated = [_evaluated(finished) for finished in runs]
-    if any(cell != "-" for cell in evaluated):
-        rendered.add_column("greedy", justify="right", no_wrap=True)
-    for finished, cell in zip(runs, evaluated, strict=True):
-        rendered.add_row(*map(escape.rich, [*_cells(finished), cell][: len(rendered.columns)]))
+    for finished in runs:
+        rendered.add_row(*map(escape.rich, _cells(finished)))
     if any(run.summary["final_return_iqm"] is None for run in runs):
         rendered.caption = escape.rich(SILENT, "table.caption")
     return rendered
@@ -109,14 +103,22 @@ def _best_trials(found: Sequence[searched.Tried]) -> Table:
     return rendered
 
 
-def _evaluated(run: results.Run) -> str:
-    """What the networks at the end came to."""
-    found = kept.evaluated(run)
-    return "-" if found is None or np.any(np.isnan(found.returns[:, -1])) else f"{iqm(found.returns[:, -1]):.1f}"
+def _evaluations(runs: Sequence[results.Run]) -> str:
+    """What the networks at the end came to, of all runs with evaluations, in words; "" where none has any."""
+    said = []
+    for run in runs:
+        found, rate = kept.evaluated(run), run.summary["learning_rate"]
+        if found is not None:
+            last = found.returns[:, -1]
+            name = run.summary["optimizer"] + ("" if rate is None or len(runs) == 1 else f" at {rate:g}")
+            said.append(f"{name} {iqm(last):.1f}" if np.all(np.isfinite(last)) else f"{name}: not in all seeds")
+    return f"greedy episodes at the last evaluation, IQM: {'; '.join(said)}" if said else ""
 
 
 def show(runs: Sequence[results.Run], plot: Path) -> None:
     """Prints the table and where the plot lies."""
     console = Console()
     console.print(table(runs))
+    if said := _evaluations(runs):
+        console.print(escape.rich(said), soft_wrap=True, highlight=False)
     console.print(escape.rich(f"plot: {plot}"), soft_wrap=True, highlight=False)

@@ -263,7 +263,7 @@ def test_curves_of_evaluations_are_drawn_and_exported(tmp_path, trained, made_up
     assert (trained.folder / results.PLOTS / "evaluation_curve.png").stat().st_size > 10_000
     done = command("plot", trained.folder, "--evaluations", "--out", tmp_path / "curves.png")
     assert done.status == 0, done.err
-    assert "greedy" in done.out
+    assert "greedy episodes at the last evaluation, IQM: adam " in done.out
     assert (tmp_path / "curves.png").stat().st_size > 10_000
     plain = made_up(tmp_path / "plain", [1.0, 2.0])
     refused = command("plot", plain, "--evaluations", "--out", tmp_path / "curves.png")
