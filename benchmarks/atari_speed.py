@@ -105,7 +105,7 @@ def trained(config: TrainConfig, agent: agents.Agent) -> Work:
 
 def whole(config: TrainConfig, steps: int) -> Work:
     """`steps` environment steps of a training that goes on from round to round, past what comes before learning."""
-    agent, mesh = loop.build(config), placement.mesh_for(1)
+    agent, mesh = loop.make_agent(config), placement.mesh_for(1)
     carried = [placement.initial_state(agent, config, mesh)]
     in_turn = placement.trains_in_turn(config, mesh, carried[0].obs.shape[2:])
     run = placement.compile_chunk(mesh, agent, steps // config.hyper.env_steps_per_iteration, carried[0], in_turn)
@@ -137,7 +137,7 @@ def parts(args: argparse.Namespace) -> None:
     steps = args.iterations * config.hyper.rollout_length
     hyper = dataclasses.replace(config.hyper, total_steps=args.iterations * config.hyper.env_steps_per_iteration)
     config = dataclasses.replace(config, hyper=hyper)
-    env, agent = loop.make_env(config, hyper.num_envs), loop.build(config)
+    env, agent = loop.make_env(config, hyper.num_envs), loop.make_agent(config)
     rows = {
         "envpool from Python, random actions": stepped_by_envpool(config, steps, asynchronous=False),
         "the same, asynchronous, twice the games": stepped_by_envpool(config, steps, asynchronous=True),

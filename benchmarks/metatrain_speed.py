@@ -49,7 +49,7 @@ def measure(case: str, seconds: float) -> None:
 
     start = Path(celo2.__file__).with_name("weights") / f"{rule}.theta" if rule in NEEDS_INIT_THETA else None
     config = MetaTrainConfig(rule=rule, init_theta=start, **settings)
-    program = outer.build(config)
+    program = outer.make_program(config)
     state = program.init()
     jax.block_until_ready(state)
     begun = time.perf_counter()

@@ -108,7 +108,7 @@ def optimizer(config: MetaTrainConfig) -> optax.GradientTransformation:
     return adamw if config.outer_clip is None else optax.chain(optax.clip_by_global_norm(config.outer_clip), adamw)
 
 
-def build(config: MetaTrainConfig, devices: list[Any] | None = None) -> Program:
+def make_program(config: MetaTrainConfig, devices: list[Any] | None = None) -> Program:
     """Prepares the compiled outer iteration for a configuration.
 
     Particles are spread over the devices; one sum of theta-sized gradients per iteration joins them. Random

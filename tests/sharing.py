@@ -62,9 +62,9 @@ def shared_programs(monkeypatch):
             config = dataclasses.replace(config, iterations=1)  # the others know nothing of the end
         return "meta-training", repr(dataclasses.replace(config, refresh_every=1))
 
-    monkeypatch.setattr(outer, "build", once(outer.build, of_meta_training))
+    monkeypatch.setattr(outer, "make_program", once(outer.make_program, of_meta_training))
     initial_state = once(placement.initial_state, of_state)
-    monkeypatch.setattr(loop, "build", once(loop.build, of_agent))
+    monkeypatch.setattr(loop, "make_agent", once(loop.make_agent, of_agent))
     monkeypatch.setattr(placement, "compile_chunk", once(placement.compile_chunk, of_chunk))
     # The program takes the state for its own, so that each run needs a copy.
     monkeypatch.setattr(

@@ -27,14 +27,14 @@ class Lifetimes(NamedTuple):
     finite: Any
 
 
-def build(config: TrainConfig) -> Callable[[Any, jax.Array], Lifetimes]:
+def make_program(config: TrainConfig) -> Callable[[Any, jax.Array], Lifetimes]:
     """A program (heads, keys) -> `Lifetimes`: heads [H, F], see `celo2.scale_by_step_head`; keys [K].
 
     Args:
       config: of one training; updates are the optimizer's at a learning rate of 1, times the head, times the rate.
 
     Raises:
-      ValueError: as `loop.build`.
+      ValueError: as `loop.make_agent`.
     """
     loop.check(config)
     plain = factory.make(

@@ -220,7 +220,7 @@ class _Trainings:
 
     def __call__(self, env: str, steps: int, heads: np.ndarray, keys: jax.Array) -> np.ndarray:
         if (env, steps) not in self._programs:
-            self._programs[env, steps] = lifetimes.build(self._config.run(env, steps))
+            self._programs[env, steps] = lifetimes.make_program(self._config.run(env, steps))
         return lifetimes.scores(self._programs[env, steps](heads.astype(np.float32), keys))
 
 

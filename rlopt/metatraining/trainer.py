@@ -88,7 +88,7 @@ def train(
     folder = out / CHECKPOINTS
     if out.is_dir() and not run_lock.is_empty(out) and not folder.is_dir():
         raise ValueError(f"{out} is neither empty nor a meta-training run; choose another folder")
-    program = outer.build(config, devices)
+    program = outer.make_program(config, devices)
     with run_lock.held(out, enabled=jax.process_index() == 0) as held:
         run = _Run(program, config, held, report)
         if score is not None:

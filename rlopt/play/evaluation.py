@@ -67,7 +67,7 @@ def load_policies(folder: Path, config: TrainConfig, params: str = "final") -> t
     """
     # Nothing is trained, so neither the optimizer nor its weight file matters; the shapes of the networks do.
     plain = dataclasses.replace(config, optimizer="adam", learning_rate=1.0, theta=None, options={}, optimizer_of={})
-    agent = loop.build(plain)
+    agent = loop.make_agent(plain)
     seeds = jax.ShapeDtypeStruct((config.seeds,), np.uint32)
     template = jax.eval_shape(
         jax.vmap(lambda seed: agent.policy(agent.init(jax.random.key(seed), agent.hyperparams(0.0)))),

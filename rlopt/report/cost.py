@@ -105,7 +105,7 @@ def _make(evidence: Evidence, environment: str, trust: bool | Container[str]) ->
             continue
         try:
             if (key := _what_is_timed(cell.config)) not in alike:
-                agent = loop.build(cell.config)
+                agent = loop.make_agent(cell.config)
                 hyperparams = agent.hyperparams(cell.config.handed_rate)
                 shapes = jax.eval_shape(agent.init, jax.random.key(0), hyperparams).params
                 if _is_pretended(cell.config, cell.folders[0], shapes):

@@ -147,7 +147,7 @@ class TrainConfig(Generic[Hyper]):
         return f"seed {self.seed + index % self.seeds}{rate}"
 
     def check(self) -> None:
-        """Refuses impossible numbers; names are checked by `rlopt.training.loop.build`, where they are looked up.
+        """Refuses impossible numbers; names are checked by `rlopt.training.loop.make_agent`, where they are looked up.
 
         Raises:
           ValueError: naming the setting, its value and what is allowed.

@@ -35,7 +35,7 @@ SAVE_SECONDS, SAVE_SHARE = 30.0, 20.0
 POLL_SECONDS = 0.001
 
 
-def build(config: TrainConfig) -> agents.Agent:
+def make_agent(config: TrainConfig) -> agents.Agent:
     """The agent of a configuration; every check that needs no compilation happens here.
 
     Raises:
@@ -50,8 +50,8 @@ def build(config: TrainConfig) -> agents.Agent:
 
 
 def check(config: TrainConfig) -> None:
-    """Refuses what cannot be trained: raises what `build` raises."""
-    build(config)
+    """Refuses what cannot be trained: raises what `make_agent` raises."""
+    make_agent(config)
 
 
 def _optimizer(config: TrainConfig) -> Any:
@@ -117,11 +117,11 @@ def train(
       RuntimeWarning: when the loss of a seed is not finite: that seed is stopped, the others go on.
 
     Raises:
-      What `build` raises, before anything is compiled.
+      What `make_agent` raises, before anything is compiled.
       ValueError: if the folder's checkpoint is of other settings or damaged.
       Unfinished: when asked to stop; BrokeOff, a kind of it: when an environment fails.
     """
-    agent = build(config)
+    agent = make_agent(config)
     with watchdog.watch(config.label, enabled=jax.default_backend() == "cpu"):
         return _train(agent, config, shown.of(progress), folder, on_interval, on_continue, on_kept)
 

@@ -30,7 +30,7 @@ def test_eight_devices_give_the_result_of_one(rule):
     results = []
     config = small_meta_training(rule=rule, families=("digits",), tasks_per_family=8, **RULES[rule])
     for devices in (jax.devices()[:1], jax.devices()):
-        program = outer.build(config, devices)
+        program = outer.make_program(config, devices)
         state = program.init()
         for _ in range(4):
             state, measured = program.step(state)

@@ -141,9 +141,8 @@ def test_a_disk_that_stays_full_ends_the_run_with_the_reason_and_what_was_saved_
 def test_meta_training_goes_on_with_a_full_disk_and_says_at_the_end_that_nothing_could_be_written(
     tmp_path, disk, monkeypatch
 ):
-    build = outer.build
-    made = build(META)
-    monkeypatch.setattr(outer, "build", lambda config, devices: made)
+    made = outer.make_program(META)
+    monkeypatch.setattr(outer, "make_program", lambda config, devices: made)
 
     def run(folder, fill=()):
         def report(row):
@@ -185,7 +184,7 @@ def damages(data, count=20):
 
 
 def test_a_checkpoint_damaged_anywhere_is_passed_over_for_the_one_before(tmp_path):
-    state = placement.initial_state(loop.build(CONFIG), CONFIG, placement.mesh_for(2))
+    state = placement.initial_state(loop.make_agent(CONFIG), CONFIG, placement.mesh_for(2))
     numbers, stopped = np.zeros((1, 2), np.float32), np.full(2, -1, np.int64)
     for seconds in (1.0, 2.0):
         rows = [{"loss": np.zeros(2, np.float32)}]
@@ -199,7 +198,7 @@ def test_a_checkpoint_damaged_anywhere_is_passed_over_for_the_one_before(tmp_pat
 
 
 def test_a_meta_checkpoint_damaged_anywhere_is_passed_over_for_the_one_before(tmp_path):
-    state = outer.build(META).init()
+    state = outer.make_program(META).init()
     paths = [meta_checkpoint.save(tmp_path, state, iteration, META, 1.0, []) for iteration in (3, 5)]
     template = jax.eval_shape(lambda: state)
     for data in damages(paths[1].read_bytes()):

@@ -276,7 +276,7 @@ def test_image_sets(tmp_path, fuzz):
 
 @pytest.mark.filterwarnings("ignore:.* was written on:RuntimeWarning")
 def test_checkpoints_of_training(tmp_path, fuzz):
-    agent = loop.build(CONFIG)
+    agent = loop.make_agent(CONFIG)
     mesh = placement.mesh_for(CONFIG.size)
     state = placement.initial_state(agent, CONFIG, mesh)
     numbers = np.zeros((1, 2), np.float32)
@@ -294,7 +294,7 @@ def test_checkpoints_of_training(tmp_path, fuzz):
 
 
 def test_checkpoints_of_metatraining(tmp_path, fuzz):
-    state = outer.build(META).init()
+    state = outer.make_program(META).init()
     path = checkpoint.save(tmp_path, state, 5, META, 1.0, [(5, 1.0)])
     template = jax.eval_shape(lambda: state)
 

@@ -73,8 +73,8 @@ def programs_are_compiled_once(monkeypatch):
     def shapes(mesh, agent, length, state, in_turn):
         return length, in_turn, str([x.shape for x in jax.tree.leaves(state)])
 
-    monkeypatch.setattr(loop, "build", once(loop.build, repr))
-    monkeypatch.setattr(outer, "build", once(outer.build, lambda config, devices: repr(config)))
+    monkeypatch.setattr(loop, "make_agent", once(loop.make_agent, repr))
+    monkeypatch.setattr(outer, "make_program", once(outer.make_program, lambda config, devices: repr(config)))
     monkeypatch.setattr(placement, "compile_chunk", once(placement.compile_chunk, shapes))
     # It is given away to the program, so a copy each time.
     initial_state = once(placement.initial_state, lambda agent, config, mesh: repr(config), copied)

@@ -127,7 +127,7 @@ def test_bad_meta_gradients_are_set_to_zero_and_counted(monkeypatch):
         return types.SimpleNamespace(**kept, estimate=estimate)
 
     monkeypatch.setattr(outer.particles, "make", poisoned)
-    program = outer.build(config)
+    program = outer.make_program(config)
     state, measured = program.step(program.init())
     assert 0 < float(measured.bad_grads) < 1
     assert float(measured.loss) == outer.BAD_LOSS

@@ -18,7 +18,7 @@ def _saved(folder: Path, *seconds: float) -> Any:
     from rlopt.training import checkpoint, loop, placement
 
     config = settings()
-    state = placement.initial_state(loop.build(config), config, placement.mesh_for(config.size))
+    state = placement.initial_state(loop.make_agent(config), config, placement.mesh_for(config.size))
     numbers, rows = np.zeros((1, 2), np.float32), [{"loss": np.zeros(2, np.float32)}]
 
     def save(at: float) -> None:

@@ -13,7 +13,7 @@ from rlopt.benchmark import protocol, random_policy, runner
 from rlopt.benchmark.plan import TUNING_SEEDS_FROM, Plan
 from rlopt.benchmark.suites import SUITES, candidate_rates
 from rlopt.runs import folders, results
-from rlopt.training.loop import build
+from rlopt.training.loop import make_agent
 
 PLAN = Plan(
     envs=("CartPole-v1", "Catch-bsuite"),
@@ -115,7 +115,7 @@ def test_every_suite_can_be_built(suite):
     plan = Plan(suite=suite, optimizers=("adam",))
     plan.check()
     for env_id in plan.environments:
-        build(plan.config("adam", env_id))
+        make_agent(plan.config("adam", env_id))
 
 
 def test_a_suite_says_what_a_plan_does_not():

@@ -170,14 +170,14 @@ def test_heads_change_whole_trainings_and_zero_does_not():
     config = dataclasses.replace(config, hyper=dataclasses.replace(config.hyper, hidden=(8,), epochs=1))
     still = np.where(np.asarray(FEATURES) == "constant", -4.0, 0.0)
     heads = jnp.asarray(np.stack([np.zeros(len(FEATURES)), still]), jnp.float32)
-    earned = lifetimes.build(config)(heads, jax.random.split(jax.random.key(0), 1))
+    earned = lifetimes.make_program(config)(heads, jax.random.split(jax.random.key(0), 1))
     assert earned.sums.shape == (2, 1, config.hyper.num_iterations)
     assert not np.array_equal(earned.sums[0], earned.sums[1])
 
     import agents
     from rlopt.training import loop
 
-    agent = loop.build(config)
+    agent = loop.make_agent(config)
     hyperparams = agent.hyperparams(config.handed_rate)
     key = jax.random.split(jax.random.key(0), 1)[0]
     _, plain = jax.jit(lambda key: agents.train(agent, key, hyperparams, config.hyper.num_iterations))(key)

@@ -56,7 +56,7 @@ def run(config, folder, **settings):
 )
 def test_impossible_settings_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
-        outer.build(dataclasses.replace(SMALL, **changes))
+        outer.make_program(dataclasses.replace(SMALL, **changes))
 
 
 # What is trained at all, and where the rest comes from, is tried without compiling a step below.
@@ -87,7 +87,7 @@ def test_of_celo_one_part_is_trained_and_the_other_is_that_of_the_file(tmp_path)
     start = rules.get("celo").init_theta(jax.random.key(7))
     celo2.save_checkpoint(tmp_path / "start.theta", start)
     config = dataclasses.replace(SMALL, rule="celo", init_theta=tmp_path / "start.theta", odd=False, size="unit")
-    state = outer.build(config).init()
+    state = outer.make_program(config).init()
     assert set(state.trained) == {"lstm_init_state", "rnn_params"}
     jax.tree.map(np.testing.assert_array_equal, state.theta["ff_mod_stack"], start["ff_mod_stack"])
 
@@ -98,29 +98,29 @@ def test_a_schedule_is_trained_for_the_form_of_its_update_rule(tmp_path):
     with pytest.raises(
         ValueError, match=r"was trained with odd False, size unit, .*: --no-odd --size unit --momentum-d"
     ):
-        outer.build(config).init()
+        outer.make_program(config).init()
 
 
 def test_celo_can_start_with_the_schedule_of_celo_adam(tmp_path):
     for rule in ("celo", "celo_adam", "celo2"):
         celo2.save_checkpoint(tmp_path / f"{rule}.theta", rules.get(rule).init_theta(jax.random.key(7)))
     config = dataclasses.replace(SMALL, rule="celo", odd=False, size="unit", init_theta=tmp_path / "celo.theta")
-    plain = outer.build(config).init().trained
-    found = outer.build(dataclasses.replace(config, init_schedule=tmp_path / "celo_adam.theta")).init().trained
+    plain = outer.make_program(config).init().trained
+    found = outer.make_program(dataclasses.replace(config, init_schedule=tmp_path / "celo_adam.theta")).init().trained
     schedule = celo2.load_theta(tmp_path / "celo_adam.theta")
     for part, arrays in found.items():
         for name, array in arrays.items():
             source = schedule if name in schedule[part] else plain  # "rnn_to_controls" is Celo's alone
             jax.tree.map(np.testing.assert_array_equal, array, source[part][name])
     with pytest.raises(ValueError, match="celo2 weights, which have no schedule"):
-        outer.build(dataclasses.replace(config, init_schedule=tmp_path / "celo2.theta")).init()
+        outer.make_program(dataclasses.replace(config, init_schedule=tmp_path / "celo2.theta")).init()
 
 
 def test_weights_of_another_rule_are_refused_as_a_start(tmp_path):
     celo2.save_checkpoint(tmp_path / "start.theta", rules.get("celo2").init_theta(jax.random.key(7)))
     config = dataclasses.replace(SMALL, rule="celo", init_theta=tmp_path / "start.theta")
     with pytest.raises(ValueError, match="holds celo2 weights, which do not fit celo"):
-        outer.build(config).init()
+        outer.make_program(config).init()
 
 
 def test_clipping_limits_the_norm_of_what_adamw_sees():

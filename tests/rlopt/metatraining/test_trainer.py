@@ -79,7 +79,7 @@ def test_a_run_learns_and_leaves_theta_card_and_metrics(finished):
     assert [row["iteration"] for row in rows] == [2, 4, 6]
     assert all(np.isfinite(row["loss"]) for row in rows)
     assert len(list((tmp_path / "checkpoints").iterdir())) == 2
-    start = outer.build(SMALL).init().theta
+    start = outer.make_program(SMALL).init().theta
     assert any(np.any(a != b) for a, b in zip(jax.tree.leaves(start), jax.tree.leaves(result.theta), strict=True))
 
 
@@ -162,7 +162,7 @@ def test_a_signal_stops_after_the_interval_with_a_checkpoint(tmp_path, number):
 def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(own_copy):
     newest = own_copy / "checkpoints" / "checkpoint_00000006.msgpack"
     whole = newest.read_bytes()
-    template = jax.eval_shape(outer.build(SMALL).init)
+    template = jax.eval_shape(outer.make_program(SMALL).init)
     for data in (whole[: len(whole) // 2], b"", whole[:-1] + bytes([whole[-1] ^ 1])):
         newest.write_bytes(data)
         with pytest.warns(UserWarning, match="passing over"):
@@ -174,10 +174,10 @@ def test_a_new_checkpoint_outlives_damaged_ones_of_later_iterations(own_copy):
     folder = own_copy / "checkpoints"
     for name in ("00000006", "00000007"):
         (folder / f"checkpoint_{name}.msgpack").write_bytes(b"cut")
-    assert checkpoint.save(folder, outer.build(SMALL).init(), 5, SMALL, 1.0, []).exists()
+    assert checkpoint.save(folder, outer.make_program(SMALL).init(), 5, SMALL, 1.0, []).exists()
     assert (folder / "checkpoint_00000004.msgpack").exists()
     with pytest.warns(UserWarning, match="passing over"):
-        assert checkpoint.load_latest(folder, jax.eval_shape(outer.build(SMALL).init), SMALL).iteration == 5
+        assert checkpoint.load_latest(folder, jax.eval_shape(outer.make_program(SMALL).init), SMALL).iteration == 5
 
 
 def test_with_every_checkpoint_damaged_nothing_is_started_anew(own_copy):
@@ -204,7 +204,7 @@ def test_images_that_changed_since_a_checkpoint_are_refused(tmp_path):
     moved = Path(shutil.copytree(data, tmp_path / "moved"))
     assert checkpoint.resume_key(dataclasses.replace(config, data_dir=moved)) == before
     (tmp_path / "run" / "checkpoints").mkdir(parents=True)
-    checkpoint.save(tmp_path / "run" / "checkpoints", outer.build(config).init(), 2, config, 1.0, [])
+    checkpoint.save(tmp_path / "run" / "checkpoints", outer.make_program(config).init(), 2, config, 1.0, [])
     write(255 - images)
     with pytest.raises(ValueError, match=r"other settings \(data_dir\.own: '\w+' there, '\w+' here"):
         run(config, tmp_path / "run", validate_every=0)
@@ -233,7 +233,7 @@ def test_a_folder_of_something_else_is_refused_and_left_alone(tmp_path):
 
 @pytest.mark.slow
 def test_a_truncation_of_one_step_gives_finite_gradients():
-    program = outer.build(dataclasses.replace(SMALL, truncation=1, min_unroll=1, max_unroll=2))
+    program = outer.make_program(dataclasses.replace(SMALL, truncation=1, min_unroll=1, max_unroll=2))
     state = program.init()
     for _ in range(5):
         state, measured = program.step(state)
@@ -261,7 +261,7 @@ def test_a_compact_checkpoint_alone_continues_bit_for_bit(tmp_path, families):
     shutil.copy(tmp_path / "early" / name, target)
     full = tmp_path / "whole" / "checkpoints" / "checkpoint_00000006.msgpack"
     assert target.stat().st_size < full.stat().st_size
-    template = jax.eval_shape(outer.build(config).init)
+    template = jax.eval_shape(outer.make_program(config).init)
     assert checkpoint.load_latest(target.parent, template, config).state.particles is None
     rest = run(config, tmp_path / "elsewhere", validate_every=0)
     thetas_equal(rest.theta, whole.theta)
@@ -283,7 +283,7 @@ def test_a_setting_that_is_new_since_a_checkpoint_counts_as_its_default(own_copy
     known = json.loads(header)
     del known["config"]["estimator"], known["header_sha256"]  # which early versions did not write either
     path.write_bytes(json.dumps(known).encode() + b"\n" + payload)
-    template = jax.eval_shape(outer.build(SMALL).init)
+    template = jax.eval_shape(outer.make_program(SMALL).init)
     assert checkpoint.load_latest(path.parent, template, SMALL).iteration == 6
     with pytest.raises(ValueError, match="estimator: 'pes' there, 'es' here"):
         checkpoint.load_latest(path.parent, template, dataclasses.replace(SMALL, estimator="es"))
@@ -297,7 +297,7 @@ def test_plain_evolution_strategies_take_another_course(finished, tmp_path):
 
 def test_the_running_mean_is_what_is_written(finished):
     result, folder = finished
-    template = jax.eval_shape(outer.build(SMALL).init)
+    template = jax.eval_shape(outer.make_program(SMALL).init)
     state = checkpoint.load_latest(folder / "checkpoints", template, SMALL).state
     thetas_equal(result.theta, state.theta_average)
     assert any(np.any(a != b) for a, b in zip(*map(jax.tree.leaves, (state.theta, result.theta)), strict=True))

@@ -26,7 +26,7 @@ def untrained(folder, env, network="mlp", **settings):
     """A run of two seeds, with the networks that they would have begun with."""
     hyper = dataclasses.replace(HYPER, network=network)
     config = TrainConfig(env=env, optimizer="adam", learning_rate=1e-3, seeds=2, seed=3, hyper=hyper, **settings)
-    agent = loop.build(config)
+    agent = loop.make_agent(config)
     policies = jax.jit(jax.vmap(lambda key: agent.policy(agent.init(key, agent.hyperparams(1e-3)))))
     params = policies(jax.random.split(jax.random.key(3), 2))
     write_run(folder, config, [2.0, 1.0])

@@ -63,7 +63,7 @@ def test_every_optimizer_fits_every_agent(agent, optimizer, tmp_path):
     hyper = dataclasses.replace(presets.config(agent, env_id), hidden=(8, 8), anneal=True)
     theta = weights_for(optimizer, tmp_path)
     config = TrainConfig(agent=agent, env=env_id, optimizer=optimizer, theta=theta, hyper=hyper)
-    check_one_iteration(loop.build(config))
+    check_one_iteration(loop.make_agent(config))
 
 
 @pytest.mark.parametrize(

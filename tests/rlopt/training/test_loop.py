@@ -85,7 +85,7 @@ def test_no_core_is_idle_where_up_to_twice_as_many_devices_prevent_it():
 @pytest.mark.mesh
 def test_seeds_trained_in_turn_learn_what_they_learn_side_by_side():
     # Both programs must be right, whichever of them is chosen for an agent on this machine.
-    agent, mesh = loop.build(CONFIG), Mesh(np.asarray(jax.devices()[:2]), (placement.AXIS,))
+    agent, mesh = loop.make_agent(CONFIG), Mesh(np.asarray(jax.devices()[:2]), (placement.AXIS,))
     state = placement.initial_state(agent, CONFIG, mesh)
     side_by_side, in_turn = (
         placement.compile_chunk(mesh, agent, 20, state, turns)(jax.tree.map(lambda x: x.copy(), state))[1]

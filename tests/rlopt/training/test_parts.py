@@ -17,7 +17,7 @@ CONFIG = TrainConfig(agent="sac", env="Pendulum-v1", optimizer="sgd", optimizer_
 
 def test_a_part_has_an_optimizer_of_its_own_at_its_own_rate():
     def moved(config):
-        agent = loop.build(config)
+        agent = loop.make_agent(config)
         rate = np.float32(config.handed_rate)
         state = agent.init(jax.random.key(0), agent.hyperparams(rate))
         state = state._replace(iteration=state.iteration + HYPER.warmup_iterations)
@@ -42,7 +42,7 @@ def test_parts_that_there_are_not_and_code_are_told():
     with pytest.raises(ValueError, match="ppo has no part 'critic'; one optimizer trains all of it"):
         TrainConfig(optimizer_of={"critic": "adam"}).check()
     with pytest.raises(ValueError, match="unknown optimizer 'adm'"):
-        loop.build(dataclasses.replace(CONFIG, optimizer_of={"critic": "adm"}))
+        loop.make_agent(dataclasses.replace(CONFIG, optimizer_of={"critic": "adm"}))
     assert dataclasses.replace(CONFIG, optimizer_of={"critic": "mine:make:b1=0.5"}).code == ("mine:make",)
 
 

@@ -32,7 +32,7 @@ def test_an_iteration_of_every_preset_can_be_traced(preset):
     agent, env_id = preset
     need_suite(env_id)
     config = TrainConfig(agent=agent, env=env_id, optimizer="adam", hyper=presets.config(agent, env_id))
-    built = loop.build(config)
+    built = loop.make_agent(config)
     state = jax.eval_shape(lambda: built.init(jax.random.key(0), built.hyperparams(1e-3)))
     after, metrics = jax.eval_shape(built.step, state)
     assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(lambda x: (x.shape, x.dtype), state)
@@ -63,7 +63,7 @@ def test_an_iteration_on_a_game_can_be_traced(agent, name, size, rate):
         hyper=presets.config(agent, "Pong-v5", name),
     )
     assert config.resolved_learning_rate == pytest.approx(rate)
-    built = loop.build(config)
+    built = loop.make_agent(config)
     state = jax.eval_shape(lambda: built.init(jax.random.key(0), built.hyperparams(1e-3)))
     assert state.obs.shape == (8, size, size, 4)
     after, _ = jax.eval_shape(built.step, state)

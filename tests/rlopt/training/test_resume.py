@@ -198,7 +198,7 @@ def test_atari_runs_go_on_with_new_episodes_and_say_so(tmp_path, run_until):
     folder = tmp_path / "pong"
     with pytest.raises(Unfinished):
         run_until(PONG, folder, 3, ask_to_stop)
-    agent = loop.build(PONG)
+    agent = loop.make_agent(PONG)
     init = jax.jit(jax.vmap(lambda key: agent.init(key, agent.hyperparams(1e-3))))
     template = init(jax.random.split(jax.random.key(0), 1))
     saved = checkpoint.load(folder, PONG, template)
