@@ -46,8 +46,9 @@ test-slow: install
 	RLOPT_TESTS_OPTIMISED=1 RLOPT_TESTS_DEVICES=8 $(BIN)/python -m pytest -m slow
 
 # The site in build/site. Broken links, missing references and warnings are errors, and so is what pages load from elsewhere.
+# Not --quiet: what is not said is not counted.
 docs: install
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 	$(BIN)/python docs/site/check.py build/site
 
 lint: install

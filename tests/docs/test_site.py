@@ -117,11 +117,34 @@ def built(tmp_path_factory):
     """The whole site, built as `make docs` builds it."""
     pytest.importorskip("mkdocs", reason="the extra 'docs' is not installed")
     folder = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     subprocess.run([sys.executable, str(SITE / "check.py"), str(folder)], check=True)
     return folder
+
+
+@pytest.mark.slow
+def test_a_broken_link_a_missing_reference_and_a_docstring_of_two_arguments_in_a_line_are_errors(tmp_path):
+    pytest.importorskip("mkdocs", reason="the extra 'docs' is not installed")
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for name in listed.splitlines():
+        if not name.startswith(("docs/results/", "tests/", "benchmarks/", "metatrain/data/")):
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, tmp_path / name)
+    with (tmp_path / "docs" / "celo.md").open("a", encoding="utf-8") as page:
+        page.write("\n[broken](nowhere.md)\n\n[missing][celo2.nothing]\n")
+    module = tmp_path / "celo2" / "size.py"
+    module.write_text(
+        module.read_text(encoding="utf-8").replace("      b1: decay of the", "      b1, b2: decay of the")
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode != 0
+    assert "'nowhere.md'" in done.stderr
+    assert "celo2.nothing" in done.stderr
+    assert "'b1, b2'" in done.stderr
 
 
 @contextlib.contextmanager
