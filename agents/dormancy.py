@@ -52,4 +52,6 @@ def score(network: nn.Module, params: Any, obs: Any) -> Any:
 def of_unknown(params: Any, obs: Any) -> NoReturn:
     """In place of `score` for a user's own network, whose activations nobody can find."""
     del params, obs
-    raise ValueError("the optimizer asks for the dormancy of units, which is known of the built-in networks only, not of your own")
+    raise ValueError(
+        "the optimizer asks for the dormancy of units, which is known of the built-in networks only, not of your own"
+    )
