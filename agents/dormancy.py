@@ -53,5 +53,5 @@ def of_unknown(params: Any, obs: Any) -> NoReturn:
     """In place of `score` for a user's own network, whose activations nobody can find."""
     del params, obs
     raise ValueError(
-        "the optimizer asks for the dormancy of units, which is known of our networks only, not of your own"
+        "the optimizer asks for the dormancy of units, which is known of the built-in networks only, not of your own"
     )
