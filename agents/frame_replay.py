@@ -96,13 +96,14 @@ def add(memory: FrameReplay, obs: jax.Array, rows: Row, valid: jax.Array, n_step
     count, stack = obs.shape[0], obs.shape[-1]
     # The length is a multiple of every addition's, so none runs over the end.
     start = memory.time % length
-    last = (memory.time - 1) % length
-    # A game that is seen from its middle on, as at a start or when a run goes on: what came before is not stored.
-    follows = jnp.all(obs[0, ..., -2].reshape(num_envs, -1) == memory.frames[last], axis=-1)
-    before = jnp.where(follows, memory.age[last], -1)
     frames = jax.lax.dynamic_update_slice_in_dim(
         memory.frames, obs[..., -1].reshape(count, num_envs, -1), start, axis=0
     )
+    last = (memory.time - 1) % length
+    # A game that is seen from its middle on, as at a start or when a run goes on: what came before is not stored. Read
+    # from the frames after they were written to (there is more room than that): before, XLA would copy all of them.
+    follows = jnp.all(obs[0, ..., -2].reshape(num_envs, -1) == frames[last], axis=-1)
+    before = jnp.where(follows, memory.age[last], -1)
     age = jax.lax.dynamic_update_slice_in_dim(memory.age, _ages(obs, before), start, axis=0)
     complete = (memory.time - n_step + jnp.arange(count)) % length
     stored = jax.tree.map(lambda x, new: x.at[complete].set(new.astype(x.dtype)), memory.rows, rows)

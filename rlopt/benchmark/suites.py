@@ -56,7 +56,7 @@ SUITES = MappingProxyType(
         ),
         # Two of the games have one length for all, so that without staggering they end together.
         "atari-fast": Suite(
-            "five Atari games with the fast preset, each optimizer at its own rate; a few hours on two cores",
+            "five Atari games with the fast preset, each optimizer at its own rate; most of a day on two cores",
             ("Breakout-v5", "Freeway-v5", "Asterix-v5", "SpaceInvaders-v5", "Boxing-v5"),
             preset="fast",
             steps=1_000_000,

@@ -156,6 +156,19 @@ def test_a_game_that_is_seen_from_its_middle_on_is_as_one_that_begins():
         np.testing.assert_array_equal(found, first[t : t + 4, 0].transpose(1, 2, 0))
 
 
+def test_adding_frames_copies_none_of_those_that_are_there():
+    obs = jnp.zeros((1, 2, *SHAPE), jnp.uint8)
+    memory = frame_replay.init(obs[0], 100_000, 1, 3, False)
+    rows = frame_replay.Row(*(jnp.zeros((1, 2)) for _ in range(4)))
+
+    def several(memory):
+        step = lambda memory, _: (frame_replay.add(memory, obs, rows, jnp.ones((1, 2), bool), 3), None)  # noqa: E731
+        return jax.lax.scan(step, memory, None, length=3)[0]
+
+    needed = jax.jit(several, donate_argnums=0).lower(memory).compile().memory_analysis().temp_size_in_bytes
+    assert needed < memory.frames.nbytes / 10
+
+
 def test_priorities_of_frames_keep_to_what_may_be_learned_from():
     memory, _ = played(4, 3, prioritized=True)
     drawn = sample_frames(memory, jax.random.key(1), 500, SHAPE)
