@@ -42,8 +42,8 @@ def searched(number: int, size: int, seed: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=20)
-    parser.add_argument("--sizes", type=int, nargs="+", default=[1, 2, 5, 10, 20])
-    parser.add_argument("--searches", type=int, default=60)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[1, 5, 10, 20])
+    parser.add_argument("--searches", type=int, default=40)
     args = parser.parse_args()
     for size in args.sizes:
         found = [searched(args.trials, size, seed) for seed in range(args.searches)]
