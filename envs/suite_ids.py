@@ -63,9 +63,9 @@ SUITES = MappingProxyType(
             "jumanji",
             "jumanji",
             (
-                *("BinPack-v2", "CVRP-v1", "Cleaner-v0", "Connector-v3", "FlatPack-v0", "Game2048-v1"),
-                *("GraphColoring-v1", "JobShop-v0", "Knapsack-v1", "LevelBasedForaging-v0", "MMST-v0", "Maze-v0"),
-                *("Minesweeper-v0", "MultiCVRP-v0", "PacMan-v1", "RobotWarehouse-v0", "RubiksCube-v0"),
+                *("BinPack-v2", "CVRP-v1", "Cleaner-v0", "FlatPack-v0", "Game2048-v1"),
+                *("GraphColoring-v1", "Knapsack-v1", "LevelBasedForaging-v0", "Maze-v0"),
+                *("Minesweeper-v0", "PacMan-v1", "RobotWarehouse-v0", "RubiksCube-v0"),
                 *("RubiksCube-partly-scrambled-v0", "SearchAndRescue-v0", "SlidingTilePuzzle-v0", "Snake-v1"),
                 *("Sudoku-v0", "Sudoku-very-easy-v0", "TSP-v1", "Tetris-v0"),
             ),

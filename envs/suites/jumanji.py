@@ -65,7 +65,10 @@ def _actions(name: str, spec: Any) -> tuple[Discrete | Box, Any]:
         return Discrete(int(values)), lambda action: action.astype(spec.dtype)
     counts = tuple(int(n) for n in np.ravel(values)) if values is not None else ()
     if not counts or math.prod(counts) > MOST_ACTIONS:
-        raise ValueError(f"jumanji:{name}: too many actions for one choice among at most {MOST_ACTIONS:,}: {spec}")
+        raise ValueError(
+            f"jumanji:{name}: actions must be real numbers or at most {MOST_ACTIONS:,} combinations of whole numbers, "
+            f"got {spec}"
+        )
 
     def joined(action: jax.Array) -> jax.Array:
         parts = jnp.stack(jnp.unravel_index(action, counts), axis=-1)
