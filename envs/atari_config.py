@@ -1,7 +1,9 @@
 """Settings of Atari games. Nothing here imports jax or envpool."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class AtariConfig:
 
 
 # Changes of an `AtariConfig` for playing games from beginning to end, with their own rewards.
-FULL_GAMES = MappingProxyType({"episodic_life": False, "clip_rewards": False, "stagger": 0})
+FULL_GAMES: Mapping[str, Any] = MappingProxyType({"episodic_life": False, "clip_rewards": False, "stagger": 0})
 # How the ids of Atari games end; no other environment's does.
 IDS_END = "-v5"
 
