@@ -1,5 +1,6 @@
 """Settings of Atari games. Nothing here imports jax or envpool."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -56,7 +57,7 @@ class AtariConfig:
 
 
 # Changes of an `AtariConfig` for playing games from beginning to end, with their own rewards.
-FULL_GAMES: MappingProxyType[str, Any] = MappingProxyType({"episodic_life": False, "clip_rewards": False, "stagger": 0})
+FULL_GAMES: Mapping[str, Any] = MappingProxyType({"episodic_life": False, "clip_rewards": False, "stagger": 0})
 # How the ids of Atari games end; of others, only MuJoCo's do.
 IDS_END = "-v5"
 

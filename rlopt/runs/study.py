@@ -189,9 +189,11 @@ def distributions(part: Part) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name in part.takes:
         kind, values = part.search.space[name].kind, part.search.space[name].values
-        found[name] = (
-            CategoricalDistribution(values) if kind == "choice" else FloatDistribution(*values, log=kind == "log")
-        )
+        if kind == "choice":
+            found[name] = CategoricalDistribution(values)
+        else:
+            low, high = values
+            found[name] = FloatDistribution(low, high, log=kind == "log")
     return found
 
 
@@ -210,7 +212,8 @@ def opened(folder: Path) -> Iterator[Any]:
         try:
             if path.exists():
                 _mend(path)
-            storage = JournalStorage(JournalFileBackend(str(path), lock_obj=_Held()))
+            held: Any = _Held()
+            storage = JournalStorage(JournalFileBackend(str(path), lock_obj=held))
         except Exception as error:  # whatever a damaged file makes Optuna raise
             if isinstance(error, OSError):
                 raise
