@@ -55,7 +55,8 @@ def _with_pairs_joined(args: list[str]) -> list[str]:
     of_pairs = (
         "--options",
         "--launcher-options",
-        *(("--theta", "--rates", "--trials") if args[:1] != ["train"] else ()),
+        *(("--theta", "--rates") if args[:1] != ["train"] else ()),
+        *(("--trials",) if args[:1] == ["metatest"] else ()),
     )
     joined: list[str] = []
     taken: dict[str, dict[str, str]] = {}

@@ -105,7 +105,10 @@ def open_rule(
 
     Args:
       theta: weights, see `scale_by_open`. None are packaged; published `.npy` files load.
-      multiplier: see `nnadam`. num_steps, steps_per_batch, epochs: see `scale_by_open`.
+      multiplier: see `nnadam`.
+      num_steps: see `scale_by_open`.
+      steps_per_batch: see `scale_by_open`.
+      epochs: see `scale_by_open`.
 
     Returns:
       As `nnadam`; its state is a `ScaleByOpenState`.

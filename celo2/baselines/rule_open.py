@@ -53,7 +53,8 @@ def scale_by_open(
       num_steps: updates over the whole training; None: the shares of training and epochs are `progress` and `epoch` as
         told. Else they are as published, from 0 to 1, constant over an iteration and over an epoch:
         iteration / (iterations - 1), epoch / (epochs - 1), where the update's number is progress * num_steps.
-      steps_per_batch: updates on one rollout, of which there are as many in every epoch. epochs: passes over it.
+      steps_per_batch: updates on one rollout, of which there are as many in every epoch.
+      epochs: passes over it.
 
     Returns:
       An `optax.GradientTransformationExtraArgs`. `update` needs `params` and, as the agents here give them:

@@ -175,6 +175,6 @@ def test_closed_games_make_room_and_others_can_be_begun():
     first, _ = env.reset(jax.random.key(0))
     env.close()
     second, obs = env.reset(jax.random.key(0))
-    assert (int(first.pool), int(second.pool)) == (0, 0)
+    assert (int(first.group), int(second.group)) == (0, 0)
     _, timestep = env.step(jax.random.key(1), second, jnp.zeros(2, jnp.int32))
     assert timestep.obs.shape == obs.shape
