@@ -1,17 +1,13 @@
-"""Trackers: what they get, and that a run does not notice what they do."""
+"""What trackers get."""
 
 import contextlib
 import dataclasses
 import json
-import struct
 import subprocess
 import sys
-import threading
-import types
 
 import numpy as np
 import pytest
-from tensorboardX.proto.event_pb2 import Event, SessionLog
 
 from rlopt.runs import experiment, results
 from rlopt.storage.stopping import Unfinished
@@ -19,84 +15,10 @@ from rlopt.tracking.session import PopulationTracking, Session, Tracking
 from rlopt.tracking.session import follow as follow_one
 from rlopt.tracking.subjects import Subject
 from rlopt.tracking.trackers import RUNS, TensorBoard
-from rlopt.training import presets
-from rlopt.training.config import TrainConfig
+from tracked import CONFIG, FLAGS, LONG, follow, rows_of, scalars, subject, untracked
 
+__all__ = ["untracked"]
 pytestmark = [pytest.mark.filterwarnings("ignore::DeprecationWarning"), pytest.mark.usefixtures("shared_programs")]
-
-SIZES = {"total_steps": 640, "num_envs": 4, "rollout_length": 16, "epochs": 1, "minibatches": 1}
-PPO = dataclasses.replace(presets.config("ppo", "CartPole-v1"), **SIZES, hidden=(8,))
-CONFIG = TrainConfig(optimizer="adam", learning_rate=1e-3, seeds=2, seed=5, hyper=PPO)
-# The same run from the command line.
-FLAGS = [word for name, value in SIZES.items() for word in (f"--{name.replace('_', '-')}", str(value))]
-FLAGS += ["--hidden", "8", "--seeds", "2", "--seed", "5"]
-LONG = 60.0
-
-
-def subject(folder, **changes):
-    members = {"seed-5": {"seed": 5}, "seed-6": {"seed": 6}}
-    return Subject(folder, "one", "all", {"seed": 5, "seeds": 2}, "step", members, **changes)
-
-
-def rows_of(folder):
-    return [json.loads(line) for line in (folder / results.METRICS).read_text().splitlines()]
-
-
-def events(folder):
-    """The events of a folder's files, in the order in which TensorBoard reads them."""
-    found = []
-    for path in sorted((folder / "tensorboard").iterdir()):
-        assert "tfevents" in path.name
-        data, at = path.read_bytes(), 0
-        while at < len(data):
-            (length,) = struct.unpack("<Q", data[at : at + 8])
-            found.append(Event.FromString(data[at + 12 : at + 12 + length]))
-            at += 16 + length
-    return found
-
-
-def scalars(folder):
-    """{step: {tag: value}} as TensorBoard shows it: a start drops what was there from its step on."""
-    shown = {}
-    for event in events(folder):
-        if event.session_log.status == SessionLog.START:
-            shown = {step: values for step, values in shown.items() if step < event.step}
-        for value in event.summary.value:
-            shown.setdefault(event.step, {})[value.tag] = value.simple_value
-    return shown
-
-
-class Fake:
-    """A tracker that notes what it gets, after doing what it is told to."""
-
-    def __init__(self, do=lambda row: None):
-        self.do, self.rows, self.ends = do, [], []
-
-    def __call__(self, subjects, first):
-        return types.SimpleNamespace(log=self.log, close=self.ends.append)
-
-    def log(self, rows):
-        (row,) = rows
-        self.do(row)
-        self.rows.append(row)
-
-
-def follow(session, folder, count):
-    with session.follow([subject(folder)]) as report:
-        for step in range(count):
-            report([{"step": step, "loss": [1.0, 2.0]}])
-
-
-@pytest.fixture
-def untracked(tmp_path):
-    experiment.run(CONFIG, tmp_path / "untracked", progress=False)
-    return tmp_path / "untracked"
-
-
-def assert_same(folder, other):
-    assert (folder / results.METRICS).read_bytes() == (other / results.METRICS).read_bytes()
-    assert (folder / results.PARAMS).read_bytes() == (other / results.PARAMS).read_bytes()
-    assert (folder / results.CONFIG).read_bytes() == (other / results.CONFIG).read_bytes()
 
 
 def test_offline_runs_leave_files_for_wandb_sync_one_per_seed_or_per_population(tmp_path):
@@ -261,141 +183,6 @@ def test_rows_without_members_are_tracked_as_they_are(tmp_path):
         report([{"iteration": 10, "loss": 0.5, "family_loss": {"mnist/mlp": 0.25}}])
     session.close()
     assert scalars(tmp_path) == {10: {"loss": 0.5, "family_loss/mnist/mlp": 0.25}}
-
-
-def fails(row):
-    raise RuntimeError("no network")
-
-
-def ends_the_program(row):
-    raise SystemExit(3)
-
-
-@pytest.mark.parametrize("do", [fails, ends_the_program])
-def test_a_tracker_that_fails_is_given_up_with_one_warning_and_changes_nothing(tmp_path, untracked, do):
-    broken, whole = Fake(do), Fake()
-    session = Session({"broken": broken, "whole": whole}, LONG)
-
-    def train() -> None:
-        experiment.run(CONFIG, tmp_path / "run", progress=False, tracker=session)
-        follow(session, tmp_path, 3)  # a second population does not try it again
-        session.close()
-
-    with pytest.warns(
-        UserWarning, match=r"going on without broken: (RuntimeError: no network|SystemExit: 3)"
-    ) as caught:
-        train()
-    assert len(caught) == 1
-    assert_same(tmp_path / "run", untracked)
-    assert broken.rows == []
-    assert [row["step"] for row in whole.rows] == [row["step"] for row in rows_of(untracked)] + [0, 1, 2]
-
-
-def test_a_tracker_that_cannot_be_made_is_given_up(tmp_path):
-    missing = tmp_path / "file"
-    missing.write_text("where a folder is wanted")
-    session = Session({"TensorBoard": TensorBoard}, LONG)
-    follow(session, missing, 1)
-    with pytest.warns(UserWarning, match=r"going on without TensorBoard: .*Error"):
-        session.close()
-
-
-def test_a_run_ends_while_its_tracker_is_stuck_and_the_tracker_gets_its_rows_afterwards(tmp_path, untracked):
-    ended = threading.Event()
-    stuck = Fake(lambda row: ended.wait())
-    session = Session({"stuck": stuck}, LONG)
-    experiment.run(CONFIG, tmp_path / "run", progress=False, tracker=session)  # would never come back if it waited
-    assert stuck.rows == []
-    ended.set()
-    session.close()
-    assert_same(tmp_path / "run", untracked)
-    assert [row["step"] for row in stuck.rows] == [row["step"] for row in rows_of(untracked)]
-    assert stuck.ends == [True]
-
-
-def test_a_start_that_hangs_holds_nothing_up(tmp_path):
-    for_ever = threading.Event()
-    session = Session({"hung": lambda subjects, first: for_ever.wait()}, 0.01)
-    follow(session, tmp_path, 3)
-    with pytest.warns(UserWarning, match="going on without hung: it did not finish in 0.01 s"):
-        session.close()
-    for_ever.set()
-
-
-def test_a_run_ends_while_wandb_hangs(tmp_path, fake_wandb, untracked):
-    (fake_wandb.folder / "init-hangs").touch()
-
-    def train() -> Session:
-        with PopulationTracking(wandb="online", tracker_wait=0.01).open() as session:
-            experiment.run(CONFIG, tmp_path / "run", progress=False, tracker=session)
-        return session
-
-    with pytest.warns(UserWarning, match="going on without wandb: it did not finish in 0.01 s"):
-        session = train()
-    assert_same(tmp_path / "run", untracked)
-    (fake_wandb.folder / "init-hangs").unlink()
-    assert session._workers["wandb"].join(LONG)
-
-
-@pytest.mark.parametrize("where", ["init", "log"])
-@pytest.mark.parametrize(
-    ("what", "reason"), [("raises", "OSError: no network"), ("dies", "process ended with status 3")]
-)
-def test_a_run_goes_on_when_wandb_fails_and_says_why(tmp_path, fake_wandb, untracked, where, what, reason):
-    (fake_wandb.folder / f"{where}-{what}").touch()
-
-    def train() -> None:
-        with PopulationTracking(wandb="online", tracker_wait=LONG).open() as session:
-            experiment.run(CONFIG, tmp_path / "run", progress=False, tracker=session)
-
-    with pytest.warns(UserWarning, match=f"going on without wandb: .*{reason}") as caught:
-        train()
-    assert len(caught) == 1
-    assert_same(tmp_path / "run", untracked)
-
-
-def test_rows_that_find_no_room_are_dropped_with_one_warning(tmp_path):
-    begun, go = threading.Event(), threading.Event()
-
-    def slowly(row):
-        begun.set()
-        go.wait()
-
-    slow = Fake(slowly)
-    session = Session({"slow": slow}, LONG, capacity=2)
-
-    def train() -> None:
-        with session.follow([subject(tmp_path)]) as report:
-            report([{"step": 0}])
-            assert begun.wait(LONG)
-            for step in range(1, 6):
-                report([{"step": step}])
-        go.set()
-        session.close()
-
-    with pytest.warns(UserWarning, match="slower than the run; rows are left out") as caught:
-        train()
-    assert len(caught) == 1
-    assert [row["step"] for row in slow.rows] == [0, 1, 2]
-    assert slow.ends == [True]
-
-
-def test_what_is_not_begun_when_the_wait_is_over_is_not_done(tmp_path):
-    begun, go = threading.Event(), threading.Event()
-
-    def slowly(row):
-        begun.set()
-        go.wait()
-
-    slow = Fake(slowly)
-    session = Session({"slow": slow}, 0.01)
-    follow(session, tmp_path, 3)
-    assert begun.wait(LONG)
-    with pytest.warns(UserWarning, match="did not finish"):
-        session.close()
-    go.set()
-    session._workers["slow"].join(LONG)
-    assert [row["step"] for row in slow.rows] == [0]
 
 
 class CutShort:
