@@ -7,7 +7,7 @@ from typing import Any
 
 from rlopt import typed
 from rlopt.commands import flags
-from rlopt.commands.population import Compare, Train
+from rlopt.commands.population import SHARED, Compare, Train
 from rlopt.commands.sweep import Sweep
 from rlopt.training import stored
 from rlopt.training.config import TrainConfig
@@ -51,9 +51,7 @@ def defaults(kind: str, config: TrainConfig, agent: str, preset: str) -> Any:
         if config.rates:
             raise ValueError(f"--config is of a sweep of {len(config.rates)} rates; it goes with `rlopt sweep`")
         return Train(replace(config, options={}, optimizer_of={}))
-    shared = {
-        name: getattr(config, name) for name in ("agent", "env", "seeds", "seed", "preset", "atari", "hyper", "monitor")
-    }
+    shared = {name: getattr(config, name) for name in SHARED}
     if kind == "compare":
         return Compare(**shared)
     return Sweep(**shared, optimizers=(config.optimizer,), learning_rates=config.rates)

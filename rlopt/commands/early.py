@@ -14,7 +14,7 @@ from rlopt import escape, typed
 from rlopt.benchmark.suites import SUITES
 from rlopt.commands.benchmark import Benchmark
 from rlopt.commands.learned import MetaTestReturns
-from rlopt.commands.population import Compare, Evaluate, Resume, Train
+from rlopt.commands.population import SHARED, Compare, Evaluate, Resume, Train
 from rlopt.commands.sweep import Sweep
 from rlopt.commands.watch import Watch
 from rlopt.optimizers import arms, catalog
@@ -58,9 +58,7 @@ def check(command: Any) -> None:
         optimizers = [arm.optimizer for arm in arms.parse_all(command.optimizers).values()]
         _names(command.agent, optimizers, [command.env])
         _own_network(command.agent, command.env, command.preset, command.hyper)
-        shared = {
-            x: getattr(command, x) for x in ("agent", "env", "seeds", "seed", "preset", "atari", "hyper", "monitor")
-        }
+        shared = {name: getattr(command, name) for name in SHARED}
         for optimizer in optimizers:
             # Only what is shared: an optimizer's own rate and options are looked up with the optimizer.
             TrainConfig(**shared, optimizer=optimizer, learning_rate=_any_rate(optimizer)).check()

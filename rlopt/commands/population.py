@@ -14,6 +14,9 @@ from rlopt.training import presets
 from rlopt.training.config import Hyper, TrainConfig
 from rlopt.training.monitor_config import MonitorConfig
 
+# What a command for several optimizers and the settings of one population call by the same names.
+SHARED = ("agent", "env", "seeds", "seed", "preset", "atari", "hyper", "monitor")
+
 
 @dataclass(frozen=True)
 class Train(Generic[Hyper]):
@@ -105,15 +108,8 @@ class Several(Generic[Hyper]):
         from rlopt.optimizers import factory
 
         return TrainConfig(
-            agent=self.agent,
-            env=self.env,
-            seeds=self.seeds,
-            seed=self.seed,
-            preset=self.preset,
-            atari=self.atari,
-            hyper=self.hyper,
+            **{name: getattr(self, name) for name in SHARED},
             optimizer_of=self.optimizer_of,
-            monitor=self.monitor,
             **factory.own_settings(arm, self.options, self.theta),
             **changes,
         )
