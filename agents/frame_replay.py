@@ -100,7 +100,7 @@ def add(memory: FrameReplay, obs: jax.Array, rows: Row, valid: jax.Array, n_step
         memory.frames, obs[..., -1].reshape(count, num_envs, -1), start, axis=0
     )
     last = (memory.time - 1) % length
-    # A game that is seen from its middle on, as at a start or when a run goes on: what came before is not stored. Read
+    # A game that is seen from its middle on, as at a start or in a resumed run: what came before is not stored. Read
     # from the frames after they were written to (there is more room than that): before, XLA would copy all of them.
     follows = jnp.all(obs[0, ..., -2].reshape(num_envs, -1) == frames[last], axis=-1)
     before = jnp.where(follows, memory.age[last], -1)

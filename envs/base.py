@@ -39,7 +39,7 @@ class EnvSpec:
         always obs; agents then need not look at final_obs.
       frame_stack: the last axis of an observation holds this many frames, the newest last; each observation is the one
         before moved on by a frame, or that many equal frames at the beginning of a game.
-      restorable: whether the state is all there is, so that a run can go on from a saved one.
+      restorable: whether the state is all there is, so that a run can be resumed from a saved one.
     """
 
     id: str

@@ -10,7 +10,7 @@ from envs.pool_ids import SUITES as POOLS
 from envs.suite_ids import SUITES
 
 _IN_JAX = "in JAX, resumes bit for bit"
-_ON_HOST = "on the host, starts new episodes when a run goes on"
+_ON_HOST = "on the host, starts new episodes when a run is resumed"
 _TITLES = {
     "envpool.mujoco.gym": "mujoco",
     "envpool.mujoco.dmc": "control",

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def train(
     config: TrainConfig | None = None, *, out: Path | str | None = None, progress: bool = True, **settings: Any
 ) -> "Run":
-    """Trains a population into a run folder, as `rlopt train` does; the same command with the same folder goes on.
+    """Trains a population into a run folder, as `rlopt train` does; the same call with the same folder resumes it.
 
     Where jax has not been imported yet, it is set up as the command line does it (`runtime.configure`).
 

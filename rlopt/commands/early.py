@@ -128,7 +128,7 @@ def announce(command: Any) -> None:
     elif isinstance(command, MetaTestReturns):
         what = f"{command.config.source}: {command.config.agent} on {', '.join(command.config.envs)}"
     elif isinstance(command, Resume):
-        what = f"{command.folder} goes on"
+        what = f"{command.folder} is resumed"
     else:
         return
     print(escape.terminal(f"{what}; starting JAX, then compiling"), file=sys.stderr, flush=True)

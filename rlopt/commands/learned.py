@@ -123,7 +123,7 @@ class MetaTrainReturns:
     """Folder; default: runs/returns-OPTIMIZER. The same command resumes a search that was stopped."""
 
     def run(self) -> None:
-        """Searches or goes on, prints what the mean of the search earned."""
+        """Searches or resumes, prints what the mean of the search earned."""
         self.config.check()
         from rlopt.metareturns import search
 

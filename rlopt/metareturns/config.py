@@ -37,7 +37,7 @@ class SearchConfig:
     sigma: float = 0.3
     """Standard deviation of the first generation, in units of the weights: e^0.3 is a third more."""
     generations: int = 60
-    """Generations, in total: a resumed search goes on up to this number."""
+    """Generations, in total: a resumed search runs up to this number."""
     seed: int = 0
     """Seed of everything random."""
 

@@ -1,4 +1,4 @@
-"""CMA-ES over heads: ask, train, rank, tell. What was told is written down; a search goes on by telling it again.
+"""CMA-ES over heads: ask, train, rank, tell. What was told is written down; a search is resumed by telling it again.
 
 Reference: Hansen, "The CMA Evolution Strategy: A Tutorial", arXiv 1604.00772; as `cmaes` has it (Nomura and Shibata,
 arXiv 2402.01373).
@@ -58,7 +58,7 @@ def run(config: SearchConfig, folder: Path, *, progress: bool = True, train: Any
 
     Raises:
       ValueError: for impossible settings, or a folder that holds another search, or anything else.
-      Unfinished: when stopped by a signal; the same call goes on. Gone, a kind of it: when the folder was moved or
+      Unfinished: when stopped by a signal; the same call resumes it. Gone, a kind of it: when the folder was moved or
         removed.
       OSError: if the last generations cannot be written at the end.
     """
@@ -87,7 +87,7 @@ def run(config: SearchConfig, folder: Path, *, progress: bool = True, train: Any
             train = train or _Trainings(config)
             while len(past) < config.generations:
                 if stop:
-                    raise Unfinished(f"{folder}: stopped after {len(past)} generations; the same command goes on")
+                    raise Unfinished(f"{folder}: stopped after {len(past)} generations; the same command resumes it")
                 began = time.perf_counter()
                 found = generation(optimizer, config, len(past), train)
                 row = {
@@ -116,7 +116,7 @@ def _written(log: Log, mine: run_lock.Held) -> None:
         if gone.place is not None:
             place = gone.place
             log.write(lambda line: append_line(place / LOG, line))
-            gone.args = (f"{gone}; the same command with --out {shlex.quote(str(place))} goes on there",)
+            gone.args = (f"{gone}; the same command with --out {shlex.quote(str(place))} resumes it there",)
         raise
     except OSError as error:
         text = f"{mine.folder}: nothing could be logged ({error}); it is tried again after the next generation"

@@ -1,4 +1,4 @@
-"""The suite of returns: a learned rule in short trainings of agents, beside Adam and routed Muon. A run can go on."""
+"""The suite of returns: a learned rule in short trainings of agents, beside Adam and routed Muon. Resumable."""
 
 import json
 import math

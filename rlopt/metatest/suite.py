@@ -1,4 +1,4 @@
-"""The suite: every optimizer on every task, tuned if it has a rate to tune. Each cell is kept: a run can go on."""
+"""The suite: every optimizer on every task, tuned if it has a rate to tune. Each cell is kept: a run can be resumed."""
 
 import io
 import json
@@ -131,7 +131,7 @@ def _write_into(held: run_lock.Held, file: Path, cell: Cell) -> None:
     except run_lock.Gone as gone:
         if gone.place is not None:
             _write(gone.place / file.relative_to(held.folder), cell)
-            gone.args = (f"{gone}; the same command with --out {shlex.quote(str(gone.place))} goes on there",)
+            gone.args = (f"{gone}; the same command with --out {shlex.quote(str(gone.place))} resumes it there",)
         raise
 
 

@@ -278,7 +278,7 @@ class _Run:
         """Ends a run whose folder was moved, with a checkpoint in it."""
         with _tried(f"{self.out}: no checkpoint could be written"):
             self.save()
-            gone.args = (f"{gone}; the same command with --out {shlex.quote(str(self.out))} goes on there",)
+            gone.args = (f"{gone}; the same command with --out {shlex.quote(str(self.out))} resumes it there",)
         raise gone
 
     def _write_theta(self, found: validation.Score | None = None) -> None:

@@ -66,7 +66,7 @@ def _cells(run: results.Run) -> list[str]:
 
 
 def show_search(runs: Sequence[results.Run], plot: Path) -> None:
-    """Prints the best trials of each optimizer, what the search cost, how to go on, and where the plot lies."""
+    """Prints the best trials of each optimizer, what the search cost, how to resume it, and where the plot lies."""
     console = Console()
     found = searched.read(runs)
     console.print(_best_trials(found))

@@ -189,14 +189,14 @@ def _train_locked(
             if draw:
                 plots.learning_curves(finished[-1:], place / results.PLOTS / "learning_curve.png")
                 plots.evaluation_curves(finished[-1:], place / results.PLOTS / "evaluation_curve.png")
-        # All at once: killed between two of them, the rest would go on as a smaller population, with other last bits.
+        # All at once: killed between two of them, the rest would resume as a smaller population, with other last bits.
         for run in finished:
             results.write_summary(run)
     checkpoint.remove(folder)
 
 
 def _write_kept(held: run_lock.Held, *what: Any) -> None:
-    """Where the folder is now: a run that goes on there from its checkpoint does not come by here again."""
+    """Where the folder is now: a run that is resumed there from its checkpoint does not come by here again."""
     if held.place is not None:
         kept.write(held.place, *what)
 

@@ -89,7 +89,7 @@ def write(folder: Path, name: str, policies: Any, last: int = 0) -> None:
       folder: the run's. name: `monitor.BEST`, or one of `monitor.STEP`.
       policies: tree of NumPy arrays, leaves [S, ...].
       last: how many with steps in their names stay, the newest up to these; 0: all. Later ones, which a run left that
-        goes on from an earlier checkpoint, do not.
+        is resumed from an earlier checkpoint, do not.
     """
     place = folder / FOLDER
     place.mkdir(exist_ok=True)

@@ -1,7 +1,7 @@
 """Populations as jobs, in other processes of this machine or under SLURM, through submitit.
 
 A job is the command `rlopt resume FOLDER` for a folder that holds a population's settings. Nothing of ours is pickled,
-whoever looks at the queue can repeat the command, and a job that is killed goes on from its checkpoint.
+whoever looks at the queue can repeat the command, and a job that is killed is resumed from its checkpoint.
 """
 
 import functools
@@ -103,7 +103,7 @@ class Launcher:
         """
         for folder, config in populations.items():
             folders.check(folder, config)
-        # Not of what is missing: a job that goes on should have as many devices as before.
+        # Not of what is missing: a job that is resumed should have as many devices as before.
         cores = self.options.get("cpus_per_task") or max(1, num_cores() // max(1, len(populations)))
         # What an earlier command left in the middle is ended first as it is; rates added since take another round.
         while missing := {f: config for f, config in populations.items() if not folders.is_finished(f, config)}:
@@ -158,7 +158,7 @@ class Launcher:
                 f"--out {root} takes what is finished, waits for those, and submits what is missing"
             ) from error
         if failed:
-            failed.append(f"the same command with --out {root} goes on with what is missing")
+            failed.append(f"the same command with --out {root} runs what is missing")
             raise BrokeOff("\n".join(failed))
 
     def _submit(self, root: Path, folder: Path, config: TrainConfig, cores: int) -> _Job:

@@ -2,7 +2,7 @@
 
 The journal is Optuna's own, one study per optimizer, lines of JSON, so that Optuna's tools read it. A sampler has no
 state that would have to be stored: a proposal is a function of the trials before it and of a seed of its own, and
-enters the journal as one line. So a study that was killed goes on with the trials that it would have had.
+enters the journal as one line. So a study that was killed is resumed with the trials that it would have had.
 """
 
 import contextlib

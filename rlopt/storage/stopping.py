@@ -1,4 +1,4 @@
-"""Stopping a long run on request: the run ends at a place from which it can go on."""
+"""Stopping a long run on request: the run ends at a place from which it can be resumed."""
 
 import contextlib
 import os
@@ -10,7 +10,7 @@ from typing import Any
 
 
 class Unfinished(Exception):
-    """A run that was asked to stop before its end; the message says how to go on."""
+    """A run that was asked to stop before its end; the message says how to resume it."""
 
 
 class BrokeOff(Unfinished):

@@ -23,7 +23,7 @@ _FORBIDDEN, _PROJECT_LENGTH, _TAG_LENGTH = "/\\#?%:", 128, 64
 
 @dataclass(frozen=True)
 class Tracking:
-    """What is tracked, and how. No part of a run's settings: a run can go on with another tracking."""
+    """What is tracked, and how. No part of a run's settings: a run can be resumed with another tracking."""
 
     wandb: Literal["off", "disabled", "online", "offline"] = "off"
     """Send the metrics, or the film, to Weights & Biases, or keep it in its format for `wandb sync`; off and disabled:

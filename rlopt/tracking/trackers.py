@@ -16,7 +16,7 @@ from rlopt.tracking import wandb_process
 from rlopt.tracking.subjects import Row, Subject
 
 WANDB, TENSORBOARD = "wandb", "tensorboard"
-# Beside wandb's own files: which of its runs a run folder is, so that a run that goes on is not a second one there.
+# Beside wandb's own files: which of its runs a run folder is, so that a run that is resumed is not a second one there.
 RUNS = "rlopt-runs.json"
 _GROUP_LENGTH = 128
 _FILM_LIMIT = 256 << 20

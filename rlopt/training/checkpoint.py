@@ -95,7 +95,7 @@ def load(folder: Path, config: TrainConfig, template: Any, policies: Any = None)
 
     Args:
       folder: of the run.
-      config: of the run as it is to go on.
+      config: of the run as it is to be resumed.
       template: a state like the one to read, on the devices where it is to be.
       policies: like those of all members; None: none are kept.
 
@@ -129,7 +129,7 @@ def load(folder: Path, config: TrainConfig, template: Any, policies: Any = None)
             raise ValueError(f"{path} is not of a run that this version understands: devices is {written!r}")
         if written != here:
             warnings.warn(
-                f"{path} was written on {written} device(s), and the run goes on with {here}: its numbers "
+                f"{path} was written on {written} device(s), and the run is resumed with {here}: its numbers "
                 "will differ from those of an undisturbed run in the last bits",
                 RuntimeWarning,
                 stacklevel=2,

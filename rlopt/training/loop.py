@@ -102,7 +102,7 @@ def train(
     """Trains every seed of a configuration.
 
     With a folder, the run survives: it saves a checkpoint there every half minute and when SIGINT or SIGTERM asks it to
-    stop, and goes on from the one that it finds, with the same numbers as if it had never stopped. (Atari games start
+    stop, and resumes from the one that it finds, with the same numbers as if it had never stopped. (Atari games start
     new episodes, since no file can hold an emulator: that run is another one from there on, which is said.)
 
     Args:
@@ -110,7 +110,7 @@ def train(
       progress: show a progress bar; or a plan's, of which this is a part.
       folder: where checkpoints lie; None: none are made.
       on_interval: called with one row per logging interval (per-seed returns and metrics as lists).
-      on_continue: called with all rows up to the checkpoint from which a run goes on.
+      on_continue: called with all rows up to the checkpoint from which a run is resumed.
       on_kept: called with a name and policies [S, ...] that are to be kept (`monitor_config`), before on_interval.
 
     Warns:
@@ -234,8 +234,8 @@ def _continued(agent: agents.Agent, config: TrainConfig, mesh: Mesh, found: Prog
     if not agent.unsaved:
         return found
     warnings.warn(
-        f"{config.label}: goes on after {len(found.sums):,} iterations with new episodes, since no file can hold its "
-        "environments; parameters, optimizer and statistics are as they were",
+        f"{config.label}: is resumed after {len(found.sums):,} iterations with new episodes, since no file can hold "
+        "its environments; parameters, optimizer and statistics are as they were",
         RuntimeWarning,
         stacklevel=5,
     )
@@ -247,7 +247,7 @@ class _Clock:
     """Wall-clock and processor time of training; what is done beside it is counted apart."""
 
     def __init__(self, so_far: Progress):
-        """so_far: from where a run goes on."""
+        """so_far: from where a run is resumed."""
         self._wall, self._cpu = time.monotonic() - so_far.train_seconds, time.process_time() - so_far.cpu_seconds
         self._beside = so_far.seconds_beside
 
@@ -287,7 +287,7 @@ class _Saver:
         if asked:
             where = "from there" if saved else "from its last checkpoint, if it has one"
             command = f"`rlopt resume {shlex.quote(str(folder))}`"
-            raise Unfinished(f"{self._config.label}: stopped at step {step:,}; {command} goes on {where}")
+            raise Unfinished(f"{self._config.label}: stopped at step {step:,}; {command} resumes it {where}")
 
 
 def _save(folder: Path, config: TrainConfig, so_far: Progress) -> bool:
@@ -301,9 +301,9 @@ def _save(folder: Path, config: TrainConfig, so_far: Progress) -> bool:
 
 
 def _save_elsewhere(gone: Gone, config: TrainConfig, so_far: Progress) -> None:
-    """Saves a checkpoint into a folder that was moved, and adds to the message how to go on."""
+    """Saves a checkpoint into a folder that was moved, and adds to the message how to resume."""
     if gone.place is not None and so_far.state is not None and _save(gone.place, config, so_far):
-        gone.args = (f"{gone}; `rlopt resume {shlex.quote(str(gone.place))}` goes on from there",)
+        gone.args = (f"{gone}; `rlopt resume {shlex.quote(str(gone.place))}` resumes it from there",)
 
 
 def _run_chunk(chunk: Callable[[Any], Any], state: Any, folder: Path | None, label: str) -> tuple[Any, Any]:
@@ -319,7 +319,7 @@ def _computed(folder: Path | None, label: str, program: Callable[..., Any], *arg
         _wait(found[-1])
         return found
     except jax.errors.JaxRuntimeError as error:
-        how = f"`rlopt resume {shlex.quote(str(folder))}` goes on from its last checkpoint"
+        how = f"`rlopt resume {shlex.quote(str(folder))}` resumes it from its last checkpoint"
         if folder is None or not checkpoint.exists(folder):
             how = "there is no checkpoint yet, so it has to start anew"
         raise BrokeOff(f"{label}: the run broke off ({_reason(error)}); {how}") from error

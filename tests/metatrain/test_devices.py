@@ -80,6 +80,6 @@ def test_two_processes_give_the_result_of_one(tmp_path):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5, rtol=1e-4), one, two)
     (row,) = metrics.read(tmp_path / "two")[-1:]
     assert row["iteration"] == 4
-    # Whole states, of both processes, were written: one process can go on from them.
+    # Whole states, of both processes, were written: one process can resume from them.
     assert start("two", "--iterations", "5").wait(timeout=300) == 0
     assert metrics.read(tmp_path / "two")[-1]["iteration"] == 5

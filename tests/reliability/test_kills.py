@@ -1,7 +1,7 @@
-"""Kills between any two writes, and within one: what goes on from what is left ends as if nothing had happened.
+"""Kills between any two writes, and within one: what is resumed from what is left ends as if nothing had happened.
 
 A kill leaves a folder as it is at that moment. So every moment at which a run touches its folder is kept as a copy, with
-files and lines also cut in half, and runs go on from copies chosen at random. `tests/slow/test_real_kills.py` kills real
+files and lines also cut in half, and runs are resumed from copies chosen at random. `tests/slow/test_real_kills.py` kills real
 processes.
 """
 
@@ -54,7 +54,7 @@ META = MetaTrainConfig(
 
 @pytest.fixture(autouse=True)
 def programs_are_compiled_once(monkeypatch):
-    """A run goes on twenty times here, always with the same programs; pictures are not what is tested."""
+    """A run is resumed twenty times here, always with the same programs; pictures are not what is tested."""
 
     def once(function, key, copy=lambda made: made):
         made = {}

@@ -233,7 +233,7 @@ def test_ctrl_c_once_leaves_a_checkpoint(tmp_path, monkeypatch):
         os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr(results, "append_row", and_stop)
-    with pytest.raises(Unfinished, match="goes on from there"):
+    with pytest.raises(Unfinished, match="resumes it from there"):
         experiment.run(CONFIG, tmp_path, progress=False)
     assert checkpoint.exists(tmp_path)
     assert not (tmp_path / run_lock.NAME).exists()

@@ -1,4 +1,4 @@
-"""The search on returns: finds a known optimum, goes on as if it had never stopped, refuses what is not its own."""
+"""The search on returns: finds a known optimum, is resumed as if it had never stopped, refuses what is not its own."""
 
 import dataclasses
 import functools
@@ -78,7 +78,7 @@ def test_a_search_whose_folder_is_moved_says_where_it_goes_on(tmp_path):
             here.rename(there)
         return fake(*arguments)
 
-    with pytest.raises(run_lock.Gone, match=f"was moved to {there} .* with --out {there} goes on there"):
+    with pytest.raises(run_lock.Gone, match=f"was moved to {there} .* with --out {there} resumes it there"):
         search.run(CONFIG, here, progress=False, train=and_move)
     assert not here.exists()
     assert len(search.rows(there / search.LOG)) == 2

@@ -332,7 +332,7 @@ def test_a_folder_that_is_moved_during_meta_validation_gets_everything(tmp_path)
         return score(theta)
 
     run(config, whole, validate_every=2, score=score)
-    with pytest.raises(run_lock.Gone, match=f"with --out {there} goes on there"):
+    with pytest.raises(run_lock.Gone, match=f"with --out {there} resumes it there"):
         run(config, here, validate_every=2, score=and_move)
     assert not here.exists()
     run(config, there, validate_every=2, score=score)

@@ -122,7 +122,7 @@ def test_a_study_that_is_stopped_within_a_batch_says_how_to_go_on_and_goes_on_bi
     words = f"{WORDS.replace('20', '4')} --batch 2 {small}"
     whole, _ = guided.sweep(plans(words), tmp_path / "whole", progress=False)
     folder = tmp_path / "stopped"
-    how = "`rlopt resume .*adam` goes on from there, and the same command with --out .*stopped with the study"
+    how = "`rlopt resume .*adam` resumes it from there, and the same command with --out .*stopped with the study"
     with pytest.raises(Unfinished, match=how):
         guided.sweep(plans(words), folder, progress=False, tracker=at_line(7, ask_to_stop))
     assert checkpoint.exists(folder / "adam")

@@ -116,7 +116,7 @@ def test_a_failed_job_is_reported_with_the_end_of_its_log(tmp_path, monkeypatch)
     log = Path(message.splitlines()[-2].removeprefix("  log: "))
     assert log.parent == tmp_path / "out" / launcher.LOGS
     assert "No module named 'only_here'" in log.read_text()
-    assert message.endswith(f"--out {tmp_path / 'out'} goes on with what is missing")
+    assert message.endswith(f"--out {tmp_path / 'out'} runs what is missing")
     assert not list(tmp_path.rglob(launcher.RECORD))
 
 

@@ -1,4 +1,4 @@
-"""Run folders of older versions: what they held, and that they go on."""
+"""Run folders of older versions: what they held, and that they are resumed."""
 
 import dataclasses
 import json

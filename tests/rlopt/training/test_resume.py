@@ -1,4 +1,4 @@
-"""Runs that end before their end: what is saved, how they go on, and what cannot be."""
+"""Runs that end before their end: what is saved, how they are resumed, and what cannot be."""
 
 import dataclasses
 import json
@@ -148,7 +148,7 @@ def test_a_setting_that_is_newer_than_a_checkpoint_stood_at_its_default(tmp_path
 
 
 @pytest.mark.mesh
-def test_going_on_with_another_number_of_devices_is_said(tmp_path, monkeypatch, run_until):
+def test_resuming_with_another_number_of_devices_is_said(tmp_path, monkeypatch, run_until):
     config, folder = CONFIGS["ppo"], tmp_path / "run"
     with pytest.raises(Unfinished):
         run_until(config, folder, 5, ask_to_stop)
@@ -157,7 +157,7 @@ def test_going_on_with_another_number_of_devices_is_said(tmp_path, monkeypatch, 
     assert header.pop("devices") == 2
     monkeypatch.setattr(placement, "mesh_for", one_device)
     with (
-        pytest.warns(RuntimeWarning, match=r"written on 2 device\(s\), and the run goes on with 1"),
+        pytest.warns(RuntimeWarning, match=r"written on 2 device\(s\), and the run is resumed with 1"),
         pytest.raises(SystemExit),
     ):
         run_until(config, folder, 7, die)
@@ -192,7 +192,7 @@ def test_a_comparison_does_only_what_is_missing(tmp_path):
     assert (tmp_path / "both" / "adam" / results.SUMMARY).stat().st_mtime_ns == before
 
 
-# Its other half, a pool that dies, goes on with new episodes too.
+# Its other half, a pool that dies, is resumed with new episodes too.
 @pytest.mark.slow
 def test_atari_runs_go_on_with_new_episodes_and_say_so(tmp_path, run_until):
     folder = tmp_path / "pong"
@@ -203,7 +203,7 @@ def test_atari_runs_go_on_with_new_episodes_and_say_so(tmp_path, run_until):
     template = init(jax.random.split(jax.random.key(0), 1))
     saved = checkpoint.load(folder, PONG, template)
     assert saved.state.iteration.tolist() == [3]
-    with pytest.warns(RuntimeWarning, match="goes on after 3 iterations with new episodes"):
+    with pytest.warns(RuntimeWarning, match="is resumed after 3 iterations with new episodes"):
         experiment.resume(folder, progress=False)
     assert [json.loads(line)["step"] for line in lines(folder)] == [32, 64, 96, 128, 160, 192]
 
@@ -221,7 +221,7 @@ def test_a_pool_that_dies_ends_the_run_with_what_it_has_and_says_how_to_go_on(tm
     folder = tmp_path / "pong"
     with monkeypatch.context() as patch:
         patch.setattr(host._Groups, "step", failing)
-        expected = rf"broke off \(.*the emulator is gone\); `rlopt resume {folder}` goes on from its last checkpoint"
+        expected = rf"broke off \(.*the emulator is gone\); `rlopt resume {folder}` resumes it from its last checkpoint"
         with pytest.raises(BrokeOff, match=expected):
             experiment.run(PONG, folder, progress=False)
     assert [json.loads(line)["step"] for line in lines(folder)] == [32, 64, 96]
