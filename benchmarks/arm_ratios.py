@@ -2,12 +2,12 @@
 
     python benchmarks/arm_ratios.py docs/results/odd/runs --against adam muon_routed
 
-reads finished runs FOLDER/ENVIRONMENT/ARM as `rlopt train --out` leaves them. Per environment it prints the
-interquartile mean of the final returns. The ratios are of scores: returns from which the mean return of a random policy
-is taken, over that of the reference arm's interquartile mean. "all" is the interquartile mean of the scores of all runs
-in all environments (those that the first reference was run in) over that of the reference; its interval comes from
-resampling the seeds of both arms within each environment (2,000 times). Arms that are not there for every environment
-have no "all".
+reads finished runs FOLDER/ENVIRONMENT/ARM as `rlopt train --out` leaves them, of one folder or several. Per
+environment it prints the interquartile mean of the final returns. The ratios are of scores: returns from which the
+mean return of a random policy is taken, over that of the reference arm's interquartile mean. "all" is the
+interquartile mean of the scores of all runs in all environments (those that the first reference was run in) over that
+of the reference; its interval comes from resampling the seeds of both arms within each environment (2,000 times).
+Arms that are not there for every environment have no "all".
 
 A lost seed is one that stopped or whose final return is nearer to the random policy's than to the interquartile mean of
 the first reference.
@@ -27,16 +27,16 @@ Cells = dict[str, dict[str, results.Run]]  # environment -> arm
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("folders", type=Path, nargs="+")
     parser.add_argument("--against", nargs="+", default=["adam"])
     args = parser.parse_args()
     cells: Cells = {}
-    for run in results.find_runs([args.folder]):
+    for run in results.find_runs(args.folders):
         name, arm = run.folder.parts[-2:]
         cells.setdefault(name, {})[arm] = run
     environments = [name for name in cells if args.against[0] in cells[name]]
     zeros = {name: random_return(cells[name][args.against[0]]) for name in environments}
-    arms = sorted({arm for found in cells.values() for arm in found})
+    arms = sorted({arm for name in environments for arm in cells[name]})
     print(f"final return, interquartile mean (seeds)\n{'':32}", *(f"{name:>22}" for name in environments))
     for arm in arms:
         found = [cells[name].get(arm) for name in environments]
