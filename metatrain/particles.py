@@ -15,7 +15,8 @@ from metatrain.unroll import Restart, StepRecord, TruncatedUnroll, UnrollState
 Theta = Any
 # Of some particles: thetas of both signs, states, restarts, numbers, sets of images, keys of the noise.
 Block = tuple[Theta, UnrollState, Restart, jax.Array, jax.Array, jax.Array]
-# Pairs of trajectories that are trained side by side: their arrays, some half a megabyte, stay in a core's cache.
+# Pairs of trajectories that a core trains side by side: their arrays, some half a megabyte, stay in its cache. An
+# accelerator trains all of its own at once.
 BLOCK = 2
 
 
@@ -119,7 +120,8 @@ class Particles(NamedTuple):
         restart = jax.vmap(unroll.draw_restart)(keys[:, 1])
         truncation = self._truncation(data_key, iteration, frozen, group, inputs)
         # Block by block, order of images included, so that all stays in the cache however many particles there are.
-        size = max(n for n in range(1, BLOCK + 1) if len(keys) % n == 0)
+        at_once = BLOCK if jax.default_backend() == "cpu" else len(keys)
+        size = max(n for n in range(1, at_once + 1) if len(keys) % n == 0)
 
         def split(x: jax.Array) -> jax.Array:
             return x.reshape(-1, size, *x.shape[1:])

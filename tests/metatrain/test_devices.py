@@ -12,7 +12,7 @@ import pytest
 
 import celo2
 from helpers import by_default, small_meta_training
-from metatrain import outer
+from metatrain import outer, particles
 from rlopt.metatraining import metrics
 
 pytestmark = pytest.mark.mesh
@@ -34,6 +34,18 @@ def test_eight_devices_give_the_result_of_one(rule):
         state = program.init()
         for _ in range(4):
             state, measured = program.step(state)
+        results.append((state.theta, measured))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5, rtol=1e-4), *results)
+
+
+@pytest.mark.slow
+def test_particles_all_at_once_as_on_an_accelerator_give_the_result_of_blocks(monkeypatch):
+    results = []
+    config = small_meta_training(rule="celo_adam", families=("digits",), tasks_per_family=8, outer_learning_rate=1e-3)
+    for block in (2, 8):
+        monkeypatch.setattr(particles, "BLOCK", block)
+        program = outer.make_program(config, jax.devices()[:1])
+        state, measured = program.step(program.init())
         results.append((state.theta, measured))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5, rtol=1e-4), *results)
 
