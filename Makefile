@@ -5,6 +5,9 @@ STAMP := .venv/.installed
 
 .PHONY: install demo pong test-fast test test-slow docs lint format bench clean
 
+# Bytecode is kept, whatever the environment says: else every process of the tests would compile all modules anew.
+test-fast test test-slow: export PYTHONDONTWRITEBYTECODE =
+
 install: $(STAMP)
 
 # The exact versions of constraints.txt are known to work together on Python 3.11; other Pythons resolve their own.

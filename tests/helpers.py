@@ -34,6 +34,13 @@ _SMALL = {
     "min_unroll": 5,
     "max_unroll": 20,
 }
+# The same for the command line; the same program, which tests of several folders share.
+SMALL_META = [
+    word
+    for name, value in _SMALL.items()
+    if name not in ("rule", "iterations")
+    for word in (f"--{name.replace('_', '-')}", *(value if isinstance(value, tuple) else (str(value),)))
+]
 
 
 def by_default(cases: Mapping | Iterable, *chosen) -> list:

@@ -5,9 +5,10 @@ import dataclasses
 import jax
 import pytest
 
+import celo2
 import envs
 from metatrain import outer
-from rlopt.training import loop, placement
+from rlopt.training import evaluations, loop, placement
 from rlopt.training.monitor_config import MonitorConfig
 
 _PROGRAMS = {}
@@ -37,7 +38,9 @@ def shared_programs(monkeypatch):
 
     def of_agent(config):
         # A pool of emulators has a state, and a file of weights may change.
-        shared = not envs.is_atari(config.env) and config.theta is None and ":" not in config.env + config.optimizer
+        packaged = config.theta is None or str(config.theta) in celo2.packaged_weights()
+        own = ":" in config.env + config.optimizer.removeprefix("optax:")
+        shared = packaged and not own and not envs.is_atari(config.env)
         if not config.optimizer_of:
             config.check()  # what is left out below is an argument of the program
             names = tuple(dict.fromkeys(config.trials[0], 0.0) for _ in config.trials[:1])
@@ -48,6 +51,10 @@ def shared_programs(monkeypatch):
     def of_chunk(mesh, agent, length, state, in_turn):
         shapes = str([(x.shape, x.dtype) for x in jax.tree.leaves(state)])
         return ("chunk", id(agent), mesh, length, in_turn, shapes) if id(agent) in kept() else None
+
+    def of_evaluation(mesh, agent, env, policies, seeds, in_turn):
+        asked = (env.spec.id, env.spec.num_envs, env.spec.time_limit, tuple(seeds.tolist()), in_turn)
+        return ("evaluation", id(agent), mesh, *asked) if id(agent) in kept() else None
 
     def of_state(agent, config, mesh, salt=None):
         return ("state", id(agent), repr(config), mesh, salt) if id(agent) in kept() else None
@@ -66,7 +73,10 @@ def shared_programs(monkeypatch):
     initial_state = once(placement.initial_state, of_state)
     monkeypatch.setattr(loop, "make_agent", once(loop.make_agent, of_agent))
     monkeypatch.setattr(placement, "compile_chunk", once(placement.compile_chunk, of_chunk))
-    # The program takes the state for its own, so that each run needs a copy.
+    monkeypatch.setattr(evaluations, "program", once(evaluations.program, of_evaluation))
+    # The program takes the state for its own, so that each run needs a copy; this way it takes no program.
     monkeypatch.setattr(
-        placement, "initial_state", lambda *a, **k: jax.tree.map(lambda x: x.copy(), initial_state(*a, **k))
+        placement,
+        "initial_state",
+        lambda *a, **k: jax.tree.map(lambda x: jax.device_put(x, x.sharding, may_alias=False), initial_state(*a, **k)),
     )

@@ -6,8 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from helpers import by_default
-
 FOLDER = Path(__file__).resolve().parents[1] / "examples"
 
 
@@ -18,8 +16,10 @@ def load(name):
     return module
 
 
+# A recipe, which is run by default, trains each in as few lines (tests/rlopt/test_readme.py).
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the other libraries
-@pytest.mark.parametrize("name", by_default(["flax_nnx", "equinox_mlp"], "flax_nnx"))
+@pytest.mark.parametrize("name", ["flax_nnx", "equinox_mlp"])
 def test_a_network_learns_the_digits(name, capsys):
     assert load(name).main(steps=200) > 0.85
     assert "goes to" in capsys.readouterr().out
@@ -69,16 +69,20 @@ def test_the_notebook_has_no_stored_outputs():
     assert all(not cell["outputs"] and cell["execution_count"] is None for cell in cells("ten_minutes.ipynb"))
 
 
+# An agent that the second optimizer trains takes as long to compile as all else here.
 @pytest.mark.filterwarnings("ignore:jax has been imported already:RuntimeWarning")
-def test_the_notebook_runs_from_top_to_bottom_with_fast_settings(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("agents_of", [("adam",), pytest.param(("adam", "celo2"), marks=pytest.mark.slow)])
+def test_the_notebook_runs_from_top_to_bottom_with_fast_settings(tmp_path, monkeypatch, capsys, agents_of):
     monkeypatch.setattr("matplotlib.pyplot.show", lambda: None)
     monkeypatch.setenv("MPLBACKEND", "agg")
     first, *rest = ["".join(cell["source"]) for cell in cells("ten_minutes.ipynb")]
     names = {}
     exec(first, names)
     names["settings"] |= {"image_steps": 50, "seeds": 2, "total_steps": 1024, "runs": str(tmp_path / "runs")}
+    shown = 'for name in ("adam", "celo2")'
+    assert [shown in source for source in rest] == ["rlopt.train(" in source for source in rest]
     for source in rest:
-        exec(compile(source, "ten_minutes.ipynb", "exec"), names)
+        exec(compile(source.replace(shown, f"for name in {agents_of}"), "ten_minutes.ipynb", "exec"), names)
     assert all(values[-10:].mean() < 0.5 * values[0] for values in names["losses"].values())
     assert "head/kernel" in capsys.readouterr().out
     assert (tmp_path / "runs" / "report" / "report.html").is_file()

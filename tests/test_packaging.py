@@ -31,8 +31,9 @@ USE = """
 import celo2, jax, jax.numpy as jnp, optax
 params = {"kernel": jnp.ones((4, 3)), "bias": jnp.zeros(3)}
 for tx in (celo2.celo2(1e-3), celo2.celo2_base(1e-3, **celo2.RL), celo2.celo(10), celo2.celo_adam(10)):
-    update = jax.jit(optax.with_extra_args_support(tx).update)
-    updates, state = update(params, tx.init(params), params, value=1.0)
+    update = optax.with_extra_args_support(tx).update
+    traced = jax.make_jaxpr(update)(params, tx.init(params), params, value=1.0)
+jax.jit(update)(params, tx.init(params), params, value=1.0)  # the last one; compiling needs no package of its own
 print(sorted(celo2.packaged_weights()))
 """
 

@@ -57,7 +57,9 @@ def seeds_of(config: TrainConfig) -> np.ndarray:
 def subset(state: Any, positions: np.ndarray) -> Any:
     """The states of some members, on as many devices as share them."""
     sharding = NamedSharding(mesh_for(len(positions)), PartitionSpec(AXIS))
-    return jax.tree.map(lambda x: jax.device_put(x[positions], sharding), state)
+    # One program, where leaf by leaf there would be one for every shape.
+    chosen = jax.jit(lambda state: jax.tree.map(lambda x: x[positions], state))(state)
+    return jax.device_put(chosen, sharding)
 
 
 def mesh_for(members: int) -> Mesh:

@@ -114,6 +114,8 @@ def test_scalars_without_effect_are_refused(name, overrides, message):
         make(name)[0].hyperparams(0.1, **overrides)
 
 
+# Searches have it in default runs (tests/rlopt/runs/test_search.py).
+@pytest.mark.slow
 def test_members_of_a_population_differ_in_any_scalar():
     agent, config = make("ppo")
     several = jax.vmap(lambda gamma: agent.hyperparams(0.1, gamma=gamma))(jnp.array([0.5, 0.99]))

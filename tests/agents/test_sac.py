@@ -111,6 +111,8 @@ def test_the_best_action_is_found_at_once_and_after_a_delay(delay):
     np.testing.assert_allclose(values(state, [0.0, 0.0]), 0.0, atol=0.2)
 
 
+# Its replay is DQN's, of which test_q_learning.py tries it.
+@pytest.mark.slow
 def test_autoreset_steps_are_not_learned_from(with_autoreset_steps):
     _, state, measured = train(with_autoreset_steps(probe("Probe-ConstantReward")))
     np.testing.assert_allclose(values(state, [0.0]), 1.0, rtol=0.03)

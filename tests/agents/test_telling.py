@@ -136,10 +136,14 @@ def test_dormancy_by_hand():
 
 
 @pytest.mark.parametrize(
-    ("network", "shape"),
-    [("minatar", (10, 10, 4)), pytest.param("nature", (84, 84, 4), marks=pytest.mark.slow), ("small", (42, 42, 4))],
+    "case",
+    by_default(
+        {"minatar": ("minatar", (10, 10, 4)), "nature": ("nature", (84, 84, 4)), "small": ("small", (42, 42, 4))},
+        "minatar",
+    ),
 )
-def test_dormancy_of_convolutions_and_norms(network, shape):
+def test_dormancy_of_convolutions_and_norms(case):
+    network, shape = case
     obs = jax.random.uniform(jax.random.key(1), (2, *shape))
     for net in (
         networks.actor_critic(network, shape, 3, (8,), "relu"),

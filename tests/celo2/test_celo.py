@@ -145,10 +145,9 @@ def test_a_multiplier_is_of_the_steps_only(make):
     whole, halves = make(), make(multiplier=0.5)
     falling = make(multiplier=optax.linear_schedule(1.0, 0.0, 2))
     state = whole.init(PARAMS)
+    updates = jax.jit(lambda state: [tx.update(PARAMS, state, PARAMS, value=1.0) for tx in (whole, halves, falling)])
     for share in (1.0, 0.5, 0.0):
-        own, after = whole.update(PARAMS, state, PARAMS, value=1.0)
-        half, _ = halves.update(PARAMS, state, PARAMS, value=1.0)
-        fallen, also_after = falling.update(PARAMS, state, PARAMS, value=1.0)
+        (own, after), (half, _), (fallen, also_after) = updates(state)
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, 0.5 * b, rtol=1e-6), half, own)
         jax.tree.map(lambda a, b, share=share: np.testing.assert_allclose(a, share * b, rtol=1e-6), fallen, own)
         jax.tree.map(np.testing.assert_array_equal, after, also_after)

@@ -69,7 +69,7 @@ def test_every_direction_is_tried():
 @pytest.mark.parametrize(
     ("complete", "direction"),
     [
-        (lambda: celo2.celo(100), DIRECTIONS["scale_by_celo"]),
+        pytest.param(lambda: celo2.celo(100), DIRECTIONS["scale_by_celo"], marks=pytest.mark.slow),
         pytest.param(
             lambda: celo2.celo(100, use_scheduler=False), DIRECTIONS["scale_by_celo_phase1"], marks=pytest.mark.slow
         ),

@@ -16,7 +16,7 @@ CELO = celo2.init_theta("celo", jax.random.key(0))
 MAKERS = {
     "published": lambda numbers=None: celo2.scale_by_celo2(THETA, weight_dimension_numbers=numbers),
     "sized": lambda numbers=None: celo2.scale_by_celo2(
-        THETA, odd=True, size="adam", newton_schulz_steps=2, weight_dimension_numbers=numbers
+        THETA, size="adam", newton_schulz_steps=1, weight_dimension_numbers=numbers
     ),
     "snr": lambda numbers=None: celo2.scale_by_celo2(
         THETA, orthogonalize=False, odd=True, size="snr", still_without_gradient=True, weight_dimension_numbers=numbers
@@ -47,7 +47,7 @@ def several_steps(tx, steps=2):
     return jax.jit(run)
 
 
-@pytest.mark.parametrize("maker", by_default(["sized", "snr", "celo"], "snr", "celo"))
+@pytest.mark.parametrize("maker", by_default(["sized", "snr", "celo"], "snr"))
 def test_stacked_layers_learn_what_separate_ones_do(maker):
     """Layers [layers, in, out] as a scan over them has them.
 
@@ -92,12 +92,13 @@ def test_any_order_of_axes_is_the_matrix_that_it_stands_for(maker):
 def test_a_tree_for_all_tensors_serves_an_optimizer_that_takes_some():
     params = {"hidden": draw(0, kernel=(2, 5, 5), bias=(2, 5)), "policy_head": draw(1, kernel=(5, 3))}
     numbers = {"hidden": {"kernel": Axes(1, 2), "bias": None}, "policy_head": {"kernel": Axes()}}
-    tx = celo2.celo2(1e-2, THETA, weight_dimension_numbers=numbers)
+    tx = celo2.celo2_base(1e-2, THETA, weight_dimension_numbers=numbers)
     updates, _ = jax.jit(tx.update)(params, tx.init(params), params)
+    plain = celo2.celo2_base(1e-2, THETA)
+    update = jax.jit(plain.update)
     for i in range(2):
         one = jax.tree.map(lambda x, i=i: x[i], params["hidden"])
-        plain = celo2.celo2(1e-2, THETA)
-        alone, _ = jax.jit(plain.update)({"hidden": one}, plain.init({"hidden": one}), {"hidden": one})
+        alone, _ = update({"hidden": one}, plain.init({"hidden": one}), {"hidden": one})
         np.testing.assert_allclose(updates["hidden"]["kernel"][i], alone["hidden"]["kernel"], atol=1e-6)
 
 

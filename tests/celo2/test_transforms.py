@@ -39,6 +39,8 @@ WHOLE = {name: MAKERS[name] for name in ("celo2", "celo2_dimensions", "celo", "c
 RULES = {name: MAKERS[name] for name in ("celo2", "celo", "celo_adam")}
 # Celo is Celo2's statistics under Celo-Adam's schedule: where both are tried, what is left is seldom new.
 most = pytest.mark.parametrize("make", by_default(RULES, "celo2", "celo_adam"))
+# What costs more and says nothing of losses.
+one = pytest.mark.parametrize("make", by_default(RULES, "celo2"))
 
 
 def tree(dtype=jnp.float32):
@@ -50,6 +52,11 @@ def tree(dtype=jnp.float32):
 def small_tree():
     """Where ranks do not matter: every tensor takes a second to compile."""
     return {name: value for name, value in tree().items() if name in ("bias", "kernel")}
+
+
+def affordable_tree(make):
+    """Every rank for the rule that compiles quickly."""
+    return tree() if make is RULES["celo_adam"] else small_tree()
 
 
 def run(tx, params, steps=3):
@@ -75,7 +82,7 @@ def assert_close(a, b, tolerance=1e-5):
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=tolerance, rtol=tolerance), a, b)
 
 
-@most
+@one
 def test_jit_gives_the_same_numbers(make):
     tx = optax.with_extra_args_support(make(0.01))
     params = small_tree()
@@ -85,7 +92,7 @@ def test_jit_gives_the_same_numbers(make):
 @most
 def test_vmap_over_learning_rates_and_seeds_equals_single_runs(make):
     def train(rate, seed):
-        return run(make(rate), jax.tree.map(lambda p: p + 0.1 * seed, small_tree()))[0]
+        return run(make(rate), {"kernel": small_tree()["kernel"] + 0.1 * seed})[0]
 
     rates, seeds = jnp.asarray([0.001, 0.01, 0.1]), jnp.arange(3.0)
     by_rate = jax.vmap(train, (0, None))
@@ -96,7 +103,7 @@ def test_vmap_over_learning_rates_and_seeds_equals_single_runs(make):
             assert_close(jax.tree.map(lambda x, at=(seed, i): x[at], together), single(rate, seeds[seed]), 1e-4)
 
 
-@pytest.mark.parametrize("make", by_default(WHOLE, "celo2", "celo", "celo_adam"))
+@pytest.mark.parametrize("make", by_default(WHOLE, "celo2", "celo_adam"))
 def test_second_call_does_not_recompile(make, caplog):
     tx = optax.with_extra_args_support(make(0.01))
     params = small_tree()
@@ -118,7 +125,7 @@ def test_updates_have_the_parameters_dtype_and_statistics_stay_float32(make, dty
     assert jax.tree.map(lambda x: (x.shape, x.dtype), new_state) == jax.tree.map(lambda x: (x.shape, x.dtype), state)
 
 
-@pytest.mark.parametrize("make", by_default(WHOLE, "celo2", "celo", "celo_adam"))
+@pytest.mark.parametrize("make", by_default(WHOLE, "celo2", "celo_adam"))
 def test_bfloat16_parameters_get_nearly_the_same_update(make):
     low = jax.tree.map(lambda p: p.astype(jnp.bfloat16), small_tree())
     exact = one_step(make(0.01), jax.tree.map(lambda p: p.astype(jnp.float32), low))
@@ -201,7 +208,7 @@ def test_zero_gradients_and_zero_parameters_stay_finite(make):
         updates, state = tx.update(jax.tree.map(jnp.zeros_like, params), state, params, value=0.0)
         return (optax.apply_updates(params, updates), state), None
 
-    params = jax.tree.map(jnp.zeros_like, tree())
+    params = jax.tree.map(jnp.zeros_like, affordable_tree(make))
     (params, state), _ = jax.jit(lambda p: jax.lax.scan(step, (p, tx.init(p)), length=200))(params)
     assert all(bool(jnp.all(jnp.isfinite(x))) for x in jax.tree.leaves((params, state)))
 
@@ -210,7 +217,7 @@ def test_zero_gradients_and_zero_parameters_stay_finite(make):
 def test_one_bad_batch_does_not_stay_in_the_statistics(make):
     """NaN and infinite gradients and losses: the state stays finite, and so do this update and the next."""
     tx = optax.with_extra_args_support(make(0.01))
-    params = tree()
+    params = affordable_tree(make)
     bad = jax.tree.map(lambda p: jnp.where(jnp.arange(p.size).reshape(p.shape) % 2, jnp.nan, jnp.inf), params)
 
     update = jax.jit(tx.update)
@@ -225,8 +232,11 @@ def test_one_bad_batch_does_not_stay_in_the_statistics(make):
         result = steps(params, loss)
         if make in (MAKERS["celo2"], MAKERS["celo2_dimensions"]):
             # optax's Adam branch has no such guard: only the learned rule's part is ours to keep clean.
-            result = [({k: u[k] for k in ("kernel", "conv")}) for u in result[:2]]
+            result = [u["kernel"] for u in result[:2]]
         assert all(bool(jnp.all(jnp.isfinite(x))) for x in jax.tree.leaves(result))
+
+
+WRAPPERS = ("inject_hyperparams", "multi_steps", "apply_if_finite", "masked", "partition")
 
 
 @functools.cache
@@ -234,9 +244,17 @@ def unwrapped(make):
     return one_step(make(0.01), small_tree())
 
 
-@most
-@pytest.mark.parametrize("wrapper", ["inject_hyperparams", "multi_steps", "apply_if_finite", "masked", "partition"])
-def test_optax_wrappers_do_not_change_the_update(make, wrapper):
+# Celo-Adam needs the loss that a wrapper passes on; what else a wrapper changes is the same for every rule.
+@pytest.mark.parametrize(
+    "case",
+    by_default(
+        {f"{wrapper}-{rule}": (RULES[rule], wrapper) for wrapper in WRAPPERS for rule in RULES},
+        *("inject_hyperparams-celo_adam", "multi_steps-celo_adam", "apply_if_finite-celo_adam"),
+        *("masked-celo_adam", "partition-celo_adam", "partition-celo2"),
+    ),
+)
+def test_optax_wrappers_do_not_change_the_update(case):
+    make, wrapper = case
     params = small_tree()
     tx = make(0.01)
     if wrapper == "inject_hyperparams":
@@ -311,7 +329,7 @@ def test_a_mask_says_what_decays(make, mask):
 
 
 @pytest.mark.filterwarnings("ignore:no output layer was recognised")
-@pytest.mark.parametrize("make", [celo2.celo2, pytest.param(celo2.celo2_base, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("make", [celo2.celo2_base, pytest.param(celo2.celo2, marks=pytest.mark.slow)])
 def test_a_matrix_without_any_gradient_stays_where_it_is(make):
     params = {"used": jnp.ones((4, 3)), "unused": jnp.ones((4, 3)), "unused_conv": jnp.ones((2, 2, 3, 4))}
     grads = jax.tree.map(jnp.zeros_like, params) | {"used": jax.random.normal(jax.random.key(0), (4, 3))}
@@ -320,7 +338,7 @@ def test_a_matrix_without_any_gradient_stays_where_it_is(make):
     assert not np.any(updates["unused"])
     assert not np.any(updates["unused_conv"])
     assert np.all(np.abs(updates["used"]) > 0)
-    published = one_step(celo2.scale_by_celo2(THETA), {"unused": jnp.zeros((4, 3))})
+    published = one_step(celo2.scale_by_celo2(THETA, orthogonalize=make is celo2.celo2), {"unused": jnp.zeros((4, 3))})
     assert np.any(published["unused"])
 
 
@@ -339,7 +357,7 @@ def test_celo_too_leaves_a_tensor_without_any_gradient_where_it_is():
 
 
 def test_derivatives_pass_through_an_update():
-    tx = celo2.scale_by_celo2(THETA, newton_schulz_steps=2)
+    tx = celo2.scale_by_celo2(THETA, newton_schulz_steps=1)
     params = {"w": jax.random.normal(jax.random.key(0), (4, 8))}
 
     def loss(scale):

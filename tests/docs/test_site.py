@@ -160,7 +160,9 @@ class _Silent(http.server.SimpleHTTPRequestHandler):
         pass
 
 
-@pytest.mark.parametrize("width", [390, pytest.param(1200, marks=pytest.mark.slow)])
+# `make docs` builds and checks the site; here it is built anew for a browser.
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [390, 1200])
 def test_every_page_fits_its_screen_and_asks_for_nothing_else(built, width):
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if chromium is None:

@@ -68,13 +68,19 @@ def test_every_network_starts_well_below_its_cap_and_learns(network):
     assert float(task.loss(params, None, batch())) < 0.9 * float(start)
 
 
+@jax.jit
+def of_rule(params, scale):
+    """The loss and its gradient at parameters as the rule has them."""
+    return jax.value_and_grad(lambda p: TASK.loss(augmentation.to_task(p, scale), None, batch()))(params)
+
+
 @pytest.mark.parametrize("level", augmentation.LEVELS)
 def test_reparametrisation_leaves_the_function_and_scales_the_gradient(level):
     params = TASK.init(jax.random.key(0))
     scale = augmentation.draw_scale(jax.random.key(1), params, level, (1e-3, 1e3))
     scaled = augmentation.to_rule(params, scale)
-    loss, grads = jax.value_and_grad(lambda p: TASK.loss(augmentation.to_task(p, scale), None, batch()))(scaled)
-    expected_loss, expected_grads = jax.value_and_grad(TASK.loss)(params, None, batch())
+    loss, grads = of_rule(scaled, scale)
+    expected_loss, expected_grads = jax.jit(jax.value_and_grad(TASK.loss))(params, None, batch())
     np.testing.assert_allclose(loss, expected_loss, rtol=1e-5)
     jax.tree.map(
         lambda g, e, s: np.testing.assert_allclose(g / s, e, rtol=1e-4, atol=1e-6), grads, expected_grads, scale
@@ -186,7 +192,8 @@ def test_recorded_losses_are_capped_and_nan_counts_as_the_cap():
         np.testing.assert_allclose(record.loss, 1.5 * np.log(10), rtol=1e-6)
 
 
-@pytest.mark.parametrize("name", by_default(list(rules.RULES), "celo2", "celo", "celo_adam", "velo"))
+# Celo has Celo2's statistics and Celo-Adam's schedule.
+@pytest.mark.parametrize("name", by_default(list(rules.RULES), "celo2", "celo_adam", "velo"))
 def test_every_rule_trains_under_traced_lengths_and_splits_its_theta(name):
     problem, step = stepping(name)
     theta = problem.rule.init_theta(jax.random.key(0))

@@ -84,10 +84,10 @@ def test_a_bandits_objective_is_the_exact_expected_reward():
 def test_a_batch_is_acted_on_once_and_used_four_times():
     task = problems.make("bandit_ppo", "relu", 8, B)
     params = task.init(jax.random.key(0))
-    memory = task.start(jax.random.key(1), params)
+    memory, remember = task.start(jax.random.key(1), params), jax.jit(task.remember)
     seen = []
     for step in range(9):
-        memory = task.remember(params, memory, batch(seed=step, step=step))
+        memory = remember(params, memory, batch(seed=step, step=step))
         seen.append(np.asarray(memory.images))
     for step in range(9):
         np.testing.assert_array_equal(seen[step], batch(seed=step - step % 4).images)
@@ -127,12 +127,13 @@ def test_the_gradient_of_a_value_is_the_semi_gradient_of_the_bootstrapped_error(
     roles = jnp.arange(N)[::-1].astype(jnp.int32)
     memory = problems.ValueMemory(noise(share=0.0), roles, target)
     b = batch(3)
-    grad = jax.grad(task.loss)(params, memory, b)
+    grad = jax.jit(jax.grad(task.loss))(params, memory, b)
     transitions, rewards, _ = problems.chain()
     states = np.asarray(roles)[np.asarray(b.labels)]
     u = np.asarray(batches.uniform(b.key, problems.STATES, (3, B)))
-    old = np.asarray(net.apply(target, b.images))[:, 0]
-    outputs, vjp = jax.vjp(lambda p: net.apply(p, b.images)[:, 0], params)
+    values = jax.jit(lambda p: net.apply(p, b.images)[:, 0])
+    old, outputs = np.asarray(values(target)), np.asarray(values(params))
+    vjp = jax.jit(lambda cotangent: jax.vjp(values, params)[1](cotangent))
     error, found = np.zeros(B), 0
     for i in range(B):
         following = min(int((np.cumsum(transitions[states[i]]) <= u[0, i]).sum()), N - 1)
@@ -163,17 +164,16 @@ def test_drift_changes_the_labels_meaning_every_period_and_the_objective_knows_i
     memory = task.start(jax.random.key(2), params)._replace(
         noise=noise(), period=jnp.int32(50), pixels=jnp.bool_(False)
     )
-    clean = [float(task.loss(params, memory, batch(step=t))) for t in (0, 49, 50, 99, 100)]
+    loss, objective = jax.jit(task.loss), jax.jit(task.objective)
+    clean = [float(loss(params, memory, batch(step=t))) for t in (0, 49, 50, 99, 100)]
     assert clean[0] == clean[1] != clean[2] == clean[3] != clean[4]
-    np.testing.assert_allclose(float(task.objective(params, memory, batch(step=0))), clean[0], rtol=1e-6)
+    np.testing.assert_allclose(float(objective(params, memory, batch(step=0))), clean[0], rtol=1e-6)
     noisy = memory._replace(noise=noise(share=0.8))
-    assert float(task.loss(params, noisy, batch(step=0))) != clean[0]
-    assert float(task.objective(params, noisy, batch(step=0))) == pytest.approx(clean[0], rel=1e-6)
+    assert float(loss(params, noisy, batch(step=0))) != clean[0]
+    assert float(objective(params, noisy, batch(step=0))) == pytest.approx(clean[0], rel=1e-6)
     few = memory._replace(noise=noise(size=5))
     five = Batch(*(x[:5] for x in batch()[:2]), jnp.int32(0), jnp.uint32(0))
-    assert float(task.loss(params, few, batch(step=0))) == pytest.approx(
-        float(task.objective(params, memory, five)), rel=1e-5
-    )
+    assert float(loss(params, few, batch(step=0))) == pytest.approx(float(objective(params, memory, five)), rel=1e-5)
 
 
 def test_the_gradient_of_drift_is_that_of_classification_with_the_labels_as_they_are_meant():
@@ -185,18 +185,23 @@ def test_the_gradient_of_drift_is_that_of_classification_with_the_labels_as_they
         noise=noise(), period=jnp.int32(50), pixels=jnp.bool_(False)
     )
     image = jnp.tile(batch().images[:1], (B, 1))
-    chances = -np.log(softmax(np.asarray(net.apply(params, image[:1]))))[0]
-    alike = jax.vmap(lambda label: Batch(image, jnp.full(B, label), jnp.int32(step), jnp.uint32(0)))(jnp.arange(N))
-    losses = jax.vmap(lambda shown: task.loss(params, memory, shown))(alike)
+    logits_of = jax.jit(lambda p, images: net.apply(p, images))
+    chances = -np.log(softmax(np.asarray(logits_of(params, image))))[0]
+
+    def loss_of(label):
+        return task.loss(params, memory, Batch(image, jnp.full(B, label), jnp.int32(step), jnp.uint32(0)))
+
+    losses = jax.jit(jax.vmap(loss_of))(np.arange(N))
     meaning = np.argmin(np.abs(np.asarray(losses)[:, None] - chances), axis=1)
     assert sorted(meaning) == list(range(N))
     assert list(meaning) != list(range(N))
 
     given = batch(step=step)
-    logits, pull = jax.vjp(lambda p: net.apply(p, given.images), params)
+    logits = logits_of(params, given.images)
+    pull = jax.jit(lambda cotangent: jax.vjp(lambda p: logits_of(p, given.images), params)[1](cotangent))
     by_hand = (softmax(np.asarray(logits)) - np.eye(N)[meaning[np.asarray(given.labels)]]) / used
     by_hand[used:] = 0
-    found = jax.grad(task.loss)(params, memory._replace(noise=noise(size=used)), given)
+    found = jax.jit(jax.grad(task.loss))(params, memory._replace(noise=noise(size=used)), given)
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), found, pull(jnp.asarray(by_hand, jnp.float32))[0]
     )
@@ -278,7 +283,8 @@ def test_a_restart_gives_the_task_a_fresh_memory_and_the_rule_hears_the_noisy_lo
     restart = problem.draw_restart(jax.random.key(2))
     step = jax.jit(problem.step)
     state, record = step(theta, state, restart, batch(0))
-    expected = task.objective(state.params, None, batch(1))
+    objective = jax.jit(lambda params, batch: task.objective(params, None, batch))
+    expected = objective(state.params, batch(1))
     # The schedule was told the loss of the clipped objective, which is about 0, not the objective.
     assert abs(float(state.opt_state.schedule.losses.means[0])) < 0.1 * float(record.loss)
     assert bool(record.is_done)
@@ -287,7 +293,7 @@ def test_a_restart_gives_the_task_a_fresh_memory_and_the_rule_hears_the_noisy_lo
     jax.tree.map(np.testing.assert_array_equal, state.memory, restart.memory)
     assert float(expected) > 0
     state, record = step(theta, state, restart, batch(2))
-    np.testing.assert_allclose(record.loss, task.objective(restart.params, None, batch(2)), rtol=1e-5)
+    np.testing.assert_allclose(record.loss, objective(restart.params, batch(2)), rtol=1e-5)
 
 
 @pytest.mark.parametrize("signs", ["tensor", "parameter", "mixed"])

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 from agents import PPOConfig
-from helpers import set_up_already
+from helpers import set_up_already, small_meta_training
 from metatrain import outer
-from metatrain.config import MetaTrainConfig
 from rlopt import cli
 from rlopt.metatraining import checkpoint as meta_checkpoint
 from rlopt.metatraining import metrics, trainer
@@ -38,17 +37,7 @@ FLAGS = [
     "1",
 ]
 FLAGS += ["--minibatches", "1", "--hidden", "8"]
-META = MetaTrainConfig(
-    rule="celo_adam",
-    iterations=8,
-    families=("digits",),
-    tasks_per_family=1,
-    hidden=4,
-    batch_size=4,
-    truncation=5,
-    min_unroll=5,
-    max_unroll=20,
-)
+META = small_meta_training()
 
 
 class Disk:

@@ -21,7 +21,7 @@ from rich.console import Console
 
 import celo2
 from agents import PPOConfig
-from helpers import by_default
+from helpers import by_default, small_meta_training
 from metatrain import image_files, outer
 from metatrain.config import MetaTrainConfig
 from rlopt.benchmark import protocol
@@ -38,9 +38,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 INPUTS = (250, 1000)  # by default, and of slow tests
 HYPER = PPOConfig(total_steps=64 * 3, num_envs=4, rollout_length=16, epochs=1, minibatches=1, hidden=(8,))
 CONFIG = TrainConfig(optimizer="adam", learning_rate=1e-3, seeds=2, hyper=HYPER)
-META = MetaTrainConfig(
-    rule="celo_adam", families=("digits",), tasks_per_family=1, hidden=4, batch_size=4, truncation=5, min_unroll=5
-)
+META = small_meta_training()
 
 NASTY = [None, True, -1, 0, 10**30, 2**63, 1e308, float("nan"), float("inf"), "", "..", "../../x", "/etc/passwd", "\0"]
 NASTY += ["os:abort", "\x1b[2J", "x" * 5000, [], {}, [[]], [None], {"a": {"b": []}}, [1.5] * 50, 10**400, -(10**9)]
@@ -293,6 +291,7 @@ def test_checkpoints_of_training(tmp_path, fuzz):
     fuzz(path, lambda rng: some_sealed(rng, real), load)
 
 
+@pytest.mark.usefixtures("shared_programs")
 def test_checkpoints_of_metatraining(tmp_path, fuzz):
     state = outer.make_program(META).init()
     path = checkpoint.save(tmp_path, state, 5, META, 1.0, [(5, 1.0)])

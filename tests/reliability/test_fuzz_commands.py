@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from helpers import by_default
 from rlopt.benchmark import protocol
 from rlopt.benchmark.plan import Plan
 from rlopt.report import pictures
@@ -24,7 +25,7 @@ SPEC.loader.exec_module(fuzz)
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
-INPUTS = 40
+INPUTS = (25, 100)  # by default, and of slow tests
 PLAN = Plan(optimizers=("adam",), envs=("CartPole-v1",), seeds=2, tuning_seeds=2, learning_rates=(1e-3,))
 BENCHMARK = (
     "benchmark",
@@ -56,6 +57,7 @@ def whole(tmp_path_factory):
     return folder
 
 
+@pytest.mark.parametrize("inputs", by_default(INPUTS, INPUTS[0]))
 @pytest.mark.parametrize(
     ("kind", "name", "command"),
     [
@@ -70,7 +72,7 @@ def whole(tmp_path_factory):
         *(("benchmark", name, BENCHMARK) for name in (protocol.PLAN, protocol.RANDOM)),
     ],
 )
-def test_commands_on_tampered_folders(tmp_path, monkeypatch, whole, kind, name, command):
+def test_commands_on_tampered_folders(tmp_path, monkeypatch, whole, kind, name, command, inputs):
     def untrained(*arguments, **more):
         raise ValueError("it would be trained")
 
@@ -82,7 +84,7 @@ def test_commands_on_tampered_folders(tmp_path, monkeypatch, whole, kind, name, 
     rng, statuses = random.Random(f"{kind} {name} {command}"), []
     real = (whole / kind / name).read_bytes()
     make = fuzz.some_npz if str(name).endswith(".npz") else fuzz.some_json
-    for i in range(INPUTS):
+    for i in range(inputs):
         folder = shutil.copytree(whole / kind, tmp_path / str(i))
         (folder / name).write_bytes(make(rng, real))
         done = base.command(*command, *(("--out", folder) if command is BENCHMARK else (folder,)))

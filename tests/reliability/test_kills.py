@@ -20,9 +20,8 @@ import pytest
 
 from agents import PPOConfig
 from celo2 import files
-from helpers import by_default
+from helpers import by_default, small_meta_training
 from metatrain import outer, validation
-from metatrain.config import MetaTrainConfig
 from rlopt.metatraining import metrics, trainer
 from rlopt.runs import experiment, folders, plots, results
 from rlopt.storage import run_lock
@@ -38,18 +37,7 @@ KILLS = (8, 20)  # by default, and of slow tests
 HYPER = PPOConfig(total_steps=64 * 5, num_envs=4, rollout_length=16, epochs=1, minibatches=1, hidden=(8,))
 CONFIG = TrainConfig(optimizer="adam", learning_rate=1e-3, seeds=2, hyper=HYPER)
 SWEEP = dataclasses.replace(CONFIG, learning_rate=None, rates=(1e-3, 1e-2))
-META = MetaTrainConfig(
-    rule="celo_adam",
-    iterations=8,
-    families=("digits",),
-    tasks_per_family=1,
-    hidden=4,
-    batch_size=4,
-    truncation=5,
-    min_unroll=5,
-    max_unroll=20,
-    refresh_every=4,
-)
+META = small_meta_training(refresh_every=4)
 
 
 @pytest.fixture(autouse=True)
@@ -68,7 +56,7 @@ def programs_are_compiled_once(monkeypatch):
         return found
 
     def copied(state):
-        return jax.tree.map(lambda x: x.copy(), state)
+        return jax.tree.map(lambda x: jax.device_put(x, x.sharding, may_alias=False), state)
 
     def shapes(mesh, agent, length, state, in_turn):
         return length, in_turn, str([x.shape for x in jax.tree.leaves(state)])

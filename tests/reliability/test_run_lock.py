@@ -15,8 +15,7 @@ from pathlib import Path
 import pytest
 
 from agents import PPOConfig
-from helpers import set_up_already, write_run
-from metatrain.config import MetaTrainConfig
+from helpers import set_up_already, small_meta_training, write_run
 from rlopt import cli
 from rlopt.benchmark import protocol, runner
 from rlopt.benchmark.plan import Plan
@@ -36,9 +35,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 HYPER = PPOConfig(total_steps=64 * 3, num_envs=4, rollout_length=16, epochs=1, minibatches=1, hidden=(8,))
 CONFIG = TrainConfig(optimizer="adam", learning_rate=1e-3, seeds=2, hyper=HYPER)
 SWEEP = dataclasses.replace(CONFIG, learning_rate=None, rates=(1e-3, 1e-2))
-META = MetaTrainConfig(
-    rule="celo_adam", families=("digits",), tasks_per_family=1, hidden=4, batch_size=4, truncation=5, min_unroll=5
-)
+META = small_meta_training()
 
 # jax is not needed to hold a lock, and would take seconds.
 HOLDER = """

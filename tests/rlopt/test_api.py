@@ -70,6 +70,7 @@ def test_every_agent_has_a_configuration_and_settings_are_of_agents():
     assert list(registry.AGENTS) == list(CONFIGS)
 
 
+@pytest.mark.usefixtures("shared_programs")
 def test_a_run_from_python_is_one_of_the_command_line(tmp_path, command):
     run = rlopt.train(
         out=tmp_path / "python", progress=False, optimizer=optax.adam, learning_rate=1e-3, seeds=2, **SMALL

@@ -1,6 +1,7 @@
 """The shape of the house: which package may import which, and what is not to be found anywhere."""
 
 import ast
+import functools
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,14 @@ MAY_IMPORT = {
 }
 
 
+@functools.cache
+def nodes(path):
+    """Of a file's syntax tree."""
+    return tuple(ast.walk(ast.parse(path.read_text())))
+
+
 def imports(path):
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -72,7 +79,7 @@ SHARED = {"drawing", "escape", "significance", "statistics", "typed"}
 
 def rooms_used(path):
     """Second part of every name of rlopt that a file imports, at its head or within a function."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes(path):
         if isinstance(node, ast.ImportFrom) and node.module == "rlopt":
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("rlopt."):
@@ -103,7 +110,7 @@ def test_nothing_unpickles_or_evaluates():
     for package in MAY_IMPORT:
         for path in (ROOT / package).rglob("*.py"):
             assert not any(name.split(".")[0] in ("pickle", "cloudpickle", "dill") for name in imports(path)), path
-            calls = [n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call)]
+            calls = [n for n in nodes(path) if isinstance(n, ast.Call)]
             for call in calls:
                 assert not (isinstance(call.func, ast.Name) and call.func.id in ("eval", "exec")), path
                 for keyword in call.keywords:
@@ -115,7 +122,7 @@ def test_json_in_files_is_read_in_one_place():
     """`celo2.files.read_json` waits for no pipe and reads no device; what a process of ours says is another matter."""
     for package in MAY_IMPORT:
         for path in (ROOT / package).rglob("*.py"):
-            for call in (n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call)):
+            for call in (n for n in nodes(path) if isinstance(n, ast.Call)):
                 name = ast.unparse(call.func)
                 assert name != "json.load", path
                 read = any("read_text" in ast.unparse(word) or "read_bytes" in ast.unparse(word) for word in call.args)
@@ -130,7 +137,7 @@ READ_ALL += ("metatraining/card.py", "metatraining/checkpoint.py")
 def test_files_in_run_folders_are_read_up_to_a_limit():
     """`celo2.files.read_limited` waits for no pipe, and reads no device; `Path.read_bytes` does both."""
     for path in (ROOT / "rlopt").rglob("*.py"):
-        calls = [n.func for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call)]
+        calls = [n.func for n in nodes(path) if isinstance(n, ast.Call)]
         names = {call.attr for call in calls if isinstance(call, ast.Attribute)}
         allowed = path.relative_to(ROOT / "rlopt").as_posix() in READ_ALL
         assert allowed or not names & {"read_text", "read_bytes"}, path
@@ -149,7 +156,7 @@ def test_files_and_functions_are_short():
     for package in (*MAY_IMPORT, "benchmarks", "examples"):
         for path in (ROOT / package).rglob("*.py"):
             assert len(path.read_text().splitlines()) <= FILE_LINES, path
-            for node in ast.walk(ast.parse(path.read_text())):
+            for node in nodes(path):
                 if isinstance(node, ast.FunctionDef):
                     first = node.body[1] if ast.get_docstring(node) and len(node.body) > 1 else node.body[0]
                     head = node.body[0].lineno - node.lineno

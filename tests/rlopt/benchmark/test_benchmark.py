@@ -12,6 +12,7 @@ from rlopt import cli
 from rlopt.benchmark import protocol, random_policy, runner
 from rlopt.benchmark.plan import TUNING_SEEDS_FROM, Plan
 from rlopt.benchmark.suites import SUITES, candidate_rates
+from rlopt.report import pictures
 from rlopt.runs import folders, results
 from rlopt.training.loop import make_agent
 
@@ -185,7 +186,8 @@ def test_impossible_benchmarks_are_refused(flags, message, capsys, tmp_path):
 
 
 @pytest.mark.usefixtures("shared_programs")
-def test_the_command_trains_and_reports(capsys, tmp_path):
+def test_the_command_trains_and_reports(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(pictures, "all_of", lambda *_: [])  # tests/rlopt/report draws them
     flags = "--envs Probe-ObservationReward --optimizers sgd --factors 1 --seeds 2 --steps 4096"
     assert cli.main(["benchmark", "ppo", "--out", str(tmp_path), *flags.split()], configure=set_up_already) == 0
     assert "report.html" in capsys.readouterr().out

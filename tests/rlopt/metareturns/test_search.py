@@ -164,10 +164,23 @@ def test_scores_are_half_the_mean_and_half_the_end():
     assert np.isnan(lifetimes.scores(lifetimes.Lifetimes(sums, counts, ~finite))).all()
 
 
-def test_heads_change_whole_trainings_and_zero_does_not():
+def of_lifetimes():
     env = "Probe-ObservationActionReward"
     config = SearchConfig(optimizer="adam", envs=(env,), steps=(4096,)).run(env, 4096)
-    config = dataclasses.replace(config, hyper=dataclasses.replace(config.hyper, hidden=(8,), epochs=1))
+    return dataclasses.replace(config, hyper=dataclasses.replace(config.hyper, hidden=(8,), epochs=1))
+
+
+def test_every_head_has_trainings_with_every_key():
+    config, heads = of_lifetimes(), jnp.zeros((2, len(FEATURES)))
+    earned = jax.eval_shape(lifetimes.make_program(config), heads, jax.random.split(jax.random.key(0), 3))
+    assert earned.sums.shape == earned.counts.shape == (2, 3, config.hyper.num_iterations)
+    assert earned.finite.shape == (2, 3)
+
+
+# What a head makes of steps is tried in tests/celo2/test_step_head.py; here whole trainings are compiled.
+@pytest.mark.slow
+def test_heads_change_whole_trainings_and_zero_does_not():
+    config = of_lifetimes()
     still = np.where(np.asarray(FEATURES) == "constant", -4.0, 0.0)
     heads = jnp.asarray(np.stack([np.zeros(len(FEATURES)), still]), jnp.float32)
     earned = lifetimes.make_program(config)(heads, jax.random.split(jax.random.key(0), 1))

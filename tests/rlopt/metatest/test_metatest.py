@@ -30,8 +30,7 @@ def test_the_defaults_name_everything_there_is():
 @pytest.mark.parametrize("name", by_default(tasks.NAMES, "teacher", "convolution", "lstm", "transformer"))
 def test_every_task_has_a_useful_gradient_for_every_tensor(name):
     task = tasks.make(name)
-    params = task.init(jax.random.key(0))
-    batch = task.sample(jax.random.key(1))
+    params, batch = jax.jit(task.init)(jax.random.key(0)), jax.jit(task.sample)(jax.random.key(1))
     loss, grads = jax.jit(jax.value_and_grad(task.loss))(params, batch)
     assert np.isfinite(loss)
     for path, g in jax.tree.leaves_with_path(grads):

@@ -2,10 +2,15 @@
 
 import json
 
+import pytest
+
 import celo2
 from celo2 import checks
 
 
+# That a rule goes this way is tried of Celo-Adam (tests/rlopt/test_cli.py); that baselines are trained, in tests/metatrain, and
+# that they train, in tests/rlopt/optimizers.
+@pytest.mark.slow
 def test_a_baseline_is_meta_trained_and_trains_an_agent(tmp_path, command):
     small = ("--families", "digits", "--tasks-per-family", 1, "--hidden", 8, "--batch-size", 8, "--truncation", 5)
     lengths = ("--min-unroll", 5, "--max-unroll", 20, "--iterations", 2, "--validate-every", 0)

@@ -245,10 +245,15 @@ def run(config, folder, **settings):
     return trainer.train(config, folder, checkpoint_every=2, log_every=2, progress=False, **settings)
 
 
-MEMORIES = {"some": ("digits@bandit_ppo", "digits@drift"), "value": ("digits@value",), "none": SMALL.families}
+MEMORIES = {
+    "one": ("digits@bandit_ppo",),
+    "two": ("digits@bandit_ppo", "digits@drift"),
+    "value": ("digits@value",),
+    "none": SMALL.families,
+}
 
 
-@pytest.mark.parametrize("families", by_default(MEMORIES, "some"))
+@pytest.mark.parametrize("families", by_default(MEMORIES, "one"))
 def test_a_compact_checkpoint_alone_continues_bit_for_bit(tmp_path, families):
     """And one between compact ones, with what the tasks remember."""
     config = dataclasses.replace(SMALL, families=families, refresh_every=4, iterations=8)

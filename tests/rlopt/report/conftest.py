@@ -50,10 +50,14 @@ def write_benchmark(folder, plan, write_run, final, best=1):
 
 
 def report(folder, *others, drawn=False, **rest):
-    """The page; figures take most of the time of one, and are left out unless drawn."""
+    """The page; figures take most of the time of one. drawn: True for all of them, or the names of some."""
+    every = pictures.all_of
     with pytest.MonkeyPatch.context() as patch:
-        if not drawn:
-            patch.setattr(pictures, "all_of", lambda *_: [])
+        if drawn is not True:
+            names = drawn or ()
+            patch.setattr(
+                pictures, "all_of", lambda *seen: [x for x in every(*seen) if x.name in names] if names else []
+            )
         return write.write([folder, *others], **{"timing": False, **rest}).read_text()
 
 

@@ -141,7 +141,7 @@ def test_a_run_that_cannot_be_made_here_leaves_a_sentence_and_an_empty_cell(tmp_
         changed(tmp_path / env / "adamw", arm="a$b$_{x", optimizer="adamw", preset="fast")
     for place in (tmp_path / "Acrobot-v1").iterdir():
         changed(place, env="Acrobot-v9")
-    page = kit.report(tmp_path, drawn=True, timing=True)
+    page = kit.report(tmp_path, drawn=("curves",), timing=True)
     assert "sgd_of_tomorrow could not be timed, since it cannot be made here: unknown optimizer" in page
     assert "celo2 could not be timed, since it cannot be made here: " in page
     assert "No random policy can be played on Acrobot-v9 here, so that it has no scores: unknown environment" in page

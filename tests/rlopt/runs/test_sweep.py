@@ -122,9 +122,9 @@ def test_a_sweep_leaves_a_run_folder_per_rate_and_does_only_what_is_missing(tmp_
         assert results.read_config(place).rates == ()
         assert json.loads((place / results.CONFIG).read_text())["seed_list"] == [5, 6]
     before = {place: (place / results.SUMMARY).stat().st_mtime_ns for place in places}
-    more = dataclasses.replace(CONFIG, rates=(1e-3, 1e-2, 1e-1))
+    more = dataclasses.replace(CONFIG, rates=(1e-3, 1e-2, 3e-2, 1e-1))  # what is missing is the same program
     runs, _ = experiment.sweep([more, celo], tmp_path, progress=False)
-    assert [run.summary["learning_rate"] for run in runs] == [1e-3, 1e-2, 1e-1, None]
+    assert [run.summary["learning_rate"] for run in runs] == [1e-3, 1e-2, 3e-2, 1e-1, None]
     assert {place: (place / results.SUMMARY).stat().st_mtime_ns for place in places} == before
     with pytest.raises(ValueError, match=r"other settings \(seed: 5 there, 6 here\)"):
         experiment.sweep([dataclasses.replace(CONFIG, seed=6)], tmp_path, progress=False)
@@ -157,8 +157,17 @@ def test_a_sweeps_folder_is_not_taken_for_a_runs(tmp_path):
     single = dataclasses.replace(CONFIG, rates=())
     with pytest.raises(ValueError, match=r"other settings \(.*rates: "):
         experiment.run(single, tmp_path / "adam", progress=False)
+
+
+def test_an_optimizer_of_ones_own_has_a_folder_without_a_colon(tmp_path, write_run):
+    def pretend(root, populations):
+        for folder, config in populations.items():
+            folders.prepare(folder, config)
+            for place, cell in folders.places(folder, config):
+                write_run(place, cell, [1.0, 2.0])
+
     own = dataclasses.replace(CONFIG, optimizer="optax:novograd", rates=(1e-3,))
-    ((run,), _) = experiment.sweep([own], tmp_path, progress=False)
+    ((run,), _) = experiment.sweep([own], tmp_path, progress=False, launch=pretend)
     assert run.folder == tmp_path / "optax-novograd" / "rate-0.001"
 
 
@@ -174,16 +183,16 @@ def test_one_optimizers_part_of_a_sweep_can_be_resumed(tmp_path, at_line):
     runs = experiment.resume(tmp_path / "adam", progress=False)
     assert [run.summary["learning_rate"] for run in runs] == [1e-3, 1e-1]
     first = plot.read_bytes()  # this was the last part
-    sgd = dataclasses.replace(CONFIG, optimizer="sgd", rates=(1e-2,))
-    folders.prepare(tmp_path / "sgd", sgd)
+    again = dataclasses.replace(CONFIG, arm="again", rates=(1e-2, 3e-2))  # the same program
+    folders.prepare(tmp_path / "again", again)
     folders.prepare(tmp_path / "lion", dataclasses.replace(CONFIG, optimizer="lion"))
     with pytest.warns(RuntimeWarning, match="lion holds an unfinished run"):
-        experiment.resume(tmp_path / "sgd", progress=False)
+        experiment.resume(tmp_path / "again", progress=False)
     assert plot.read_bytes() != first
 
 
 def test_resuming_a_run_of_some_folder_draws_no_sweep(tmp_path):
-    single = dataclasses.replace(CONFIG, rates=(), learning_rate=1e-2)
+    single = dataclasses.replace(CONFIG, rates=(), learning_rate=1e-2, seeds=4)  # the same program
     folders.prepare(tmp_path / "runs" / "mine", CONFIG)
     experiment.resume(tmp_path / "runs" / "mine", progress=False)
     assert not (tmp_path / "runs" / results.PLOTS).exists()

@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 
+from helpers import SMALL_META
 from rlopt.runs import experiment, results
 from rlopt.storage.stopping import Unfinished
 from rlopt.tracking.session import PopulationTracking, Session, Tracking
@@ -254,15 +255,14 @@ def test_flags_of_train_resume_and_compare(tmp_path, command, fake_wandb):
 
 def test_metatrain_goes_on_in_the_same_run(tmp_path, command, fake_wandb):
     out = tmp_path / "meta"
-    words = ["metatrain", "celo_adam", "--tasks-per-family", "1", "--truncation", "4", "--out", out]
-    words += ["--families", "digits", "--validate-every", "0"]
+    words = ["metatrain", "celo_adam", *SMALL_META, "--out", out, "--validate-every", "0"]
     words += ["--wandb", "offline", "--tensorboard", "--tracker-wait", LONG, "--iterations"]
     assert command(*words, "2").status == 0
     assert command(*words, "4").status == 0
     first, second = fake_wandb.runs()
     assert first.id == second.id
     assert first.name == "meta"
-    assert first.config["truncation"] == 4
+    assert first.config["truncation"] == 5
     assert [*first.logged, *second.logged] == [row["iteration"] for row in rows_of(out)]
     assert set(scalars(out)) == {row["iteration"] for row in rows_of(out)}
     assert "loss" in second.logged[4]

@@ -35,7 +35,6 @@ UNLIKE = (
     "schedule_free",
     "soap",
     "celo2",
-    "celo2_base",
     "celo",
     "celo_adam",
     "velo",
@@ -51,7 +50,7 @@ UNLIKE = (
             pytest.param(
                 agent,
                 name,
-                marks=[] if name in ("celo", "adam") and (agent, name) != ("pqn", "celo") else [pytest.mark.slow],
+                marks=[] if name in ("celo_adam", "adam") else [pytest.mark.slow],
             )
             for agent in ("dqn", "pqn", "rppo", "sac")
             for name in (*LEARNED, "adam", "adam_rel", "muon_routed")

@@ -106,6 +106,7 @@ def test_what_celo2_was_is_what_it_is_under_its_new_name():
         jax.tree.map(np.testing.assert_array_equal, one, other)
 
 
+@pytest.mark.usefixtures("shared_programs")
 def test_an_old_run_goes_on(tmp_path, at_line):
     whole = experiment.run(AS_OF_OLD, tmp_path / "whole", progress=False)
     stopping = at_line(1, lambda: os.kill(os.getpid(), signal.SIGTERM))

@@ -16,13 +16,11 @@ TRACED = {f"{agent} {env_id}": (agent, env_id) for agent, env_id in presets.PRES
 BY_DEFAULT = [
     *(f"ppo {env_id}" for env_id in ("CartPole-v1", "DeepSea-bsuite", "Pong-misc", "Pendulum-v1", "Breakout-MinAtar")),
     *(
-        "ppo MountainCarContinuous-v0",
         "dqn CartPole-v1",
-        "dqn MountainCar-v0",
         "dqn Seaquest-MinAtar",
         "pqn CartPole-v1",
     ),
-    *("pqn Asterix-MinAtar", "pqn SpaceInvaders-MinAtar", "rppo MemoryChain-bsuite", "sac Pendulum-v1"),
+    *("pqn Asterix-MinAtar", "rppo MemoryChain-bsuite", "sac Pendulum-v1"),
     *("ppo HalfCheetah-v4", "sac HalfCheetah-v4", "ppo navix:Navix-Empty-8x8-v0"),
 ]
 
