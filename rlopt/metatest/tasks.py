@@ -38,6 +38,7 @@ class Dense(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
+        """[B, inputs] -> [B, outputs]."""
         for i, width in enumerate(self.widths):
             y = nn.Dense(width, name=f"dense_{i}")(x)
             y = self.activation(nn.LayerNorm(name=f"norm_{i}")(y) if self.norm else y)
