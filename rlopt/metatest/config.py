@@ -103,6 +103,8 @@ class SuiteConfig:
         Raises:
           ValueError: naming the setting, its value and what is allowed.
         """
+        if self.suite == "returns":
+            raise ValueError("the suite returns has settings of its own, `ReturnsConfig`")
         for name, least in (("steps", SHORTEST), ("seeds", 1)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
