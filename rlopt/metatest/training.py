@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.lax import optimization_barrier
 from jax.sharding import Mesh, PartitionSpec
 
 from agents import OptimizerFactory
@@ -119,7 +120,7 @@ def _run(
     carry, (losses, smooth, test) = jax.lax.scan(ten_steps, carry, times)
     keys = jax.random.split(jax.random.fold_in(test_key, _TEST_STREAM), TEST_BATCHES)
     final_test = jnp.mean(jax.lax.map(lambda key: _test_loss(task, carry, key, arrays), keys))
-    return jnp.mean(losses), jnp.mean(smooth[-1]), smooth[:, -1], test, final_test
+    return jnp.mean(optimization_barrier(losses.ravel())), jnp.mean(smooth[-1]), smooth[:, -1], test, final_test
 
 
 def _capped(loss: jax.Array, first: jax.Array) -> jax.Array:

@@ -12,7 +12,7 @@ import numpy as np
 
 from celo2.names import check_known
 from metatrain import datasets
-from rlopt.metatest.celo17 import arrays, images, learning, networks, tokens
+from rlopt.metatest.celo17 import images, learning, networks, tokens
 from rlopt.metatest.config import CELO17_TASKS
 from rlopt.metatest.task import Samplers, Task, cross_entropy, of_network
 from rlopt.metatest.tasks import Dense
@@ -22,10 +22,11 @@ VERSION = 1
 
 
 class _Data(NamedTuple):
-    """Loads every set once; `folder`: of the user, or None."""
+    """By name: image sets, texts, and digests of either, each made once."""
 
     images: Callable[[str], images.ImageSet]
     text: Callable[[str], tokens.Text]
+    digest: Callable[[str], str]
 
 
 Make = Callable[[str, _Data], Task]
@@ -47,7 +48,8 @@ def make(names: Sequence[str], folder: Path | None = None) -> dict[str, Task]:
         if not (*images.available(folder), *tokens.available(folder)):
             known = ", ".join((*images.KINDS, *tokens.NAMES))
             raise ValueError(f"data: {folder} has none of the sets {known}; docs/metatest.md says what files they are")
-    data = _Data(cache(partial(images.load, folder=folder)), cache(partial(tokens.load, folder=folder)))
+    pictures, text = cache(partial(images.load, folder=folder)), cache(partial(tokens.load, folder=folder))
+    data = _Data(pictures, text, cache(lambda name: (pictures if name in images.KINDS else text)(name).digest()))
     return {name: _MAKERS[name](name, data) for name in names}
 
 
@@ -90,7 +92,7 @@ def _classifier(set_name: str, about: str, network: Callable[[int], nn.Module], 
             cross_entropy,
             arrays=_arrays(found),
             source=found.source,
-            digest=found.digest(),
+            digest=data.digest(set_name),
             side_by_side=side_by_side,
         )
 
@@ -110,7 +112,7 @@ def _autoencoder(set_name: str, batch_size: int) -> Make:
             lambda outputs, targets: jnp.mean(jnp.square(jax.nn.sigmoid(outputs) - targets)),
             arrays=_arrays(found),
             source=found.source,
-            digest=found.digest(),
+            digest=data.digest(set_name),
         )
 
     return made
@@ -146,7 +148,7 @@ def _language(
             token_loss,
             arrays={"train": found.train, "test": found.test},
             source=found.source,
-            digest=found.digest(),
+            digest=data.digest(text_name),
             side_by_side=side_by_side,
         )
 
@@ -176,7 +178,6 @@ def _learned(name: str, data: _Data) -> Task:
         lambda key, sets: learning.sample(key, sets["test"]),
         arrays={side: (part.images, part.labels) for side, part in zip(("train", "test"), parts, strict=True)},
         source="packaged Fashion-MNIST, 8x8",
-        digest=arrays.digest(*(array for part in parts for array in part)),
     )
 
 

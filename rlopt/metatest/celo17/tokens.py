@@ -13,7 +13,7 @@ import numpy as np
 from celo2.files import read_limited, size_of
 from metatrain import npz
 from rlopt.metatest.celo17 import arrays
-from rlopt.metatest.celo17.images import STAND_IN, TEST_SHARE
+from rlopt.metatest.celo17.images import MADE_UP, STAND_IN, TEST_SHARE
 
 VOCABULARY = 32_000
 UNKNOWN = 0
@@ -36,8 +36,8 @@ class Text(NamedTuple):
     source: str
 
     def digest(self) -> str:
-        """Of both arrays."""
-        return arrays.digest(self.train, self.test)
+        """Of both arrays; stand-ins are the same for everybody and need none."""
+        return MADE_UP if self.source.startswith(STAND_IN) else arrays.digest(self.train, self.test)
 
 
 def available(folder: Path) -> tuple[str, ...]:

@@ -1,7 +1,6 @@
 """Data of the Celo paper's tasks: files of the user, good and bad, and the stand-ins."""
 
 import io
-import math
 import struct
 
 import numpy as np
@@ -225,5 +224,6 @@ def test_the_text_that_stands_in_is_fixed_and_half_of_it_can_be_foreseen():
     after = found.train[1:][found.train[:-1] == 50]
     counts = np.sort(np.bincount(after))[::-1] / len(after)
     assert 0.6 <= counts[:8].sum() < 0.85
-    assert tokens.load("wikipedia").digest() != found.digest() == tokens.load("lm1b").digest()
-    assert math.isclose(images.TEST_SHARE, 0.1)
+    assert found.digest() == images.stand_in("mnist").digest() == "stand-in", (
+        "names of results have no hash to wait for"
+    )
