@@ -156,13 +156,13 @@ class MetaTest:
         cells, tasks = suite.train(config, folder)
         entries = optimizers.contestants(config)
         tuned = {name: len(entry.rates) > 1 for name, entry in entries.items()}
-        pages = [report.task_table(cells), report.test_table(cells), report.cost_table(cells)]
+        pages = [report.task_table(cells), report.test_table(cells)]
         if config.suite == "celo17":
             share = f", a share of {config.fraction:g} of {config.steps:,}" if config.fraction < 1 else ""
             pages.insert(0, report.data_table(tasks, f"{config.length:,} steps{share}"))
         pages.append(report.summary_table(cells, tuned))
         console = Console()
-        for page in pages:
+        for page in (*pages, report.cost_table(cells)):
             for table in page.rich(console.width):
                 console.print(table)
         trials = {name: entry.trials for name, entry in entries.items() if entry.trials}

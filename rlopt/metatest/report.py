@@ -136,12 +136,13 @@ def write(
     trials: Mapping[str, Sequence[Trial]] = MappingProxyType({}),
     tasks: Mapping[str, Task] = MappingProxyType({}),
 ) -> None:
-    """`tables.md`, `summary.json` and the plots.
+    """`tables.md`, `summary.json` (seconds, and operations, are those of one training step), `cost.md` and the plots.
 
     trials: by optimizer, what its rates are the numbers of; those of one that is tuned in its rate alone are rates.
     tasks: by name, for the source of their data.
     """
     write_atomic(folder / "tables.md", "\n".join(page.markdown() for page in pages).encode())
+    write_atomic(folder / "cost.md", cost_table(cells).markdown().encode())
     of_tasks, names = scores.names_of(cells)
     summary: dict[str, Any] = {}
     for name in names:
@@ -152,7 +153,7 @@ def write(
             "final_test_loss": {task: _mean(cell.final_test) for task, cell in own.items()},
             "mean_rate": {task: _setting(cell.mean_rate, trials.get(name)) for task, cell in own.items()},
             "final_rate": {task: _setting(cell.final_rate, trials.get(name)) for task, cell in own.items()},
-            "seconds_per_step": {task: cell.seconds for task, cell in own.items()},
+            "seconds": {task: cell.seconds for task, cell in own.items()},
             "flop_per_step": {task: cell.operations for task, cell in own.items()},
             "data": {task: tasks[task].source for task in own if task in tasks},
         }

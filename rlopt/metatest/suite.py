@@ -24,7 +24,7 @@ from rlopt.metatest.task import Task
 from rlopt.storage import run_lock, sealed
 from rlopt.storage.streams import Steady
 
-CELLS = "cells"
+CELLS, COSTS = "cells", "costs"
 SETTINGS = "suite.json"
 _CELL_LIMIT = 1 << 30
 # Rates that go from the first seed to all seeds, for the mean and for the final loss each.
@@ -58,9 +58,11 @@ class Cell(NamedTuple):
     operations: float | None = None
 
 
-# Fields of files since there are test losses: all of them, or none.
-_LATER = ("test", "final_test", "seconds", "operations")
-_FIELDS = tuple(name for name in Cell._fields if name not in _LATER)
+# What lies in a file of its own, as it is another one in every run.
+_COSTS = ("seconds", "operations")
+# Arrays of files since there are test losses: both of them, or none.
+_LATER = ("test", "final_test")
+_FIELDS = tuple(name for name in Cell._fields if name not in (*_LATER, *_COSTS))
 
 
 class Outcome(NamedTuple):
@@ -247,12 +249,19 @@ def _write(path: Path, cell: Cell) -> None:
     buffer = io.BytesIO()
     # No rate is NaN in files.
     arrays: dict[str, Any] = {
-        name: value if isinstance(value, np.ndarray) and name not in _RATES else np.asarray(value, float)
+        name: np.asarray(value, float) if name in _RATES else value
         for name, value in cell._asdict().items()
-        if value is not None or name not in _LATER
+        if name in _FIELDS or (name in _LATER and value is not None)
     }
     np.savez(buffer, **arrays)
+    # First, so that no cell is without.
+    spent = {name: getattr(cell, name) for name in _COSTS}
+    write_atomic(_costs_of(path), json.dumps(spent).encode() + b"\n")
     write_atomic(path, buffer.getvalue())
+
+
+def _costs_of(path: Path) -> Path:
+    return path.parents[1] / COSTS / f"{path.stem}.json"
 
 
 def _read(path: Path, config: SuiteConfig, rates: int) -> Cell:
@@ -260,7 +269,7 @@ def _read(path: Path, config: SuiteConfig, rates: int) -> Cell:
     seeds, points = (config.seeds,), (config.seeds, config.length // EVERY)
     shapes = dict(zip(_FIELDS, ((rates,), (rates,), (rates,), seeds, seeds, points, (), ()), strict=True))
     if _has_later(path):
-        shapes |= dict(zip(_LATER, (points, seeds, (), ()), strict=True))
+        shapes |= dict(zip(_LATER, (points, seeds), strict=True))
     arrays: dict[str, Any] = dict(npz.read(path, tuple(shapes), limit=_CELL_LIMIT))
     for name, shape in shapes.items():
         array = arrays[name]
@@ -269,7 +278,16 @@ def _read(path: Path, config: SuiteConfig, rates: int) -> Cell:
         if not shape:
             arrays[name] = _without_nan(float(array))
     arrays["rates"] = tuple(map(_without_nan, arrays["rates"].tolist()))
-    return Cell(**arrays)
+    return Cell(**arrays, **_read_costs(_costs_of(path)))
+
+
+def _read_costs(path: Path) -> dict[str, float | None]:
+    found = read_json(path) if path.exists() else {}
+    spent = {name: found.get(name) for name in _COSTS}
+    for name, value in spent.items():
+        if value is not None and not (isinstance(value, int | float) and math.isfinite(value) and value >= 0):
+            raise ValueError(f"{path}: {name} must be a number of at least 0, got {value!r:.100}; remove the file")
+    return spent
 
 
 def _has_later(path: Path) -> bool:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+import shutil
 
 import jax
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 import celo2
 from helpers import by_default, weights_for
 from metatrain import rules
-from rlopt.metatest import optimizers, scores, suite, tasks, text, training, trials
+from rlopt.metatest import optimizers, report, scores, suite, tasks, text, training, trials
 from rlopt.metatest.config import DEFAULT_TASKS, HAND_DESIGNED, LEARNED, REFERENCE, SuiteConfig
 from rlopt.optimizers import arms, catalog, factory
 
@@ -150,6 +151,75 @@ def test_a_second_run_trains_nothing_again_and_adds_what_is_missing(finished):
     suite.run(dataclasses.replace(SMALL, rates={"celo2": 1e-2}), folder, progress=False)
     assert before.items() < cells().items()
     assert len(cells()) == len(before) + 1
+
+
+def test_test_losses_are_of_data_like_those_of_training(finished):
+    cells, _ = finished
+    for cell in cells.values():
+        assert cell.test.shape == cell.smooth.shape == (2, 2)
+        # The teacher's inputs never come twice: both losses are of the same kind.
+        np.testing.assert_allclose(cell.final_test, cell.final, rtol=0.5)
+        assert len(set(cell.test.ravel().tolist())) == 4
+        assert cell.seconds > 0
+    assert cells["teacher", "celo2"].operations > cells["teacher", "sgd"].operations > 0
+
+
+def test_folders_from_before_there_were_test_losses_are_read(finished, tmp_path):
+    _, folder = finished
+    old = tmp_path / "old"
+    shutil.copytree(folder, old)
+    shutil.rmtree(old / "costs")
+    for path in (old / "cells").iterdir():
+        with np.load(path) as arrays:
+            kept = {name: x for name, x in arrays.items() if name not in ("test", "final_test")}
+        np.savez(path, **kept)
+    settings = json.loads((old / "suite.json").read_text())
+    before = {name: x for name, x in settings.items() if name not in ("suite", "data", "fraction")}
+    (old / "suite.json").write_text(json.dumps(before))
+    files = {path: path.read_bytes() for path in (old / "cells").iterdir()}
+    cells = suite.run(SMALL, old, progress=False)
+    assert files == {path: path.read_bytes() for path in (old / "cells").iterdir()}
+    assert all(cell.test is cell.final_test is cell.seconds is cell.operations is None for cell in cells.values())
+    report.write(cells, old, [report.test_table(cells)])
+    assert "| sgd | - |" in (old / "tables.md").read_text()
+    assert "| sgd | - |" in (old / "cost.md").read_text()
+    assert json.loads((old / "summary.json").read_text())["sgd"]["final_test_loss"] == {"teacher": None}
+    assert not (old / "plots" / "test_curves.png").exists()
+
+
+def test_costs_that_are_no_numbers_are_refused(finished, tmp_path):
+    _, folder = finished
+    shutil.copytree(folder, tmp_path / "run")
+    path = next((tmp_path / "run" / "costs").iterdir())
+    path.write_text('{"seconds": "long", "operations": 1.0}')
+    with pytest.raises(ValueError, match="seconds must be a number of at least 0, got 'long'; remove the file"):
+        suite.run(SMALL, tmp_path / "run", progress=False)
+
+
+def test_the_cost_table_has_the_ratio_to_adam_and_profiles_medians():
+    cells = {
+        ("a", name): cell([1.0, 2.0])._replace(seconds=seconds, operations=operations)
+        for name, seconds, operations in (("x", 0.003, 5e6), (REFERENCE, 0.002, 4e6))
+    }
+    rows = {row[0]: row[1] for row in report.cost_table(cells).rows}
+    assert rows == {"x": "3 ms (1.50x), 5 MFLOP", REFERENCE: "2 ms (1.00x), 4 MFLOP"}
+    # Adam's mean, 1.5, over 1 and over 2.
+    assert scores.summarise(cells, ("a",), "x").final_median.estimate == pytest.approx((1.5 + 0.75) / 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [(None, "metatest-supervised"), ("small", "metatest-supervised"), ("supervised", "metatest-supervised")]
+    + [("celo17", "metatest-celo17")],
+)
+def test_earlier_command_lines_and_folders_go_on(command, monkeypatch, name, place):
+    def train(config, folder):
+        raise ValueError(f"folder {folder}")
+
+    monkeypatch.setattr(suite, "train", train)
+    done = command("metatest", *(() if name is None else ("--suite", name)))
+    assert done.status == 2
+    assert f"folder runs/{place}" in done.err
 
 
 def test_other_weights_options_and_forms_are_other_results_and_each_arm_has_its_own_rate(tmp_path):
