@@ -209,8 +209,12 @@ def test_the_cost_table_has_the_ratio_to_adam_and_profiles_medians():
 
 @pytest.mark.parametrize(
     ("name", "place"),
-    [(None, "metatest-supervised"), ("small", "metatest-supervised"), ("supervised", "metatest-supervised")]
-    + [("celo17", "metatest-celo17")],
+    [
+        (None, "metatest-supervised"),
+        ("small", "metatest-supervised"),
+        ("supervised", "metatest-supervised"),
+        ("celo17", "metatest-celo17"),
+    ],
 )
 def test_earlier_command_lines_and_folders_go_on(command, monkeypatch, name, place):
     def train(config, folder):
