@@ -115,8 +115,11 @@ def train(config: SuiteConfig, folder: Path, progress: bool = True) -> Outcome:
     missing = [cell for cell, file in files.items() if not file.exists()]
     expected = {}
     if missing and config.suite == "celo17":
+        if progress:
+            print(f"estimating what {len(missing)} cells take", file=sys.stderr, flush=True)
         expected = estimate(config, chosen, entries, missing)
-        _announce(config, expected, len(files), progress)
+        if progress:
+            _announce(config, expected, len(files))
     cells = {}
     bar = tqdm.tqdm(total=len(files), unit="cell", disable=not progress, file=Steady(sys.stderr, patient=False))
     with run_lock.held(folder) as held, bar:
@@ -167,14 +170,13 @@ def estimate(
     found = {}
     for task, name in cells:
         operations, params = gradients[task]
-        step = costs.Costs(operations, costs.of_update(entries[name].factory, params))
+        update = costs.of_update(entries[name].factory, params)
+        step = costs.Costs(operations, update, costs.num_parameters(params))
         found[task, name] = config.length * num_runs(config, name, entries[name]) * speed.seconds(step)
     return found
 
 
-def _announce(config: SuiteConfig, expected: Mapping[tuple[str, str], float], cells: int, progress: bool) -> None:
-    if not progress:
-        return
+def _announce(config: SuiteConfig, expected: Mapping[tuple[str, str], float], cells: int) -> None:
     by_task: dict[str, float] = {}
     for (task, _), seconds in expected.items():
         by_task[task] = by_task.get(task, 0.0) + seconds

@@ -163,8 +163,8 @@ def test_test_losses_are_of_data_like_those_of_training(finished):
     cells, _ = finished
     for cell in cells.values():
         assert cell.test.shape == cell.smooth.shape == (2, 2)
-        # Ten steps later, and after more steps than the smoothed training loss remembers, it is lower.
-        assert np.all(cell.final_test < cell.test[:, 0])
+        # At the end it is lower than what the smoothed training loss remembers at step 10.
+        assert np.all(cell.final_test < cell.smooth[:, 0])
         assert len(set(cell.test.ravel().tolist())) == 4
         assert cell.seconds > 0
     assert cells["teacher", "celo2"].operations > cells["teacher", "sgd"].operations > 0
