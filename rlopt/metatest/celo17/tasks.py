@@ -19,6 +19,8 @@ from rlopt.metatest.tasks import Dense
 
 # To be raised with every change of a task, a stand-in, or an optimizer: results of two versions do not mix.
 VERSION = 1
+# Runs per device and call: of these tasks, one fills a processor, and a run to fill up a call would take hours.
+ALONE = 1
 
 
 class _Data(NamedTuple):
@@ -80,7 +82,7 @@ class _Flat(nn.Module):
         return self.dense(x.reshape(len(x), -1))
 
 
-def _classifier(set_name: str, about: str, network: Callable[[int], nn.Module], side_by_side: int = 3) -> Make:
+def _classifier(set_name: str, about: str, network: Callable[[int], nn.Module]) -> Make:
     def made(name: str, data: _Data) -> Task:
         found = data.images(set_name)
         samplers = Samplers(partial(_batch, "train", 128), partial(_batch, "test", 128))
@@ -93,7 +95,7 @@ def _classifier(set_name: str, about: str, network: Callable[[int], nn.Module], 
             arrays=_arrays(found),
             source=found.source,
             digest=data.digest(set_name),
-            side_by_side=side_by_side,
+            side_by_side=ALONE,
         )
 
     return made
@@ -113,6 +115,7 @@ def _autoencoder(set_name: str, batch_size: int) -> Make:
             arrays=_arrays(found),
             source=found.source,
             digest=data.digest(set_name),
+            side_by_side=ALONE,
         )
 
     return made
@@ -133,9 +136,7 @@ def token_loss(logits: jax.Array, targets: jax.Array) -> jax.Array:
     return jnp.mean(jax.nn.logsumexp(logits, axis=-1) - jnp.sum(chosen, axis=-1))
 
 
-def _language(
-    text_name: str, about: str, network: nn.Module, batch_size: int, length: int, side_by_side: int = 3
-) -> Make:
+def _language(text_name: str, about: str, network: nn.Module, batch_size: int, length: int) -> Make:
     def made(name: str, data: _Data) -> Task:
         found = data.text(text_name)
         draw = partial(_windows, batch_size, length)
@@ -149,7 +150,7 @@ def _language(
             arrays={"train": found.train, "test": found.test},
             source=found.source,
             digest=data.digest(text_name),
-            side_by_side=side_by_side,
+            side_by_side=ALONE,
         )
 
     return made
@@ -163,7 +164,7 @@ def _transformer(layers: int, heads: int, width: int, batch_size: int, length: i
 
 def _lstm(text_name: str) -> Make:
     network = networks.LSTMLM(tokens.VOCABULARY)
-    return _language(text_name, "LSTM of 256 on embeddings of 128", network, 128, 32, side_by_side=1)
+    return _language(text_name, "LSTM of 256 on embeddings of 128", network, 128, 32)
 
 
 def _learned(name: str, data: _Data) -> Task:
@@ -178,6 +179,7 @@ def _learned(name: str, data: _Data) -> Task:
         lambda key, sets: learning.sample(key, sets["test"]),
         arrays={side: (part.images, part.labels) for side, part in zip(("train", "test"), parts, strict=True)},
         source="packaged Fashion-MNIST, 8x8",
+        side_by_side=ALONE,
     )
 
 
@@ -188,7 +190,7 @@ def _cnn(norm: Any, classes: int) -> nn.Module:
 def _vit(layers: int, heads: int, width: int) -> Make:
     about = f"vision transformer, {layers} layers of width {width}, {heads} heads, 16x16 patches"
     network = partial(networks.VisionTransformer, width=width, layers=layers, heads=heads)
-    return _classifier("cifar100", about, network, side_by_side=1)
+    return _classifier("cifar100", about, network)
 
 
 _CNN = "3x3 convolutions of 32, 64, 64, ReLU"
