@@ -157,7 +157,7 @@ class MetaTest:
         entries = optimizers.contestants(config)
         tuned = {name: len(entry.rates) > 1 for name, entry in entries.items()}
         pages = [report.task_table(cells), report.test_table(cells)]
-        if config.suite == "celo17":
+        if config.suite == "celo17" or config.fraction < 1:
             share = f", a share of {config.fraction:g} of {config.steps:,}" if config.fraction < 1 else ""
             pages.insert(0, report.data_table(tasks, f"{config.length:,} steps{share}"))
         pages.append(report.summary_table(cells, tuned))

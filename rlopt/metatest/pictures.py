@@ -41,7 +41,7 @@ def curves(cells: scores.Cells, path: Path, test: bool = False) -> None:
             shown[OTHER] = cells[task, best]
             title += f"\n(other: {best})"
         ax.set_title(escape.figure(title), fontsize="medium" if title == task else "small")
-        lines = {name: cell.test if test else cell.smooth for name, cell in shown.items()}
+        lines = {name: np.asarray(cell.test if test else cell.smooth) for name, cell in shown.items()}
         for name, losses in lines.items():
             steps = EVERY * np.arange(1, losses.shape[1] + 1)
             line = "--" if name == OTHER else "-"

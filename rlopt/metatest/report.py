@@ -70,8 +70,10 @@ def summary_table(cells: scores.Cells, tuned: Mapping[str, bool]) -> Page:
         wins = "-" if name == REFERENCE else f"{s.wins} of {s.tasks}"
         intervals = (s.final_iqm, s.final_gap, s.speed_iqm, s.speed_gap)
         rows.append((name, setting, *map(as_text, intervals), wins))
+    rate = cells[tasks[0], REFERENCE].mean_rate
+    how = "tuned on each task" if tuned[REFERENCE] or rate is None else f"at a rate of {rate:g}"
     return Page(
-        f"Against Adam tuned on each task; {len(tasks)} tasks, 95 % intervals over seeds",
+        f"Against Adam {how}; {len(tasks)} tasks, 95 % intervals over seeds",
         (
             "optimizer",
             "rate",
@@ -112,7 +114,7 @@ def cost_table(cells: scores.Cells) -> Page:
 
 def data_table(tasks: Mapping[str, Task], steps: str) -> Page:
     """What the tasks are, and what data they had."""
-    rows = [(name, task.about, task.source) for name, task in tasks.items()]
+    rows: list[tuple[str, ...]] = [(name, task.about, task.source) for name, task in tasks.items()]
     return Page(f"Tasks; {steps}", ("task", "what is trained", "data"), rows)
 
 

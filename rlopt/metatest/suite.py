@@ -208,7 +208,8 @@ def _run_grid(run_all: Runner, rates: Sequence[float | None], seeds: Sequence[in
 
 def _mapped(function: Callable[..., np.ndarray], *curves: training.Curves) -> training.Curves:
     """A function of leaves at the same place, where there are any."""
-    return training.Curves(*(None if leaves[0] is None else function(*leaves) for leaves in zip(*curves, strict=True)))
+    mapped: list[Any] = [None if leaves[0] is None else function(*leaves) for leaves in zip(*curves, strict=True)]
+    return training.Curves(*mapped)
 
 
 def _choose(run_all: Runner, seeds: int, rates: Sequence[float | None], tuning: training.Curves) -> Cell:
@@ -280,10 +281,10 @@ def _read(path: Path, config: SuiteConfig, rates: int) -> Cell:
         if not shape:
             arrays[name] = _without_nan(float(array))
     arrays["rates"] = tuple(map(_without_nan, arrays["rates"].tolist()))
-    return Cell(**arrays, **_read_costs(_costs_of(path)))
+    return Cell(**(arrays | _read_costs(_costs_of(path))))
 
 
-def _read_costs(path: Path) -> dict[str, float | None]:
+def _read_costs(path: Path) -> dict[str, Any]:
     found = read_json(path) if path.exists() else {}
     spent = {name: found.get(name) for name in _COSTS}
     for name, value in spent.items():
