@@ -138,13 +138,9 @@ class MetaTrainReturns:
 class MetaTest:
     """Judge learned rules on tasks that they were not trained on; the same command continues a stopped run."""
 
-    suite: Literal["supervised", "returns"] = "supervised"
-    """supervised: small networks on images, text and regression, against tuned hand-designed optimizers. returns: short
-    trainings of agents, beside Adam and routed Muon; `rlopt metatest FILE --suite returns`, which has settings of its
-    own (`rlopt metatest --suite returns --help`)."""
     config: Annotated[SuiteConfig, tyro.conf.arg(name="")] = field(default_factory=SuiteConfig)
     out: Path | None = None
-    """Run folder; default: runs/metatest-SUITE."""
+    """Run folder; default: runs/metatest-SUITE, that of the small one runs/metatest-supervised."""
 
     def run(self) -> None:
         """Trains what is missing, prints the tables, draws the curves."""
@@ -153,17 +149,26 @@ class MetaTest:
         from rlopt.metatest import optimizers, report, suite
         from rlopt.runs import results
 
-        folder = self.out or Path("runs") / f"metatest-{self.suite}"
-        cells = suite.run(self.config, folder)
-        entries = optimizers.contestants(self.config)
+        config = self.config
+        # The small suite had this name once: folders of then are resumed.
+        suite_name = "supervised" if config.suite == "small" else config.suite
+        folder = self.out or Path("runs") / f"metatest-{suite_name}"
+        cells, tasks = suite.train(config, folder)
+        entries = optimizers.contestants(config)
         tuned = {name: len(entry.rates) > 1 for name, entry in entries.items()}
-        pages = (report.task_table(cells), report.summary_table(cells, tuned))
+        pages = [report.task_table(cells), report.test_table(cells)]
+        if config.suite == "celo17" or config.fraction < 1:
+            share = f", a share of {config.fraction:g} of {config.steps:,}" if config.fraction < 1 else ""
+            pages.insert(0, report.data_table(tasks, f"{config.length:,} steps{share}"))
+        pages.append(report.summary_table(cells, tuned))
         console = Console()
-        for page in pages:
+        for page in (*pages, report.cost_table(cells)):
             for table in page.rich(console.width):
                 console.print(table)
-        report.write(cells, folder, pages, {name: entry.trials for name, entry in entries.items() if entry.trials})
-        print(f"run folder: {folder}\nplot: {folder / results.PLOTS / 'curves.png'}")
+        trials = {name: entry.trials for name, entry in entries.items() if entry.trials}
+        report.write(cells, folder, pages, trials, tasks)
+        plots = folder / results.PLOTS
+        print(f"run folder: {folder}\nplots: {plots}")
 
 
 @dataclass(frozen=True)

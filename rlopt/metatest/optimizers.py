@@ -54,7 +54,7 @@ def _contestant(arm: Arm, config: SuiteConfig) -> Contestant:
     number = config.trials.get(arm.name, config.trials.get(arm.optimizer))
     drawn = () if number is None else draws(name, options, number)
     searched = [setting for setting in (drawn[0] if drawn else {}) if setting != RATE]
-    made = factory.make(name, theta, options, updates_per_target=config.steps, traced=searched)
+    made = factory.make(name, theta, options, updates_per_target=config.length, traced=searched)
     info = factory.look_up(name)
     weights = factory.load_weights(name, theta) if info.learned else None
     form = factory.form_of(name, theta, options)

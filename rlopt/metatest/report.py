@@ -1,33 +1,23 @@
 """Tables and plots of the supervised suite."""
 
-import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from rich.table import Table
 
 from celo2.files import write_atomic
 from rlopt import escape
-from rlopt.drawing import COLOURS, save
-from rlopt.metatest import scores
-from rlopt.metatest.config import REFERENCE
-from rlopt.metatest.training import EVERY
+from rlopt.metatest import pictures, scores
+from rlopt.metatest.config import CELO17_TASKS, REFERENCE
+from rlopt.metatest.suite import Cell
+from rlopt.metatest.task import Task
 from rlopt.metatest.trials import Trial
 from rlopt.runs import results
 from rlopt.statistics import Interval
-
-OTHER = "best other"
-
-
-def names_of(cells: scores.Cells) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Tasks and optimizers, in the order in which they were run."""
-    return tuple(dict.fromkeys(task for task, _ in cells)), tuple(dict.fromkeys(name for _, name in cells))
 
 
 def as_text(interval: Interval, digits: int = 2) -> str:
@@ -71,7 +61,7 @@ class Page(NamedTuple):
 
 def summary_table(cells: scores.Cells, tuned: Mapping[str, bool]) -> Page:
     """One line per optimizer, best final-loss IQM first."""
-    tasks, names = names_of(cells)
+    tasks, names = scores.names_of(cells)
     rows = []
     summaries = {name: scores.summarise(cells, tasks, name) for name in names}
     for name, s in sorted(summaries.items(), key=lambda item: -item[1].final_iqm.estimate):
@@ -80,8 +70,10 @@ def summary_table(cells: scores.Cells, tuned: Mapping[str, bool]) -> Page:
         wins = "-" if name == REFERENCE else f"{s.wins} of {s.tasks}"
         intervals = (s.final_iqm, s.final_gap, s.speed_iqm, s.speed_gap)
         rows.append((name, setting, *map(as_text, intervals), wins))
+    rate = cells[tasks[0], REFERENCE].mean_rate
+    how = "tuned on each task" if tuned[REFERENCE] or rate is None else f"at a rate of {rate:g}"
     return Page(
-        f"Against Adam tuned on each task; {len(tasks)} tasks, 95 % intervals over seeds",
+        f"Against Adam {how}; {len(tasks)} tasks, 95 % intervals over seeds",
         (
             "optimizer",
             "rate",
@@ -97,10 +89,46 @@ def summary_table(cells: scores.Cells, tuned: Mapping[str, bool]) -> Page:
 
 def task_table(cells: scores.Cells) -> Page:
     """Mean training loss per optimizer and task, mean over seeds, each at its best rate."""
-    tasks, names = names_of(cells)
-    means = {name: [float(cells[task, name].mean.mean()) for task in tasks] for name in names}
-    rows = [(name, *(f"{m:.4f}" for m in row)) for name, row in means.items()]
-    return Page("Mean loss over training (mean over seeds)", ("optimizer", *tasks), rows)
+    return _per_task(cells, "Mean loss over training (mean over seeds)", lambda _, cell: _number(cell.mean))
+
+
+def test_table(cells: scores.Cells) -> Page:
+    """Loss on test data after training, mean over seeds, at the rate with the best final training loss."""
+    return _per_task(cells, "Final test loss (mean over seeds)", lambda _, cell: _number(cell.final_test))
+
+
+def cost_table(cells: scores.Cells) -> Page:
+    """Time and operations of a training step of one run, and the time as a multiple of Adam's."""
+    base = {task: cells[task, REFERENCE].seconds for task, _ in cells}
+
+    def cost(task: str, cell: Cell) -> str:
+        if cell.seconds is None or cell.operations is None:
+            return "-"
+        adam = base[task]
+        ratio = f" ({cell.seconds / adam:.2f}x)" if adam else ""
+        return f"{1e3 * cell.seconds:.3g} ms{ratio}, {cell.operations / 1e6:.3g} MFLOP"
+
+    title = "A training step of one run: time on this machine (ratio to Adam) and floating-point operations"
+    return _per_task(cells, title, cost)
+
+
+def data_table(tasks: Mapping[str, Task], steps: str) -> Page:
+    """What the tasks are, and what data they had."""
+    rows: list[tuple[str, ...]] = [(name, task.about, task.source) for name, task in tasks.items()]
+    return Page(f"Tasks; {steps}", ("task", "what is trained", "data"), rows)
+
+
+def _number(values: np.ndarray | None) -> str:
+    return "-" if values is None else f"{float(values.mean()):.4f}"
+
+
+def _per_task(cells: scores.Cells, title: str, shown: Callable[[str, Cell], str]) -> Page:
+    """A text for every task and cell: a row per optimizer, or per task where these have long names."""
+    tasks, names = scores.names_of(cells)
+    text = {(task, name): shown(task, cell) for (task, name), cell in cells.items()}
+    if set(tasks) <= set(CELO17_TASKS):
+        return Page(title, ("task", *names), [(task, *(text[task, name] for name in names)) for task in tasks])
+    return Page(title, ("optimizer", *tasks), [(name, *(text[task, name] for task in tasks)) for name in names])
 
 
 def write(
@@ -108,25 +136,39 @@ def write(
     folder: Path,
     pages: Sequence[Page],
     trials: Mapping[str, Sequence[Trial]] = MappingProxyType({}),
+    tasks: Mapping[str, Task] = MappingProxyType({}),
 ) -> None:
-    """`tables.md`, `summary.json` and the plots.
+    """`tables.md`, `summary.json` (seconds, and operations, are those of one training step), `cost.md` and the plots.
 
     trials: by optimizer, what its rates are the numbers of; those of one that is tuned in its rate alone are rates.
+    tasks: by name, for the source of their data.
     """
     write_atomic(folder / "tables.md", "\n".join(page.markdown() for page in pages).encode())
-    tasks, names = names_of(cells)
-    summary: dict[str, Any] = {
-        name: scores.summarise(cells, tasks, name)._asdict()
-        | {
-            "mean_loss": {task: round(float(cells[task, name].mean.mean()), 6) for task in tasks},
-            "final_loss": {task: round(float(cells[task, name].final.mean()), 6) for task in tasks},
-            "mean_rate": {task: _setting(cells[task, name].mean_rate, trials.get(name)) for task in tasks},
-            "final_rate": {task: _setting(cells[task, name].final_rate, trials.get(name)) for task in tasks},
+    write_atomic(folder / "cost.md", cost_table(cells).markdown().encode())
+    of_tasks, names = scores.names_of(cells)
+    summary: dict[str, Any] = {}
+    for name in names:
+        own = {task: cells[task, name] for task in of_tasks}
+        summary[name] = scores.summarise(cells, of_tasks, name)._asdict() | {
+            "mean_loss": {task: round(float(cell.mean.mean()), 6) for task, cell in own.items()},
+            "final_loss": {task: round(float(cell.final.mean()), 6) for task, cell in own.items()},
+            "final_test_loss": {task: _mean(cell.final_test) for task, cell in own.items()},
+            "mean_rate": {task: _setting(cell.mean_rate, trials.get(name)) for task, cell in own.items()},
+            "final_rate": {task: _setting(cell.final_rate, trials.get(name)) for task, cell in own.items()},
+            "seconds": {task: cell.seconds for task, cell in own.items()},
+            "flop_per_step": {task: cell.operations for task, cell in own.items()},
+            "data": {task: tasks[task].source for task in own if task in tasks},
         }
-        for name in names
-    }
     write_atomic(folder / "summary.json", json.dumps(summary, indent=1).encode() + b"\n")
-    curves(cells, folder / results.PLOTS / "curves.png")
+    plots = folder / results.PLOTS
+    pictures.curves(cells, plots / "curves.png")
+    if all(cell.test is not None for cell in cells.values()):
+        pictures.curves(cells, plots / "test_curves.png", test=True)
+    pictures.profiles(cells, plots / "profiles.png")
+
+
+def _mean(values: np.ndarray | None) -> float | None:
+    return None if values is None else round(float(values.mean()), 6)
 
 
 def _setting(rate: float | None, trials: Sequence[Trial] | None) -> float | Trial | None:
@@ -134,39 +176,3 @@ def _setting(rate: float | None, trials: Sequence[Trial] | None) -> float | Tria
     if rate is None:
         return None
     return trials[int(rate)] if trials else float(f"{rate:.4g}")
-
-
-def curves(cells: scores.Cells, path: Path) -> None:
-    """Smoothed training loss per task: the learned rules, tuned Adam, and the best of the other optimizers."""
-    tasks, names = names_of(cells)
-    columns = min(5, len(tasks))
-    rows = -(-len(tasks) // columns)
-    figure = Figure(figsize=(3.2 * columns, 2.9 * rows + 0.5), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(rows, columns, squeeze=False).ravel()
-    learned = names[: names.index(REFERENCE)]
-    others = [name for name in names if name not in learned and name != REFERENCE]
-    colours = dict(zip((*learned, REFERENCE), itertools.cycle(COLOURS), strict=False)) | {OTHER: "grey"}
-    for ax, task in zip(axes, tasks, strict=False):
-        shown = {name: cells[task, name] for name in (*learned, REFERENCE)}
-        if others:
-            best = min(others, key=lambda name: cells[task, name].final.mean())
-            shown[OTHER] = cells[task, best]
-            ax.set_title(escape.figure(f"{task}\n(other: {best})"), fontsize="small")
-        else:
-            ax.set_title(task, fontsize="medium")
-        for name, cell in shown.items():
-            steps = EVERY * np.arange(1, cell.smooth.shape[1] + 1)
-            line = "--" if name == OTHER else "-"
-            ax.plot(steps, cell.smooth.mean(0), line, color=colours[name], linewidth=1.5, label=escape.figure(name))
-            ax.fill_between(steps, cell.smooth.min(0), cell.smooth.max(0), color=colours[name], alpha=0.2, linewidth=0)
-        low = min(float(cell.smooth.min()) for cell in shown.values())
-        ax.set_yscale("log")
-        ax.set_ylim(low * 0.95, float(cells[task, REFERENCE].smooth[:, 0].max()) * 1.1)
-        ax.set_xlabel("step")
-        ax.grid(alpha=0.3)
-    for ax in axes[len(tasks) :]:
-        ax.set_visible(False)
-    axes[0].set_ylabel("training loss")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(colours), frameon=False)
-    save(figure, path)

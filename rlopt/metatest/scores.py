@@ -13,12 +13,18 @@ RESAMPLES = 2000
 Cells = Mapping[tuple[str, str], Cell]
 
 
+def names_of(cells: Cells) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Tasks and optimizers, in the order in which they were run."""
+    return tuple(dict.fromkeys(task for task, _ in cells)), tuple(dict.fromkeys(name for _, name in cells))
+
+
 class Summary(NamedTuple):
     """One optimizer over all tasks and seeds.
 
     final_iqm, final_gap: of the final-loss scores, Adam's final loss over its own (more is better, 1 is Adam).
     speed_iqm, speed_gap: of the speed-up scores, T over the step at which it reaches Adam's final loss (0: never).
     wins: tasks on which its mean loss over training is lower than Adam's best. tasks: how many there are.
+    final_median, speed_median: of the same scores.
     """
 
     final_iqm: Interval
@@ -27,11 +33,17 @@ class Summary(NamedTuple):
     speed_gap: Interval
     wins: int
     tasks: int
+    final_median: Interval
+    speed_median: Interval
 
 
 def optimality_gap(scores: np.ndarray) -> np.ndarray:
     """Mean of 1 - min(score, 1) over the last axis: by how much scores fall short of 1."""
     return np.mean(1 - np.minimum(scores, 1), axis=-1)
+
+
+def _median(scores: np.ndarray) -> np.ndarray:
+    return np.median(scores, axis=-1)
 
 
 def final_scores(cells: Cells, tasks: tuple[str, ...], name: str, rows: np.ndarray | None = None) -> np.ndarray:
@@ -76,6 +88,8 @@ def summarise(cells: Cells, tasks: tuple[str, ...], name: str) -> Summary:
         final_gap=interval(final_scores, optimality_gap),
         speed_iqm=interval(speed_scores, iqm),
         speed_gap=interval(speed_scores, optimality_gap),
+        final_median=interval(final_scores, _median),
+        speed_median=interval(speed_scores, _median),
         wins=sum(bool(cells[task, name].mean.mean() < cells[task, REFERENCE].mean.mean()) for task in tasks),
         tasks=len(tasks),
     )

@@ -1,38 +1,33 @@
 """Supervised tasks that no rule is meta-trained on: other networks, other depths and widths, other data.
 
-Images are those that meta-training leaves out (the split "outer_valid").
+Images are those that meta-training leaves out (the split "outer_valid"); test losses are those on the images that
+meta-validation uses ("inner_valid"), on text that goes on where the trained one ends, and on fresh inputs.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from functools import partial
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from agents.convolution import by_patches
 from celo2.names import check_known
 from metatrain import datasets
 from rlopt.metatest import text
+from rlopt.metatest.task import Sample, Samplers, Task, cross_entropy, of_network
 
 # To be raised with every change of a task or of an optimizer in `optimizers`: results of two versions do not mix.
 VERSION = 2
-SPLIT = "outer_valid"
+SPLIT, TEST_SPLIT = "outer_valid", "inner_valid"
 CONTEXT = 32
+# Characters of the text.
+TRAINED, TESTED = 60_000, 10_000
 
 
-class Task(NamedTuple):
-    """init(key) -> params. sample(key) -> batch. loss(params, batch) -> float32 scalar. about: one line."""
-
-    name: str
-    about: str
-    init: Callable[[jax.Array], Any]
-    sample: Callable[[jax.Array], Any]
-    loss: Callable[[Any, Any], jax.Array]
-
-
-class _Dense(nn.Module):
+class Dense(nn.Module):
     """Layers of the given widths; norm: layer norm before each activation; residual: adds equal-sized layers up."""
 
     widths: Sequence[int]
@@ -43,6 +38,7 @@ class _Dense(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
+        """[B, inputs] -> [B, outputs]."""
         for i, width in enumerate(self.widths):
             y = nn.Dense(width, name=f"dense_{i}")(x)
             y = self.activation(nn.LayerNorm(name=f"norm_{i}")(y) if self.norm else y)
@@ -97,8 +93,12 @@ class _LSTM(nn.Module):
         return nn.Dense(self.vocabulary, name="head")(x)
 
 
-def _images(name: str, batch_size: int = 64) -> Callable[[jax.Array], tuple[jax.Array, jax.Array]]:
-    data = datasets.load(name, SPLIT)
+def _images(name: str) -> Samplers:
+    return Samplers(_images_of(name, SPLIT), _images_of(name, TEST_SPLIT))
+
+
+def _images_of(name: str, split: str, batch_size: int = 64) -> Sample:
+    data = datasets.load(name, split)
 
     def sample(key: jax.Array) -> tuple[jax.Array, jax.Array]:
         rows = jax.random.randint(key, (batch_size,), 0, len(data.labels))
@@ -107,25 +107,20 @@ def _images(name: str, batch_size: int = 64) -> Callable[[jax.Array], tuple[jax.
     return sample
 
 
-def _with_noisy_labels(sample: Callable[[jax.Array], tuple[jax.Array, jax.Array]], share: float) -> Callable[..., Any]:
+def _with_noisy_labels(samplers: Samplers, share: float) -> Samplers:
     """Redraws this share of the labels in every batch.
 
     A network may know a small set by heart. Its loss would go to zero, and a ratio of two such losses says which rate
     of a coarse grid came closer, little more; fresh noise is a floor that all share.
     """
 
-    def noisy(key: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def noisy(sample: Sample, key: jax.Array) -> tuple[jax.Array, jax.Array]:
         images, labels = sample(key)
         which, what = jax.random.split(jax.random.fold_in(key, 1))
         redrawn = jax.random.uniform(which, labels.shape) < share
         return images, jnp.where(redrawn, jax.random.randint(what, labels.shape, 0, datasets.NUM_CLASSES), labels)
 
-    return noisy
-
-
-def _cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    # A one-hot product: the gradient of a gather is slow on CPUs.
-    return -jnp.mean(jnp.sum(jax.nn.log_softmax(logits) * jax.nn.one_hot(labels, logits.shape[-1]), axis=-1))
+    return Samplers(*(partial(noisy, sample) for sample in samplers))
 
 
 def _reconstruction(logits: jax.Array, images: jax.Array) -> jax.Array:
@@ -136,22 +131,13 @@ def _task(
     name: str,
     about: str,
     network: nn.Module,
-    sample: Callable[[jax.Array], tuple[jax.Array, jax.Array]],
-    objective: Callable[[jax.Array, jax.Array], jax.Array] = _cross_entropy,
+    samplers: Samplers,
+    objective: Callable[[jax.Array, jax.Array], jax.Array] = cross_entropy,
 ) -> Task:
-    def init(key: jax.Array) -> Any:
-        inputs = jax.eval_shape(sample, key)[0]
-        return network.init(key, jnp.zeros(inputs.shape, inputs.dtype))["params"]
-
-    def loss(params: Any, batch: tuple[jax.Array, jax.Array]) -> jax.Array:
-        inputs, targets = batch
-        outputs: Any = network.apply({"params": params}, inputs)
-        return objective(outputs, targets)
-
-    return Task(name, about, init, sample, loss)
+    return of_network(name, about, network, samplers, objective)
 
 
-def _teacher() -> Callable[[jax.Array], tuple[jax.Array, jax.Array]]:
+def _teacher() -> Samplers:
     """Inputs of 16 numbers; targets from a random network of tanh units, of about unit variance, plus noise of 0.1."""
     first, second = jax.random.split(jax.random.key(0))
     hidden, out = jax.random.normal(first, (16, 32)) / 4 * 2, jax.random.normal(second, (32, 1)) / 32**0.5 * 1.5
@@ -161,26 +147,29 @@ def _teacher() -> Callable[[jax.Array], tuple[jax.Array, jax.Array]]:
         noise = 0.1 * jax.random.normal(jax.random.fold_in(key, 1), (64, 1))
         return x, jnp.tanh(x @ hidden) @ out + noise
 
-    return sample
+    return Samplers(sample, sample)  # no batch comes twice
 
 
-def _text(batch_size: int = 16) -> tuple[Callable[[jax.Array], tuple[jax.Array, jax.Array]], int]:
-    tokens, vocabulary = text.generate()
+def _text() -> tuple[Samplers, int]:
+    tokens, vocabulary = text.generate(TRAINED + TESTED)
+    return Samplers(_windows(tokens[:TRAINED]), _windows(tokens[TRAINED:])), vocabulary
 
+
+def _windows(tokens: np.ndarray, batch_size: int = 16) -> Sample:
     def sample(key: jax.Array) -> tuple[jax.Array, jax.Array]:
         starts = jax.random.randint(key, (batch_size, 1), 0, len(tokens) - CONTEXT)
         window = jnp.asarray(tokens)[starts + jnp.arange(CONTEXT + 1)]
         return window[:, :-1], window[:, 1:]
 
-    return sample, vocabulary
+    return sample
 
 
-def _same_image(sample: Callable[[jax.Array], tuple[jax.Array, jax.Array]]) -> Callable[[jax.Array], Any]:
-    def pair(key: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _same_image(samplers: Samplers) -> Samplers:
+    def pair(sample: Sample, key: jax.Array) -> tuple[jax.Array, jax.Array]:
         images, _ = sample(key)
         return images, images
 
-    return pair
+    return Samplers(*(partial(pair, sample) for sample in samplers))
 
 
 def _squared_error(outputs: jax.Array, targets: jax.Array) -> jax.Array:
@@ -188,42 +177,42 @@ def _squared_error(outputs: jax.Array, targets: jax.Array) -> jax.Array:
 
 
 def _transformer() -> Task:
-    sample, vocabulary = _text()
-    return _task("transformer", "one block of width 32 on generated text", _Transformer(vocabulary), sample)
+    samplers, vocabulary = _text()
+    return _task("transformer", "one block of width 32 on generated text", _Transformer(vocabulary), samplers)
 
 
 def _lstm() -> Task:
-    sample, vocabulary = _text()
-    return _task("lstm", "32 units on generated text", _LSTM(vocabulary), sample)
+    samplers, vocabulary = _text()
+    return _task("lstm", "32 units on generated text", _LSTM(vocabulary), samplers)
 
 
 _TASKS: dict[str, Callable[[], Task]] = {
-    "wide": lambda: _task("wide", "64-128-10, ReLU, Fashion-MNIST", _Dense((128,), 10), _images("fashion")),
+    "wide": lambda: _task("wide", "64-128-10, ReLU, Fashion-MNIST", Dense((128,), 10), _images("fashion")),
     "deep": lambda: _task(
         "deep", "64-48-48-48-10, tanh, 500 inverted digits of MNIST, a fifth of each batch's labels redrawn",
-        _Dense((48, 48, 48), 10, nn.tanh), _with_noisy_labels(_images("mnist_inverted"), 0.2),
+        Dense((48, 48, 48), 10, nn.tanh), _with_noisy_labels(_images("mnist_inverted"), 0.2),
     ),
     "small_set": lambda: _task(
         "small_set", "64-64-10, GELU, 180 digits, a fifth of each batch's labels redrawn",
-        _Dense((64,), 10, nn.gelu), _with_noisy_labels(_images("digits"), 0.2),
+        Dense((64,), 10, nn.gelu), _with_noisy_labels(_images("digits"), 0.2),
     ),
     "layer_norm": lambda: _task(
         "layer_norm", "64-64-64-10, layer norm, ReLU, noisy Fashion-MNIST",
-        _Dense((64, 64), 10, norm=True), _images("fashion_noisy"),
+        Dense((64, 64), 10, norm=True), _images("fashion_noisy"),
     ),
     "residual": lambda: _task(
         "residual", "four residual layers of 64 with layer norm, binary Fashion-MNIST",
-        _Dense((64,) * 4, 10, nn.gelu, norm=True, residual=True), _images("fashion_binary"),
+        Dense((64,) * 4, 10, nn.gelu, norm=True, residual=True), _images("fashion_binary"),
     ),
     "convolution": lambda: _task(
         "convolution", "two 3x3 convolutions and a mean, Fashion-MNIST", _Convolution(), _images("fashion")
     ),
     "autoencoder": lambda: _task(
         "autoencoder", "64-48-12-48-64, tanh, Fashion-MNIST",
-        _Dense((48, 12, 48), 64, nn.tanh), _same_image(_images("fashion")), _reconstruction,
+        Dense((48, 12, 48), 64, nn.tanh), _same_image(_images("fashion")), _reconstruction,
     ),
     "teacher": lambda: _task(
-        "teacher", "16-64-64-1, tanh, squared error to a random network", _Dense((64, 64), 1, nn.tanh), _teacher(),
+        "teacher", "16-64-64-1, tanh, squared error to a random network", Dense((64, 64), 1, nn.tanh), _teacher(),
         _squared_error,
     ),
     "transformer": _transformer,

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+import shutil
 
 import jax
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 import celo2
 from helpers import by_default, weights_for
 from metatrain import rules
-from rlopt.metatest import optimizers, scores, suite, tasks, text, training, trials
+from rlopt.metatest import optimizers, report, scores, suite, tasks, text, training, trials
 from rlopt.metatest.config import DEFAULT_TASKS, HAND_DESIGNED, LEARNED, REFERENCE, SuiteConfig
 from rlopt.optimizers import arms, catalog, factory
 
@@ -89,14 +90,20 @@ def test_scores_worked_out_by_hand():
 def test_runs_depend_on_their_own_rate_and_seed_only_and_divergence_counts_as_bad():
     task = tasks.make("teacher")
     run_all = training.compile_runs(task, optimizers.contestants(SMALL)["sgd"].factory, 20)
-    pairs = [(1e-2, 0), (1e-2, 1), (1e-1, 0), (1e30, 0)]
+    pairs = [(1e-2, 0), (1e-2, 1), (1e-1, 0), (1e30, 0), (0.0, 0)]
     together = run_all(pairs)
     alone = run_all(pairs[1:2])
     np.testing.assert_allclose(alone.mean[0], together.mean[1], rtol=1e-5)
-    assert together.smooth.shape == (4, 2)
+    assert together.smooth.shape == together.test.shape == (5, 2)
     assert len(set(together.mean[:3].tolist())) == 3
-    first = float(task.loss(task.init(jax.random.split(jax.random.key(0))[0]), task.sample(jax.random.key(5))))
+    params = task.init(jax.random.split(jax.random.key(0))[0])
+    first = float(task.loss(params, task.sample(jax.random.key(5))))
     assert first < together.mean[3] < np.inf
+    assert first < together.final_test[3] < np.inf
+    # Without a step: the test losses of the first parameters.
+    tested = jax.vmap(lambda key: task.loss(params, task.test(key)))(jax.random.split(jax.random.key(6), 50))
+    assert float(together.final_test[4]) == pytest.approx(float(tested.mean()), rel=0.2)
+    assert abs(together.test[4] - tested.mean()).max() < 5 * float(tested.std())
 
 
 @pytest.fixture(scope="module")
@@ -149,6 +156,79 @@ def test_a_second_run_trains_nothing_again_and_adds_what_is_missing(finished):
     suite.run(dataclasses.replace(SMALL, rates={"celo2": 1e-2}), folder, progress=False)
     assert before.items() < cells().items()
     assert len(cells()) == len(before) + 1
+
+
+def test_test_losses_are_of_data_like_those_of_training(finished):
+    cells, _ = finished
+    for cell in cells.values():
+        assert cell.test.shape == cell.smooth.shape == (2, 2)
+        # At the end it is lower than what the smoothed training loss remembers at step 10.
+        assert np.all(cell.final_test < cell.smooth[:, 0])
+        assert len(set(cell.test.ravel().tolist())) == 4
+        assert cell.seconds > 0
+    assert cells["teacher", "celo2"].operations > cells["teacher", "sgd"].operations > 0
+
+
+def test_folders_from_before_there_were_test_losses_are_read(finished, tmp_path):
+    _, folder = finished
+    old = tmp_path / "old"
+    shutil.copytree(folder, old)
+    shutil.rmtree(old / "costs")
+    for path in (old / "cells").iterdir():
+        with np.load(path) as arrays:
+            kept = {name: x for name, x in arrays.items() if name not in ("test", "final_test")}
+        np.savez(path, **kept)
+    settings = json.loads((old / "suite.json").read_text())
+    before = {name: x for name, x in settings.items() if name not in ("suite", "data", "fraction")}
+    (old / "suite.json").write_text(json.dumps(before))
+    files = {path: path.read_bytes() for path in (old / "cells").iterdir()}
+    cells = suite.run(SMALL, old, progress=False)
+    assert files == {path: path.read_bytes() for path in (old / "cells").iterdir()}
+    assert all(cell.test is cell.final_test is cell.seconds is cell.operations is None for cell in cells.values())
+    report.write(cells, old, [report.test_table(cells)])
+    assert "| sgd | - |" in (old / "tables.md").read_text()
+    assert "| sgd | - |" in (old / "cost.md").read_text()
+    assert json.loads((old / "summary.json").read_text())["sgd"]["final_test_loss"] == {"teacher": None}
+    assert not (old / "plots" / "test_curves.png").exists()
+
+
+def test_costs_that_are_no_numbers_are_refused(finished, tmp_path):
+    _, folder = finished
+    shutil.copytree(folder, tmp_path / "run")
+    path = next((tmp_path / "run" / "costs").iterdir())
+    path.write_text('{"seconds": "long", "operations": 1.0}')
+    with pytest.raises(ValueError, match="seconds must be a number of at least 0, got 'long'; remove the file"):
+        suite.run(SMALL, tmp_path / "run", progress=False)
+
+
+def test_the_cost_table_has_the_ratio_to_adam_and_profiles_medians():
+    cells = {
+        ("a", name): cell([1.0, 2.0])._replace(seconds=seconds, operations=operations)
+        for name, seconds, operations in (("x", 0.003, 5e6), (REFERENCE, 0.002, 4e6))
+    }
+    rows = {row[0]: row[1] for row in report.cost_table(cells).rows}
+    assert rows == {"x": "3 ms (1.50x), 5 MFLOP", REFERENCE: "2 ms (1.00x), 4 MFLOP"}
+    # Adam's mean, 1.5, over 1 and over 2.
+    assert scores.summarise(cells, ("a",), "x").final_median.estimate == pytest.approx((1.5 + 0.75) / 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        (None, "metatest-supervised"),
+        ("small", "metatest-supervised"),
+        ("supervised", "metatest-supervised"),
+        ("celo17", "metatest-celo17"),
+    ],
+)
+def test_earlier_command_lines_and_folders_go_on(command, monkeypatch, name, place):
+    def train(config, folder):
+        raise ValueError(f"folder {folder}")
+
+    monkeypatch.setattr(suite, "train", train)
+    done = command("metatest", *(() if name is None else ("--suite", name)))
+    assert done.status == 2
+    assert f"folder runs/{place}" in done.err
 
 
 def test_other_weights_options_and_forms_are_other_results_and_each_arm_has_its_own_rate(tmp_path):
