@@ -42,6 +42,7 @@ def check(command: Any) -> None:
         plan = command.plan
         _known("suite", plan.suite, SUITES)
         _names(plan.agent, [arm.optimizer for arm in arms.parse_all(plan.optimizers).values()], plan.envs)
+        plan.check_hyper()
     if isinstance(command, MetaTestReturns):
         _names(command.config.agent, [], command.config.envs)
     if isinstance(command, Train):

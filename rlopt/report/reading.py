@@ -55,6 +55,7 @@ def _benchmark(folder: Path) -> Evidence:
                 cells.append(reported, place / results.rate_name(rate), f"{what} at rate {rate:g}", problems)
             if not choice.rates(environment):
                 cells.append(reported, place, what, problems)
+    problems += agreement.given_up([*tried, *reported])
     try:
         random = protocol.random_returns(folder)
     except (ValueError, OSError) as error:
@@ -113,6 +114,7 @@ def _others(folders: Sequence[Path]) -> Evidence:
             if results.is_sweep(place):
                 continue
         cells.append(found, place, f"run in {place}", problems)
+    problems += agreement.given_up(found)
     if not found:
         raise ValueError("; ".join([f"no finished run in {', '.join(map(str, folders))}", *problems]))
     found, told = pooling.together(_best_of_searches(found, problems))

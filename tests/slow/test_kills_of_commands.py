@@ -37,8 +37,9 @@ from rlopt import cli
 import rlopt.benchmark.runner, rlopt.metatest.report, rlopt.metatest.suite, rlopt.play.evaluation, rlopt.report.write
 from rlopt.metareturns import search
 from rlopt.metatraining import metrics, trainer
-from rlopt.runs import console, experiment, guided, results
+from rlopt.runs import console, experiment, guided, results, searched
 from rlopt.training import loop
+searched.cpu_seconds = lambda mine: None  # the picture of a search has them in its legend
 # Meta-validation on tasks that take a moment.
 small = {"specs": ("digits_inverted", "digits/tanh"), "steps": 20, "problems": 1, "hidden": 8}
 validation.make = functools.partial(validation.make, **small)
