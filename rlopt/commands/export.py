@@ -18,10 +18,14 @@ class Export:
     parquet: Path | None = None
     """Parquet file to write, with the same columns; needs pyarrow."""
 
-    def run(self) -> None:
-        """Writes what was asked for."""
+    def check(self) -> None:
+        """Refuses to write nothing; ValueError."""
         if self.csv is None and self.parquet is None:
             raise ValueError("name a file to write: --csv FILE, --parquet FILE, or both")
+
+    def run(self) -> None:
+        """Writes what was asked for."""
+        self.check()
         from rlopt.runs import results, tidy
 
         table = tidy.columns(results.find_runs(self.folders))

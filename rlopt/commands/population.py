@@ -196,8 +196,6 @@ class Evaluate:
         from rlopt.play import evaluated, evaluation
         from rlopt.runs import results
 
-        if not self.folders:
-            raise ValueError("give at least one run folder")
         settings = {x: getattr(self, x) for x in ("episodes", "seed", "max_steps")} | {"greedy": not self.sampled}
         settings |= {"params": self.params} if self.params != "final" else {}  # what has none is written as ever
         found = []

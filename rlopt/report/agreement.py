@@ -73,7 +73,7 @@ def given_up(cells: Sequence[Cell]) -> list[str]:
         if not gone:
             continue
         count, entire = sum(len(cell.seeds) for cell in mine), sum(len(c.given_up) == len(c.seeds) for c in mine)
-        of_all = f", all of them in {entire} of {len(mine)} runs," if len(mine) > 1 else ""
+        of_all = f" (in {entire} of {len(mine)} runs all of them)" if len(mine) > 1 else ""
         steps = " and ".join(f"{step:,}" for step in sorted(set(gone)))
         rules = "; ".join(dict.fromkeys(_stops(cell) for cell in mine))
         found.append(

@@ -13,6 +13,7 @@ from rlopt.training import checkpoint, loop, shown
 from rlopt.training.config import TrainConfig
 
 SENSITIVITY, SEARCH = "sensitivity.png", "search.png"
+NOT_EVALUATED = "trained without --eval-every, or given up before the first evaluation"
 
 
 def run(
@@ -143,9 +144,9 @@ def draw(folders: Sequence[Path], plot: Path, evaluations: bool = False) -> list
     whole = [run for run in runs if kept.evaluated(run) is not None]
     without = ", ".join(str(run.folder) for run in runs if kept.evaluated(run) is None)
     if not whole:
-        raise ValueError(f"{without}: trained without --eval-every, so there are no evaluations to draw")
+        raise ValueError(f"{without}: {NOT_EVALUATED}, so there are no evaluations to draw")
     if without:
-        warnings.warn(f"{without}: trained without --eval-every, and left out", RuntimeWarning, stacklevel=2)
+        warnings.warn(f"{without}: {NOT_EVALUATED}, and left out", RuntimeWarning, stacklevel=2)
     plots.evaluation_curves(whole, plot)
     return whole
 

@@ -70,10 +70,11 @@ def test_runs_of_other_commands_need_no_benchmark(tmp_path, made_up, kit):
 
 def test_a_benchmark_is_not_mixed_with_anything_and_folders_must_exist(bench, tmp_path, monkeypatch, capsys):
     (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "config.json").touch()
     assert cli.main(["report", str(bench), str(tmp_path / "x")], configure=set_up_already) == 2
     assert "holds a benchmark, which gets a report of its own" in capsys.readouterr().err
     assert cli.main(["report", str(tmp_path / "nowhere")], configure=set_up_already) == 2
-    assert "there is no folder" in capsys.readouterr().err
+    assert "nowhere holds no run (there is no such folder)" in capsys.readouterr().err
     monkeypatch.setattr(pictures, "all_of", lambda *_: [])
     assert (
         cli.main(["report", str(bench), "--no-timing", "--out", str(tmp_path / "out")], configure=set_up_already) == 0

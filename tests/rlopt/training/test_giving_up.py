@@ -143,7 +143,7 @@ def test_a_report_says_once_what_a_sweep_gave_up(whole):
     sweep = next(iter(whole.values())).folder.parent
     (said,) = [problem for problem in reading.read([sweep]).problems if "given up" in problem]
     assert said.startswith(
-        f"{sweep}: 4 of 8 seeds, all of them in 2 of 4 runs, were given up after 320 steps (--halve-at 300)"
+        f"{sweep}: 2 of 4 seeds (in 2 of 4 runs all of them) were given up after 320 steps (--halve-at 300)"
     )
 
 
