@@ -201,7 +201,7 @@ class Evaluate:
         found = []
         folders = results.run_folders(self.folders)
         for folder in folders:
-            evaluated.check(folder)  # before the minutes that playing may take
+            evaluated.check(folder, self.params)  # before the minutes that playing may take
         for folder in folders:
             returns = evaluation.evaluate(folder, **settings, trust=self.trust)
             found.append(evaluated.Evaluated(folder, results.read_config(folder), settings, returns))

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from celo2.files import read_json, write_atomic
 from rlopt import escape
+from rlopt.runs import kept
 from rlopt.statistics import Interval, bootstrap
 from rlopt.storage import run_lock
 from rlopt.training import machine
@@ -71,12 +72,14 @@ def write(found: Evaluated) -> Path:
     return path
 
 
-def check(folder: Path) -> None:
-    """Refuses a run folder whose evaluations cannot be added to.
+def check(folder: Path, params: str = kept.FINAL) -> None:
+    """Refuses a run folder whose evaluations cannot be added to, or that has not kept such parameters.
 
     Raises:
-      ValueError: as `write`.
+      ValueError: as `write`, and as `kept.path_of`.
     """
+    if params != kept.FINAL:
+        kept.path_of(folder, params)
     run_lock.check_links(folder, folder / FILE)
     if (folder / FILE).exists():
         _read(folder / FILE)

@@ -103,6 +103,13 @@ COMMANDS = {
         "1280",
         *SMALL,
     ),
+    "sweep of three settings": (
+        "sweep",
+        "ppo",
+        *("--optimizers", "adam", "adamw", "--grid", "learning_rate", "1e-3", "1e-2", "--grid", "b2", "0.9", "0.99"),
+        *("--grid", "gamma", "0.9", "0.99", "--total-steps", "640"),
+        *SMALL,
+    ),
     "sweep by Optuna": (
         "sweep",
         "ppo",

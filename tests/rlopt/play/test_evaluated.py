@@ -50,6 +50,12 @@ def test_what_is_no_evaluation_there_is_left_alone(tmp_path, content):
     assert path.read_text() == content
 
 
+def test_parameters_that_were_not_kept_are_refused_before_anything_is_played(tmp_path):
+    check(tmp_path)
+    with pytest.raises(ValueError, match="has no parameters 'best'; it has final"):
+        check(tmp_path, "best")
+
+
 def test_a_folder_that_cannot_be_written_to_costs_only_the_file(tmp_path):
     check(tmp_path)
     (tmp_path / "file").touch()

@@ -15,8 +15,8 @@ from helpers import told, weights_for
 from rlopt import cli
 from rlopt.optimizers import catalog, factory
 from rlopt.report import reading
-from rlopt.runs import console, folders, results, search_plot, searched
-from rlopt.training import history, loop, trials
+from rlopt.runs import console, experiment, folders, results, search_plot, searched
+from rlopt.training import checkpoint, history, loop, placement, trials
 from rlopt.training.config import TrainConfig
 
 pytestmark = [pytest.mark.filterwarnings("ignore::DeprecationWarning"), pytest.mark.usefixtures("shared_programs")]
@@ -55,6 +55,33 @@ def test_a_search_that_was_stopped_goes_on_bit_for_bit_also_with_another_trial_a
     more = {"learning_rate": 1e-2, "b2": 0.99, "entropy_coef": 0.0}
     folder = stopped_sweep_goes_on(CONFIG, dataclasses.replace(CONFIG, trials=(TRIALS[1], more)))
     assert results.is_finished(folder / "adam" / trials.folder_name(more))
+
+
+@pytest.mark.usefixtures("saves_at_every_interval")
+def test_three_settings_of_two_optimizers_are_one_program_each_and_survive_kills(tmp_path, at_line, monkeypatch):
+    words = "--optimizers adam adamw --grid learning_rate 1e-3 1e-2 --grid b2 0.9 0.99 --grid gamma 0.9 0.99 --seeds 1"
+    small = "--num-envs 2 --rollout-length 4 --epochs 1 --minibatches 1 --hidden 4 --total-steps 160"
+    asked, compiled, make = configs(f"{words} {small}"), [], placement.compile_chunk
+
+    def counted(mesh, agent, length, state, in_turn):
+        compiled.append(state.obs.shape[0])
+        return make(mesh, agent, length, state, in_turn)
+
+    def die():
+        raise SystemExit
+
+    monkeypatch.setattr(placement, "compile_chunk", counted)
+    whole, _ = experiment.sweep(asked, tmp_path / "whole", progress=False)
+    assert compiled == [8, 8]
+    for begun, line in (("adam", 9), ("adamw", 5)):  # from line 9 on the first of them does not come by line 5
+        with pytest.raises(SystemExit):
+            experiment.sweep(asked, tmp_path / "cut", progress=False, tracker=at_line(line, die))
+        assert checkpoint.exists(tmp_path / "cut" / begun)
+    again, _ = experiment.sweep(asked, tmp_path / "cut", progress=False)
+    assert len(again) == 2 * 8
+    for run, other in zip(again, whole, strict=True):
+        for name in (results.PARAMS, results.RETURNS, results.METRICS):
+            assert (run.folder / name).read_bytes() == (other.folder / name).read_bytes(), (run.folder, name)
 
 
 @pytest.mark.parametrize(
