@@ -11,10 +11,10 @@ from rlopt import cli
 from rlopt.training import machine
 from rlopt.training.config import TrainConfig
 
-# jax cannot be imported in the process, so that what is refused here is refused without it. Nor can Optuna.
+# jax cannot be imported in the process, so that what is refused here is refused without it. Nor can Optuna and pyarrow.
 WITHOUT_JAX = """
 import sys
-sys.modules["optuna"] = None
+sys.modules["optuna"] = sys.modules["pyarrow"] = None
 class Refusing:
     def find_spec(name, *more):
         if name == "jax":
@@ -43,6 +43,7 @@ sys.exit(cli.main(sys.argv[1:]))
             (f"{name} nowhere", "nowhere holds no run (there is no such folder)")
             for name in ("evaluate", "plot", "report")
         ),
+        ("export nowhere --parquet x.parquet", "--parquet needs pyarrow: `pip install 'rlopt[parquet]'`"),
         ("export nowhere --csv x.csv", "nowhere holds no run (there is no such folder)"),
         ("plot", "give at least one run folder"),
         ("train --seeds eight", "--seeds takes whole numbers, such as"),
