@@ -147,7 +147,7 @@ def draw(folders: Sequence[Path], plot: Path, evaluations: bool = False) -> list
         raise ValueError(f"{without}: {NOT_EVALUATED}, so there are no evaluations to draw")
     if without:
         warnings.warn(f"{without}: {NOT_EVALUATED}, and left out", RuntimeWarning, stacklevel=2)
-    plots.evaluation_curves(whole, plot)
+    plots.evaluation_curves(runs, plot)
     return whole
 
 

@@ -103,6 +103,15 @@ def test_evaluations_during_training_have_a_figure_that_says_what_it_is_and_what
     assert sgd.get_ydata().tolist() == [5.5, 6]  # which was stopped counts as the lowest
 
 
+def test_a_comparison_draws_the_evaluations_that_there_are(tmp_path, made_up):
+    made_up(tmp_path / "b", [1.0, 2.0], "sgd", stopped=[1, 1])  # which broke before its first
+    plots.evaluation_curves(results.find_runs([tmp_path]), tmp_path / "x.png")
+    assert not (tmp_path / "x.png").exists()
+    evaluated(made_up(tmp_path / "a", [1.0, 2.0]), [[10.0, 20.0], [30.0, 40.0]])
+    plots.evaluation_curves(results.find_runs([tmp_path]), tmp_path / "x.png")
+    assert (tmp_path / "x.png").stat().st_size > 10_000
+
+
 def test_evaluations_that_cannot_be_read_or_pooled_are_not_drawn_and_the_run_stays(tmp_path, made_up):
     (made_up(tmp_path / "a", [1.0, 2.0]) / kept.EVALUATIONS).write_bytes(b"PK")
     found = reading.read([tmp_path])

@@ -207,6 +207,13 @@ def test_a_search_prints_its_best_trials_their_cost_and_how_to_go_on(searched_fo
     assert again == dataclasses.replace(best, learning_rate=0.0025, seed=2)
 
 
+def test_the_command_of_the_best_trial_has_the_settings_of_games():
+    config = TrainConfig(env="Pong-v5", optimizer="adam", learning_rate=1e-3, seeds=2)
+    config = dataclasses.replace(config, atari=dataclasses.replace(config.atari, stagger=64, episodic_life=False))
+    _, *words = searched.command(searched.Tried(None, config, {})).split()
+    assert cli._parse(words).config == dataclasses.replace(config, seed=2)
+
+
 def test_the_picture_of_a_search_has_a_panel_per_setting_and_a_line_through_the_best(searched_folder, monkeypatch):
     figures = []
     monkeypatch.setattr(search_plot, "save", lambda figure, path: figures.append(figure))
