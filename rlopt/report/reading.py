@@ -13,7 +13,7 @@ from rlopt.optimizers import catalog
 from rlopt.report import agreement, cells, pooling
 from rlopt.report.cells import Cell, Evidence
 from rlopt.report.pooling import grouped
-from rlopt.runs import results
+from rlopt.runs import results, searched
 
 
 def read(folders: Sequence[Path]) -> Evidence:
@@ -148,7 +148,7 @@ def _best_of_searches(found: Sequence[Cell], problems: list[str]) -> list[Cell]:
             if results.is_search(parent):
                 best = _best_of(mine)
                 spent = [cell.processor_seconds for cell in mine]
-                cost = "" if None in spent else f", {sum(spent):,.0f} processor-seconds of training in all"  # type: ignore[arg-type]
+                cost = "" if None in spent else f"{searched.spent(sum(filter(None, spent)))} of training in all"
                 problems.append(
                     f"{best.optimizer} on {best.environment}: the best of the {len(mine)} trials in {parent} is "
                     f"reported ({best.folders[0].name}{cost}). It was chosen on the same seeds, which flatters it."

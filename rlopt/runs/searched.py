@@ -83,6 +83,13 @@ def cpu_seconds(mine: Sequence[Tried]) -> float | None:
     return float(sum(x for x in known if x is not None)) if None not in known else None
 
 
+def spent(seconds: float | None) -> str:
+    """Processor time in words, with a comma before; "" for None."""
+    if seconds is None:
+        return ""
+    return f", {seconds:,.0f} processor-seconds" if seconds >= 1 else f", {seconds:.1g} processor-seconds"
+
+
 def expected_best(scores: np.ndarray) -> np.ndarray:
     """The best of n of the trials, drawn at random without replacement, in expectation; float64 [N], for n of 1 to N.
 

@@ -207,6 +207,13 @@ def test_a_search_prints_its_best_trials_their_cost_and_how_to_go_on(searched_fo
     assert again == dataclasses.replace(best, learning_rate=0.0025, seed=2)
 
 
+def test_little_processor_time_is_not_said_to_be_none():
+    assert [searched.spent(x) for x in (None, 0.042, 0.6, 9.4, 1234.5)] == [
+        "",
+        *(f", {said} processor-seconds" for said in ("0.04", "0.6", "9", "1,234")),
+    ]
+
+
 def test_the_command_of_the_best_trial_has_the_settings_of_games():
     config = TrainConfig(env="Pong-v5", optimizer="adam", learning_rate=1e-3, seeds=2)
     config = dataclasses.replace(config, atari=dataclasses.replace(config.atari, stagger=64, episodic_life=False))
