@@ -15,6 +15,9 @@ from rlopt.report.cells import Cell, Evidence
 from rlopt.report.pooling import grouped
 from rlopt.runs import results, searched
 
+# Sentences on folders where there is nothing to report.
+MOST_SAID = 4
+
 
 def read(folders: Sequence[Path]) -> Evidence:
     """The evidence of one benchmark's folder, or of any other run folders together.
@@ -116,7 +119,9 @@ def _others(folders: Sequence[Path]) -> Evidence:
         cells.append(found, place, f"run in {place}", problems)
     problems += agreement.given_up(found)
     if not found:
-        raise ValueError("; ".join([f"no finished run in {', '.join(map(str, folders))}", *problems]))
+        more = [f"and so for {len(problems) - MOST_SAID} more"] if len(problems) > MOST_SAID else []
+        said = [f"no finished run in {', '.join(map(str, folders))}", *problems[:MOST_SAID], *more]
+        raise ValueError("; ".join(said))
     found, told = pooling.together(_best_of_searches(found, problems))
     environments = tuple(dict.fromkeys(cell.environment for cell in found))
     optimizers = tuple(dict.fromkeys(cell.optimizer for cell in found))

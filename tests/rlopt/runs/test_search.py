@@ -100,6 +100,7 @@ def test_three_settings_of_two_optimizers_are_one_program_each_and_survive_kills
         ("--grid b2 0.9 --factors 0.1 1", "--factors is for rates alone; within a search: --grid factor 0.3 1 3"),
         ("--grid b2 0.9 --random 3", "a search is a grid (--grid) or random (--random and --space), not both"),
         ("--random 3", "a random search takes both the number of trials, --random, and --space"),
+        ("--random 3 --space b2=choice:0.9:0.99", "has 2 different trials for adam, and --random asks for 3: a grid"),
         ("--random 3 --space b2=log:0:1", "the bounds of log must be positive, got 'b2=log:0:1'"),
         ("--random 3 --space b2=uniform:0:1", "--space takes NAME=log:LOW:HIGH,"),
         ("--sampler optuna", "a search by Optuna takes both the number of trials, --trials, and --space"),
@@ -145,6 +146,15 @@ def test_random_trials_are_as_many_for_all_and_those_of_a_longer_search_begin_al
     assert set(sgd.trials[0]) == {"learning_rate", "gamma"}
     assert configs(f"{space} 5")[0].trials == adam.trials[:5]
     assert configs(f"{space} 5 --random-seed 1")[0].trials != adam.trials[:5]
+
+
+def test_random_trials_are_all_different_and_as_many_as_were_asked_for():
+    words = "--optimizers adam --space learning_rate=log:1e-4:1e-1 b2=choice:0.9:0.99 --random"
+    (many,) = configs(f"{words} 64")  # of the first 64 draws, two are alike
+    assert len({trials.folder_name(trial) for trial in many.trials}) == len(many.trials) == 64
+    assert configs(f"{words} 63")[0].trials == many.trials[:63]
+    (all_of_them,) = configs("--optimizers adam --random 4 --space b1=choice:0.8:0.9 b2=choice:0.9:0.99")
+    assert len(all_of_them.trials) == 4
 
 
 def test_trials_of_the_random_sampler_are_those_of_random():
