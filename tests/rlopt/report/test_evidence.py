@@ -32,7 +32,7 @@ def test_whatever_is_missing_is_said_beside_what_there_is(bench, write_run, kit)
 def test_where_nothing_is_finished_only_some_of_it_is_named(tmp_path, made_up):
     for i in range(6):
         (made_up(tmp_path / str(i), [1.0]) / results.SUMMARY).unlink()
-    with pytest.raises(ValueError, match="no finished run in .*; and so for 2 more") as refused:
+    with pytest.raises(ValueError, match=r"no finished run in .*; and so for 2 more") as refused:
         reading.read([tmp_path])
     assert str(refused.value).count("is not finished") == 4
 
