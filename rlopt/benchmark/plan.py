@@ -3,7 +3,7 @@
 import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import tyro
 
@@ -12,6 +12,7 @@ from rlopt.benchmark.suites import SUITES, Suite, candidate_rates
 from rlopt.optimizers.arms import Arm, parse, parse_all
 from rlopt.training import presets
 from rlopt.training.config import TrainConfig
+from rlopt.training.monitor_config import LookConfig, MonitorConfig
 
 # The tuning seeds lie this far above the others, so that more of either can be added.
 TUNING_SEEDS_FROM = 10_000
@@ -54,6 +55,8 @@ class Plan:
     suite's."""
     steps: int | None = None
     """Environment steps per seed; default: the suite's, or its presets'."""
+    monitor: Annotated[LookConfig, tyro.conf.arg(name="")] = field(default_factory=LookConfig)
+    """What is done beside training the reported runs; of those that rates are chosen from, nothing."""
 
     def __post_init__(self) -> None:
         # An unknown suite is refused by `check`; until then it has the usual settings.
@@ -83,15 +86,18 @@ class Plan:
         suite, name = self._suite, self.arms[optimizer].optimizer
         return candidate_rates(self.agent, suite.envs[0], name, suite.preset, self.learning_rates, self.factors)
 
+    def hyper(self, env_id: str) -> presets.Config:
+        """The agent's settings on an environment."""
+        suite = self._suite
+        found = presets.config(self.agent, env_id, suite.preset)
+        steps = suite.steps if self.steps is None else self.steps
+        return found if steps is None else dataclasses.replace(found, total_steps=steps)
+
     def config(self, optimizer: str, env_id: str, **changes: Any) -> TrainConfig:
         """The reported population of an optimizer, by its name here, on an environment."""
         from rlopt.optimizers import factory
 
         suite = self._suite
-        hyper = presets.config(self.agent, env_id, suite.preset)
-        steps = self.steps or suite.steps
-        if steps is not None:
-            hyper = dataclasses.replace(hyper, total_steps=steps)
         atari = presets.find(self.agent, env_id, suite.preset).atari
         if is_atari(env_id):
             atari = dataclasses.replace(atari, **suite.atari)
@@ -102,7 +108,8 @@ class Plan:
             seed=self.seed,
             preset=suite.preset,
             atari=atari,
-            hyper=hyper,
+            hyper=self.hyper(env_id),
+            monitor=MonitorConfig(**dataclasses.asdict(self.monitor)),
             **factory.own_settings(self.arms[optimizer], self.options, self.theta),
             **changes,
         )
@@ -133,7 +140,18 @@ class Plan:
         rates = self.candidates(optimizer) if rates is None else rates
         seeds = self.first_tuning_seeds if seeds is None else seeds
         config = self.config(optimizer, env_id, rates=rates)
-        return dataclasses.replace(config, seeds=seeds, seed=self.seed + TUNING_SEEDS_FROM + first)
+        seed = self.seed + TUNING_SEEDS_FROM + first
+        return dataclasses.replace(config, seeds=seeds, seed=seed, monitor=MonitorConfig())
+
+    def check_hyper(self) -> None:
+        """Refuses what does not fit an environment's runs: steps, evaluations; ValueError naming it. Imports no jax."""
+        for env_id in self.environments:
+            hyper = self.hyper(env_id)
+            try:
+                hyper.check()
+                self.monitor.check(hyper)
+            except ValueError as error:
+                raise ValueError(f"{env_id}: {error}") from error
 
     def check(self) -> None:
         """Refuses what cannot be run.

@@ -26,6 +26,7 @@ from rlopt.runs import results
 from rlopt.storage import sealed
 from rlopt.training import presets
 from rlopt.training.config import TrainConfig
+from rlopt.training.monitor_config import LookConfig
 
 PLAN, RANDOM, TUNING, FINAL = results.BENCHMARK, "random.json", "tuning", "final"
 
@@ -95,6 +96,8 @@ def write_plan(folder: Path, plan: Plan) -> None:
         here["theta"] = weights | given
     else:
         results.check_free(folder)
+    if plan.monitor == LookConfig():
+        del here["monitor"]  # what has none is written as ever
     write_atomic(path, json.dumps(here, indent=2).encode() + b"\n")
 
 
@@ -116,6 +119,8 @@ def read_plan(folder: Path) -> Plan:
         settings: dict[str, Any] = {name: tuple(x) if isinstance(x, list) else x for name, x in found.items()}
         if isinstance(settings.get("theta"), dict):
             settings["theta"] = {n: Path(x) if isinstance(x, str) else x for n, x in settings["theta"].items()}
+        if "monitor" in settings:
+            settings["monitor"] = LookConfig(**settings["monitor"])
         plan = Plan(**settings)
         typed.check(plan)
         check_known("agent", plan.agent, presets.AGENTS)

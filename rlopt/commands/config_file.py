@@ -50,6 +50,8 @@ def defaults(kind: str, config: TrainConfig, agent: str, preset: str) -> Any:
     if kind == "train":
         if config.rates:
             raise ValueError(f"--config is of a sweep of {len(config.rates)} rates; it goes with `rlopt sweep`")
+        if config.trials:
+            raise ValueError(f"--config is of a search of {len(config.trials)} trials, each with a folder: name one")
         return Train(replace(config, options={}, optimizer_of={}))
     shared = {name: getattr(config, name) for name in SHARED}
     if kind == "compare":
@@ -63,7 +65,7 @@ def completed(command: Any, config: TrainConfig, words: Sequence[str]) -> Any:
     words: of the command line.
 
     Raises:
-      ValueError: for code that only the file names.
+      ValueError: for code that only the file names; for the file of a search, whose trials no flags say.
     """
     found = command.config if isinstance(command, Train) else command
     parts = {**config.optimizer_of, **found.optimizer_of}
@@ -78,6 +80,11 @@ def completed(command: Any, config: TrainConfig, words: Sequence[str]) -> Any:
         command, optimizers = replace(command, config=found), (found.optimizer,)
     else:
         command = replace(command, optimizer_of=parts)
+        if isinstance(command, Sweep) and config.trials and not command.search:
+            raise ValueError(
+                f"--config is of a search of {len(config.trials)} trials: give --grid or --space too, as it was begun; "
+                "all else is as there"
+            )
         if isinstance(command, Sweep) and command.optimizers == (config.optimizer,):
             weights = {} if config.theta is None else {config.optimizer: config.theta}
             text = config.optimizer if config.arm is None else f"{config.arm}={config.optimizer}"

@@ -5,16 +5,17 @@ import difflib
 import errno
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from envs import names
 from rlopt import escape, typed
 from rlopt.benchmark.suites import SUITES
-from rlopt.commands.benchmark import Benchmark
+from rlopt.commands.benchmark import Benchmark, Report
+from rlopt.commands.export import Export
 from rlopt.commands.learned import MetaTestReturns
-from rlopt.commands.population import SHARED, Compare, Evaluate, Resume, Train
+from rlopt.commands.population import SHARED, Compare, Evaluate, Plot, Resume, Train
 from rlopt.commands.sweep import Sweep
 from rlopt.commands.watch import Watch
 from rlopt.optimizers import arms, catalog
@@ -34,14 +35,15 @@ def check(command: Any) -> None:
     if isinstance(command, Watch):
         command.tracking.check()
         _film(command)
-    if isinstance(command, Evaluate):
-        for folder in command.folders:
-            if not folder.is_dir():
-                raise ValueError(f"{folder} holds no run (there is no such folder)")
+    if isinstance(command, Export):
+        command.check()
+    if isinstance(command, Evaluate | Export | Plot | Report):
+        _hold_runs(command.folders)
     if isinstance(command, Benchmark):
         plan = command.plan
         _known("suite", plan.suite, SUITES)
         _names(plan.agent, [arm.optimizer for arm in arms.parse_all(plan.optimizers).values()], plan.envs)
+        plan.check_hyper()
     if isinstance(command, MetaTestReturns):
         _names(command.config.agent, [], command.config.envs)
     if isinstance(command, Train):
@@ -62,6 +64,16 @@ def check(command: Any) -> None:
         for optimizer in optimizers:
             # Only what is shared: an optimizer's own rate and options are looked up with the optimizer.
             TrainConfig(**shared, optimizer=optimizer, learning_rate=_any_rate(optimizer)).check()
+
+
+def _hold_runs(folders: Sequence[Path]) -> None:
+    if not folders:
+        raise ValueError("give at least one run folder")
+    for folder in folders:
+        if not folder.is_dir():
+            raise ValueError(f"{folder} holds no run (there is no such folder)")
+        if not (folder / "benchmark.json").is_file() and next(folder.rglob("config.json"), None) is None:
+            raise ValueError(f"{folder} holds no run")
 
 
 def _film(command: Watch) -> None:

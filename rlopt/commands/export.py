@@ -1,5 +1,6 @@
 """The command that takes data home."""
 
+import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,10 +19,16 @@ class Export:
     parquet: Path | None = None
     """Parquet file to write, with the same columns; needs pyarrow."""
 
-    def run(self) -> None:
-        """Writes what was asked for."""
+    def check(self) -> None:
+        """Refuses to write nothing, or what needs a package that is missing; ValueError."""
         if self.csv is None and self.parquet is None:
             raise ValueError("name a file to write: --csv FILE, --parquet FILE, or both")
+        if self.parquet is not None and importlib.util.find_spec("pyarrow") is None:
+            raise ValueError("--parquet needs pyarrow: `pip install 'rlopt[parquet]'`; --csv needs nothing")
+
+    def run(self) -> None:
+        """Writes what was asked for."""
+        self.check()
         from rlopt.runs import results, tidy
 
         table = tidy.columns(results.find_runs(self.folders))

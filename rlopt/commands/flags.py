@@ -26,6 +26,8 @@ _ALIASES = {
     "--optimizers": ("--optimizer",),
     "--members": ("--member",),
 }
+# Whose only word without a flag is an agent.
+_OF_AGENTS = ("train", "compare", "sweep", "benchmark")
 _WHOLE = re.compile(r"(\d[\d_]*\.?\d*(?:[eE]\+?\d+)?)([kKmM]?)")
 _TIMES = {"": 1, "k": 1_000, "m": 1_000_000}
 _TRUTH = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
@@ -133,9 +135,27 @@ def _one(command: str, written: str, values: list[str], known: Mapping[str, Any]
         return [flag if on else "--" + ".".join([*above, f"no-{last}"]), *values]
     if flag == "--optimizer" and written.replace("_", "-") == "--optimizers" and len(values) > 1 and command == "train":
         raise ValueError(f"`rlopt train` trains one optimizer, `rlopt compare` several; got {' '.join(values)}")
+    if kind is bool and values and command in _OF_AGENTS and values[0] not in presets.AGENTS:
+        raise ValueError(f"{written} is given as such, or with true or false, got {values[0]!r}")
     if _is_whole(kind):
         values = [_whole(written, value) for value in values]
+    _check_numbers(written, values, kind)
     return [flag, *values]
+
+
+def _check_numbers(written: str, values: list[str], kind: Any) -> None:
+    """Refuses what is no number, where a type takes nothing else; ValueError."""
+    parts = typing.get_args(kind) or (kind,)
+    if not set(parts) <= {int, float, type(None), Ellipsis}:
+        return
+    for value in values if typing.get_origin(kind) is tuple else values[:1]:  # others are no values of the flag
+        if type(None) in parts and value == "None":
+            continue
+        try:
+            (int if int in parts else float)(value)
+        except ValueError as error:
+            what = "whole numbers, such as 1000000, 1e6, 500k or 2M" if int in parts else "numbers"
+            raise ValueError(f"{written} takes {what}, got {value!r}") from error
 
 
 def _is_whole(kind: Any) -> bool:

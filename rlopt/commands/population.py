@@ -196,14 +196,12 @@ class Evaluate:
         from rlopt.play import evaluated, evaluation
         from rlopt.runs import results
 
-        if not self.folders:
-            raise ValueError("give at least one run folder")
         settings = {x: getattr(self, x) for x in ("episodes", "seed", "max_steps")} | {"greedy": not self.sampled}
         settings |= {"params": self.params} if self.params != "final" else {}  # what has none is written as ever
         found = []
         folders = results.run_folders(self.folders)
         for folder in folders:
-            evaluated.check(folder)  # before the minutes that playing may take
+            evaluated.check(folder, self.params)  # before the minutes that playing may take
         for folder in folders:
             returns = evaluation.evaluate(folder, **settings, trust=self.trust)
             found.append(evaluated.Evaluated(folder, results.read_config(folder), settings, returns))

@@ -90,6 +90,7 @@ class Sweep(Several[Hyper]):
         found = [self.part(search, arm, mine) for arm, mine in zip(swept, fixed, strict=True)]
         counts = {arm.name: part.count for arm, part in zip(swept, found, strict=True)}
         searches.check_equal(counts, self.unequal)
+        searches.check_number(counts, search, self.unequal)
         return [(self.config(arm), part) for arm, part in zip(swept, found, strict=True)]
 
     def configs(self) -> list[TrainConfig]:

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from celo2.files import read_json, write_atomic
 from rlopt import escape
+from rlopt.runs import kept
 from rlopt.statistics import Interval, bootstrap
 from rlopt.storage import run_lock
 from rlopt.training import machine
@@ -71,12 +72,14 @@ def write(found: Evaluated) -> Path:
     return path
 
 
-def check(folder: Path) -> None:
-    """Refuses a run folder whose evaluations cannot be added to.
+def check(folder: Path, params: str = kept.FINAL) -> None:
+    """Refuses a run folder whose evaluations cannot be added to, or that has not kept such parameters.
 
     Raises:
-      ValueError: as `write`.
+      ValueError: as `write`, and as `kept.path_of`.
     """
+    if params != kept.FINAL:
+        kept.path_of(folder, params)
     run_lock.check_links(folder, folder / FILE)
     if (folder / FILE).exists():
         _read(folder / FILE)
@@ -119,6 +122,7 @@ def seeds_table(found: Evaluated) -> Table:
         low_high = [f"{x:.1f}" for x in found.interval[1:]] if found.interval.known else ["-"] * 2
         rendered.add_row("IQM", f"{found.interval.estimate:.1f}", "", "", "")
         rendered.add_row("95 %", "", *low_high, "")
+    _say_what_was_not_over(rendered, [found])
     return rendered
 
 
@@ -143,7 +147,18 @@ def runs_table(found: Sequence[Evaluated]) -> Table:
         ]
         words = (str(one.folder), one.config.env, one.config.title, str(len(means)), *cells)
         rendered.add_row(*map(escape.rich, words))
+    _say_what_was_not_over(rendered, found)
     return rendered
+
+
+def _say_what_was_not_over(rendered: Table, found: Sequence[Evaluated]) -> None:
+    """Below a table: else dashes would be all that is known of policies that play longer than they were let."""
+    if all(np.isfinite(one.returns).all() for one in found):
+        return
+    steps = found[0].settings["max_steps"]
+    limit = "the environment's time limit" if steps is None else f"{steps:,} steps (--max-steps)"
+    text = f"not over: episodes that went on after {limit}, which count nowhere; a dash where a seed has no other"
+    rendered.caption = escape.rich(text, "table.caption")
 
 
 def _which(found: Evaluated) -> str:

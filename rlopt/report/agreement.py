@@ -1,11 +1,14 @@
 """What makes the runs of a report less comparable than they look."""
 
+import contextlib
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 
 from rlopt.report.cells import Cell, Evidence
 from rlopt.report.formats import count
 from rlopt.report.pooling import Setting, grouped, plain
+from rlopt.runs import results
 
 # Of an agent, whichever optimizer trains it; the preset's name changes nothing beside them.
 _GROUPS = ("hyper", "atari")
@@ -60,6 +63,39 @@ def _lengths(environment: str, cells: Sequence[Cell]) -> list[str]:
     if len(steps) < 2:
         return []
     return [f"On {environment}, runs differ in length ({', '.join(f'{n:,}' for n in sorted(steps))} steps)."]
+
+
+def given_up(cells: Sequence[Cell]) -> list[str]:
+    """A sentence for each folder with runs, or rates or trials of a sweep, of which seeds were given up early."""
+    found = []
+    for place, mine in grouped(cells, _whole).items():
+        gone = [step for cell in mine for step in cell.given_up.values()]
+        if not gone:
+            continue
+        count, entire = sum(len(cell.seeds) for cell in mine), sum(len(c.given_up) == len(c.seeds) for c in mine)
+        of_all = f" (in {entire} of {len(mine)} runs all of them)" if len(mine) > 1 else ""
+        steps = " and ".join(f"{step:,}" for step in sorted(set(gone)))
+        rules = "; ".join(dict.fromkeys(_stops(cell) for cell in mine))
+        found.append(
+            f"{place}: {len(gone)} of {count} seeds{of_all} were given up after {steps} steps ({rules}): they count as "
+            "their last known return, which may be less than what they would have come to."
+        )
+    return found
+
+
+def _whole(cell: Cell) -> Path:
+    """The folder of a run, or that of the sweep whose rate or trial it is."""
+    place = cell.folders[0]
+    with contextlib.suppress(OSError):
+        return place.parent if results.is_sweep(place.parent) else place
+    return place
+
+
+def _stops(cell: Cell) -> str:
+    """The flags by which seeds were given up."""
+    rules = cell.config.monitor
+    below = [f"--stop-below {rules.stop_below:g} --stop-at {rules.stop_at}"] if rules.stop_below is not None else []
+    return ", ".join([*below, *([f"--halve-at {' '.join(map(str, rules.halve_at))}"] if rules.halve_at else [])])
 
 
 def _optimizers(cells: Sequence[Cell]) -> str:

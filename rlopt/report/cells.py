@@ -12,7 +12,7 @@ import numpy as np
 from rlopt import statistics
 from rlopt.benchmark.plan import YARDSTICK, Plan
 from rlopt.benchmark.protocol import Choice
-from rlopt.runs import labels, results
+from rlopt.runs import kept, labels, results
 from rlopt.runs.summary import GIVEN_UP
 from rlopt.training.config import TrainConfig
 
@@ -23,7 +23,8 @@ class Cell(NamedTuple):
     environment: its id, with the agent where a report has several. optimizer: what the report calls it. seeds: [S].
     final: float64 [S], stopped [S], steps [T], returns [S, T]: as `results.Run`; final is NaN where no episode ended in
     any seed. config: the first folder's. settings: what may differ, as `labels.settings`. documents, summaries:
-    `config.json` and `summary.json` of each folder.
+    `config.json` and `summary.json` of each folder. evaluations: those during training, of all seeds; None: there are
+    none.
     """
 
     environment: str
@@ -39,6 +40,7 @@ class Cell(NamedTuple):
     settings: dict[tuple[str, str], Any]
     documents: tuple[dict[str, Any], ...]
     summaries: tuple[dict[str, Any], ...]
+    evaluations: kept.Evaluations | None = None
 
     @property
     def failed(self) -> dict[int, int]:
@@ -143,16 +145,10 @@ def append(cells: list[Cell], place: Path, what: str, problems: list[str]) -> No
             f"The {what} has {silent} of {len(cell.seeds)} seeds in which no episode ever ended; they count as its "
             "lowest return."
         )
-    if cell.given_up:
-        rules = cell.config.monitor
-        below = f"--stop-below {rules.stop_below:g} --stop-at {rules.stop_at:,}" if rules.stop_below is not None else ""
-        halves = f"--halve-at {' '.join(map(str, rules.halve_at))}" if rules.halve_at else ""
-        steps = " and ".join(f"{step:,}" for step in sorted(set(cell.given_up.values())))
-        problems.append(
-            f"The {what} gave up {len(cell.given_up)} of {len(cell.seeds)} seeds after {steps} steps "
-            f"({', '.join(filter(None, (below, halves)))}): they count as their last known return, which may be less "
-            "than what they would have come to."
-        )
+    try:
+        cell = cell._replace(evaluations=kept.read_evaluations(place, len(cell.seeds)))
+    except (ValueError, OSError) as error:
+        problems.append(f"The evaluations during training of the {what} cannot be read, and are not shown: {error}.")
     cells.append(cell)
 
 

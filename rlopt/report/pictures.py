@@ -1,6 +1,6 @@
 """The figures of a report, one function each."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -8,7 +8,7 @@ from matplotlib.ticker import EngFormatter
 
 from rlopt import drawing, statistics
 from rlopt.report import rates, scores
-from rlopt.report.cells import Evidence
+from rlopt.report.cells import Cell, Evidence
 from rlopt.report.equal_time import Timing
 from rlopt.report.figures import Band, Picture, bars, fill_bands, grid, look, one_panel
 from rlopt.report.formats import text
@@ -30,6 +30,9 @@ def all_of(
         pictures.append(_curves(evidence, bands))
         if timing is not None:
             pictures.append(_curves_in_time(evidence, bands, timing))
+    evaluated = _evaluation_bands(evidence)
+    if any(evaluated.values()):
+        pictures.append(_evaluations(evidence, evaluated))
     if found.get("tuned"):
         pictures += [_efficiency(evidence, found["tuned"]), _profiles(evidence, found["tuned"])]
     if any(rates.swept(evidence, e, o) for e in evidence.environments for o in evidence.optimizers):
@@ -80,16 +83,36 @@ def _improvement(evidence: Evidence, boards: dict[str, list[Row]]) -> Picture:
     return Picture("improvement", f"Better than {baseline}", caption, (8.0, height), draw, alt)
 
 
-def _curve_bands(evidence: Evidence) -> dict[str, dict[str, Band]]:
-    found: dict[str, dict[str, Band]] = {environment: {} for environment in evidence.environments}
+def _shown(evidence: Evidence) -> Iterator[tuple[str, str, Cell]]:
+    """Environment, optimizer and cell of each curve."""
     for environment in evidence.environments:
         for optimizer in evidence.optimizers:
             cell = evidence.chosen(environment, optimizer, "tuned")
             if cell is not None and cell.has_returns:
-                steps, returns = scores.curve(cell, scores.last_step(evidence, environment))
-                intervals = [statistics.bootstrap(column, resamples=300) for column in returns.T]
-                found[environment][optimizer] = (steps, *np.asarray(intervals).T)
+                yield environment, optimizer, cell
+
+
+def _curve_bands(evidence: Evidence) -> dict[str, dict[str, Band]]:
+    found: dict[str, dict[str, Band]] = {environment: {} for environment in evidence.environments}
+    for environment, optimizer, cell in _shown(evidence):
+        found[environment][optimizer] = _band(cell, scores.last_step(evidence, environment))
     return found
+
+
+def _evaluation_bands(evidence: Evidence) -> dict[str, dict[str, Band]]:
+    """Of the cells that were evaluated while they trained."""
+    found: dict[str, dict[str, Band]] = {environment: {} for environment in evidence.environments}
+    for environment, optimizer, cell in _shown(evidence):
+        mine = cell.evaluations
+        if mine is not None and np.any(np.isfinite(mine.returns)):
+            evaluated = cell._replace(steps=mine.steps, returns=mine.returns)
+            found[environment][optimizer] = _band(evaluated, scores.last_step(evidence, environment))
+    return found
+
+
+def _band(cell: Cell, end: int) -> Band:
+    steps, returns = scores.curve(cell, end)
+    return (steps, *np.asarray([statistics.bootstrap(column, resamples=300) for column in returns.T]).T)
 
 
 _CURVES = (
@@ -116,6 +139,27 @@ def _curves(evidence: Evidence, bands: dict[str, dict[str, Band]]) -> Picture:
     shown = {environment: set(mine) for environment, mine in bands.items()}
     alt = f"Return over environment steps, a panel per environment. {_ends(bands)}."
     return grid(evidence, "curves", title, caption, "environment steps per seed", "return", fill, shown, alt)
+
+
+def _evaluations(evidence: Evidence, bands: dict[str, dict[str, Band]]) -> Picture:
+    def fill(axes: Axes, environment: str, ink: str) -> None:
+        fill_bands(axes, evidence, bands[environment], ink)
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+
+    cells = list(_shown(evidence))
+    episodes = sorted({cell.config.monitor.eval_episodes for e, o, cell in cells if o in bands[e]})
+    caption = (
+        "Return of full greedy episodes, apart from those that were learned from "
+        f"({' or '.join(map(str, episodes))} per seed and evaluation), over environment steps: {_CURVES} Scores and "
+        "verdicts are of the training episodes."
+    )
+    if without := [f"{o} on {e}" for e, o, _ in cells if o not in bands[e]]:
+        caption += f" Without evaluations at common steps, and not here: {', '.join(without)}."
+    title = "Evaluations during training" + _tuned(evidence)
+    shown = {environment: set(mine) for environment, mine in bands.items()}
+    alt = f"Return of greedy episodes over environment steps, a panel per environment. {_ends(bands)}."
+    ylabel = "return of greedy episodes"
+    return grid(evidence, "evaluations", title, caption, "environment steps per seed", ylabel, fill, shown, alt)
 
 
 def _curves_in_time(evidence: Evidence, bands: dict[str, dict[str, Band]], timing: Timing) -> Picture:

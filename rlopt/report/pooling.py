@@ -16,6 +16,7 @@ import numpy as np
 from rlopt import statistics
 from rlopt.report.cells import Cell
 from rlopt.runs import labels, results
+from rlopt.runs.kept import Evaluations
 
 Setting = tuple[str, str]
 Key = TypeVar("Key")
@@ -171,8 +172,18 @@ def merged(cells: Sequence[Cell]) -> Cell:
         folders=tuple(place for cell in cells for place in cell.folders),
         documents=tuple(found for cell in cells for found in cell.documents),
         summaries=tuple(found for cell in cells for found in cell.summaries),
+        evaluations=_evaluations([cell.evaluations for cell in cells]),
     )
     return pooled._replace(final=_finals(pooled, np.concatenate([cell.final for cell in cells])))
+
+
+def _evaluations(found: Sequence[Evaluations | None]) -> Evaluations | None:
+    """Those of several cells' seeds; None where some have none, or at other steps."""
+    whole = [one for one in found if one is not None]
+    if len(whole) < len(found) or any(not np.array_equal(one.steps, whole[0].steps) for one in whole):
+        return None
+    parts = zip(*(one[1:] for one in whole), strict=True)
+    return Evaluations(whole[0].steps, *map(np.concatenate, parts))
 
 
 def _finals(pooled: Cell, final: np.ndarray) -> np.ndarray:

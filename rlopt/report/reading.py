@@ -13,7 +13,10 @@ from rlopt.optimizers import catalog
 from rlopt.report import agreement, cells, pooling
 from rlopt.report.cells import Cell, Evidence
 from rlopt.report.pooling import grouped
-from rlopt.runs import results
+from rlopt.runs import results, searched
+
+# Sentences on folders where there is nothing to report.
+MOST_SAID = 4
 
 
 def read(folders: Sequence[Path]) -> Evidence:
@@ -55,6 +58,7 @@ def _benchmark(folder: Path) -> Evidence:
                 cells.append(reported, place / results.rate_name(rate), f"{what} at rate {rate:g}", problems)
             if not choice.rates(environment):
                 cells.append(reported, place, what, problems)
+    problems += agreement.given_up([*tried, *reported])
     try:
         random = protocol.random_returns(folder)
     except (ValueError, OSError) as error:
@@ -113,8 +117,11 @@ def _others(folders: Sequence[Path]) -> Evidence:
             if results.is_sweep(place):
                 continue
         cells.append(found, place, f"run in {place}", problems)
+    problems += agreement.given_up(found)
     if not found:
-        raise ValueError("; ".join([f"no finished run in {', '.join(map(str, folders))}", *problems]))
+        more = [f"and so for {len(problems) - MOST_SAID} more"] if len(problems) > MOST_SAID else []
+        said = [f"no finished run in {', '.join(map(str, folders))}", *problems[:MOST_SAID], *more]
+        raise ValueError("; ".join(said))
     found, told = pooling.together(_best_of_searches(found, problems))
     environments = tuple(dict.fromkeys(cell.environment for cell in found))
     optimizers = tuple(dict.fromkeys(cell.optimizer for cell in found))
@@ -146,7 +153,7 @@ def _best_of_searches(found: Sequence[Cell], problems: list[str]) -> list[Cell]:
             if results.is_search(parent):
                 best = _best_of(mine)
                 spent = [cell.processor_seconds for cell in mine]
-                cost = "" if None in spent else f", {sum(spent):,.0f} processor-seconds of training in all"  # type: ignore[arg-type]
+                cost = "" if None in spent else f"{searched.spent(sum(filter(None, spent)))} of training in all"
                 problems.append(
                     f"{best.optimizer} on {best.environment}: the best of the {len(mine)} trials in {parent} is "
                     f"reported ({best.folders[0].name}{cost}). It was chosen on the same seeds, which flatters it."

@@ -12,7 +12,7 @@ from rlopt.report.cells import Evidence
 from rlopt.runs.results import read_config
 from rlopt.training import presets
 from rlopt.training.config import TrainConfig
-from rlopt.training.monitor_config import MonitorConfig
+from rlopt.training.monitor_config import LookConfig, MonitorConfig
 
 
 def commands(evidence: Evidence, folders: Sequence[Path]) -> str:
@@ -33,7 +33,8 @@ def _train_or_why_not(folder: Path) -> str:
 
 def benchmark(plan: Plan, folder: Path) -> str:
     """The command of a benchmark."""
-    flags = _flags(plan, Plan(agent=plan.agent, suite=plan.suite), skip=("agent",))
+    flags = _flags(plan, Plan(agent=plan.agent, suite=plan.suite), skip=("agent", "monitor"))
+    flags += _flags(plan.monitor, LookConfig())
     return " ".join(["rlopt", "benchmark", _word(plan.agent), *flags, "--out", shlex.quote(str(folder))])
 
 

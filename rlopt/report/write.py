@@ -133,7 +133,7 @@ def _sections(
         for setting, rows in judged.boards.items()
     ]
     sections: list[Table | figures.Picture] = [*these("scores"), *boards]
-    sections += these("improvement", "curves", "curves_time")
+    sections += these("improvement", "curves", "curves_time", "evaluations")
     if found.reported:
         sections += [tables.returns(found, setting) for setting in scores.settings(found)]
         sections += these("efficiency", "profiles", "sensitivity")

@@ -71,8 +71,7 @@ def show_search(runs: Sequence[results.Run], plot: Path) -> None:
     found = searched.read(runs)
     console.print(_best_trials(found))
     for name, mine in searched.by_optimizer(found).items():
-        cost = searched.cpu_seconds(mine)
-        spent = "" if cost is None else f", {cost:,.0f} processor-seconds"
+        spent = searched.spent(searched.cpu_seconds(mine))
         best = searched.ranked(mine)[0]
         console.print(
             escape.rich(f"{name}: {searched.counted(mine)} of {best.config.seeds} seeds{spent}"), highlight=False

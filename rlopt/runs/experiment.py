@@ -1,5 +1,6 @@
 """What the commands do: train one population, compare several, sweep learning rates; with plots."""
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from rlopt.training import checkpoint, loop, shown
 from rlopt.training.config import TrainConfig
 
 SENSITIVITY, SEARCH = "sensitivity.png", "search.png"
+NOT_EVALUATED = "trained without --eval-every, or given up before the first evaluation"
 
 
 def run(
@@ -118,7 +120,10 @@ def draw(folders: Sequence[Path], plot: Path, evaluations: bool = False) -> list
     evaluations: those of the evaluations during training, in place of the training episodes.
 
     Returns:
-      The runs, as `labels.tell_apart`.
+      The runs that were drawn, as `labels.tell_apart`.
+
+    Warns:
+      RuntimeWarning: naming runs without evaluations, where others have some.
 
     Raises:
       ValueError: for folders without a finished run, or with runs of different agents or environments, or without
@@ -136,10 +141,14 @@ def draw(folders: Sequence[Path], plot: Path, evaluations: bool = False) -> list
     if not evaluations:
         plots.learning_curves(runs, plot)
         return runs
-    if without := [str(run.folder) for run in runs if kept.evaluated(run) is None]:
-        raise ValueError(f"{', '.join(without)}: trained without --eval-every, so there are no evaluations to draw")
+    whole = [run for run in runs if kept.evaluated(run) is not None]
+    without = ", ".join(str(run.folder) for run in runs if kept.evaluated(run) is None)
+    if not whole:
+        raise ValueError(f"{without}: {NOT_EVALUATED}, so there are no evaluations to draw")
+    if without:
+        warnings.warn(f"{without}: {NOT_EVALUATED}, and left out", RuntimeWarning, stacklevel=2)
     plots.evaluation_curves(runs, plot)
-    return runs
+    return whole
 
 
 def begin(configs: Sequence[TrainConfig], folder: Path | None, kind: str) -> tuple[list[str], Path]:

@@ -48,10 +48,9 @@ def learning_curves(runs: Sequence[Run], path: Path, what: str = TRAINING) -> No
 
 
 def evaluation_curves(runs: Sequence[Run], path: Path) -> None:
-    """`learning_curves` of evaluations, if all of the runs have some; else nothing is written."""
-    found = [kept.evaluated(run) for run in runs]
-    whole = [run for run in found if run is not None]
-    if len(whole) == len(found):
+    """`learning_curves` of evaluations, of those runs that have some; without any nothing is written."""
+    whole = [found for run in runs if (found := kept.evaluated(run)) is not None]
+    if whole:
         learning_curves(whole, path, EVALUATED)
 
 

@@ -47,9 +47,7 @@ def draw(found: Sequence[Tried], path: Path, guided: bool = False) -> None:
     for optimizer, mine in groups.items():
         scores = _scores(mine)
         best = searched.best_so_far(scores) if guided else searched.expected_best(scores)
-        label = f"{optimizer}: {searched.counted(mine)}"
-        if (cost := searched.cpu_seconds(mine)) is not None:
-            label += f", {cost:,.0f} processor-seconds"
+        label = f"{optimizer}: {searched.counted(mine)}{searched.spent(searched.cpu_seconds(mine))}"
         last.plot(np.arange(1, len(best) + 1), best, color=colours[optimizer], label=escape.figure(label))
     last.set_xlabel("trials so far, the best of which counts" if guided else "trials, the best of which counts")
     last.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -3,7 +3,7 @@
 import itertools
 import shlex
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -83,6 +83,13 @@ def cpu_seconds(mine: Sequence[Tried]) -> float | None:
     return float(sum(x for x in known if x is not None)) if None not in known else None
 
 
+def spent(seconds: float | None) -> str:
+    """Processor time in words, with a comma before; "" for None."""
+    if seconds is None:
+        return ""
+    return f", {seconds:,.0f} processor-seconds" if seconds >= 1 else f", {seconds:.1g} processor-seconds"
+
+
 def expected_best(scores: np.ndarray) -> np.ndarray:
     """The best of n of the trials, drawn at random without replacement, in expectation; float64 [N], for n of 1 to N.
 
@@ -130,19 +137,19 @@ def command(one: Tried) -> str:
         words += ["--options", *itertools.chain.from_iterable(pairs)]
     for part, text in config.optimizer_of.items():
         words += ["--optimizer-of", part, text]
-    words += _changed(config, usual)
+    words += _changed(config.hyper, usual.hyper, "") + _changed(config.atari, usual.atari, "atari.")
     return shlex.join([*words, "--seeds", str(config.seeds), "--seed", str(config.seed + config.seeds)])
 
 
-def _changed(config: TrainConfig, usual: TrainConfig) -> list[str]:
-    """The agent's settings that differ from the preset's, as flags."""
+def _changed(settings: Any, usual: Any, prefix: str) -> list[str]:
+    """The settings that differ from the preset's, as flags; prefix: of their names there."""
     words = []
-    for name, value in vars(config.hyper).items():
-        if value == getattr(usual.hyper, name):
+    for name, value in vars(settings).items():
+        if value == getattr(usual, name):
             continue
         flag = name.replace("_", "-")
         if isinstance(value, bool):
-            words.append(f"--{'' if value else 'no-'}{flag}")
+            words.append(f"--{prefix}{'' if value else 'no-'}{flag}")
         else:
-            words += [f"--{flag}", *(map(str, value) if isinstance(value, tuple) else [str(value)])]
+            words += [f"--{prefix}{flag}", *(map(str, value) if isinstance(value, tuple) else [str(value)])]
     return words

@@ -94,16 +94,10 @@ def _word(value: Any) -> str:
 
 
 def write_parquet(table: dict[str, np.ndarray], path: Path) -> None:
-    """Writes a table, NaN as null.
+    """Writes a table, NaN as null; needs pyarrow."""
+    import pyarrow
+    from pyarrow import parquet
 
-    Raises:
-      ValueError: if pyarrow is not installed.
-    """
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ModuleNotFoundError as error:
-        raise ValueError("--parquet needs pyarrow: `pip install rlopt[parquet]`; --csv needs nothing") from error
     made = {name: pyarrow.array(column, from_pandas=True) for name, column in table.items()}
     buffer = io.BytesIO()
     parquet.write_table(pyarrow.table(made), buffer)

@@ -8,10 +8,10 @@ from rlopt.training import intervals
 
 
 @dataclass(frozen=True)
-class MonitorConfig:
-    """All of it happens between logging intervals, of which a run has about 50, and is off by default.
+class LookConfig:
+    """Evaluations, and which parameters are kept: between logging intervals, of which a run has about 50.
 
-    It changes nothing of what a seed learns, but that one may be given up.
+    Off by default; it changes nothing of what a seed learns.
     """
 
     eval_every: int = 0
@@ -27,6 +27,28 @@ class MonitorConfig:
     and `rlopt watch` can take them."""
     keep_last: int = 0
     """How many of these are kept, the newest; 0: all."""
+
+    def check(self, hyper: Any) -> None:
+        """Refuses impossible settings.
+
+        hyper: settings of the agent, which are possible.
+
+        Raises:
+          ValueError: naming the setting, its value and what is allowed.
+        """
+        for name, least in (("eval_every", 0), ("eval_episodes", 1), ("keep_every", 0), ("keep_last", 0)):
+            _check_least(name, getattr(self, name), least)
+        if self.keep_last and not self.keep_every:
+            raise ValueError(f"keep_last is of what keep_every keeps; give both, got {self.keep_last} and none")
+        for name in ("eval_every", "keep_every"):
+            if steps := getattr(self, name):
+                _check_steps(name, steps, hyper)
+
+
+@dataclass(frozen=True)
+class MonitorConfig(LookConfig):
+    """That, and which members are given up early, whom it costs what they would have come to. Off by default, too."""
+
     stop_below: float | None = None
     """Give up seeds whose return is below this after --stop-at: what they would count as if training ended there. They
     count as their last known return, and the others go on in a smaller program. Default: none is given up."""
@@ -42,33 +64,17 @@ class MonitorConfig:
         return self.stop_below is not None or bool(self.halve_at)
 
     def check(self, hyper: Any) -> None:
-        """Refuses impossible settings.
-
-        hyper: settings of the agent, which are possible.
-
-        Raises:
-          ValueError: naming the setting, its value and what is allowed.
-        """
-        for name, least in (
-            ("eval_every", 0),
-            ("eval_episodes", 1),
-            ("keep_every", 0),
-            ("keep_last", 0),
-            ("stop_at", 0),
-        ):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
-        if self.keep_last and not self.keep_every:
-            raise ValueError(f"keep_last is of what keep_every keeps; give both, got {self.keep_last} and none")
+        """As `LookConfig.check`."""
+        super().check(hyper)
+        _check_least("stop_at", self.stop_at, 0)
         if (self.stop_below is None) != (self.stop_at == 0):
             raise ValueError(f"stop_below and stop_at go together, got {self.stop_below} and {self.stop_at}")
         if self.stop_below is not None and not math.isfinite(self.stop_below):
             raise ValueError(f"stop_below must be a finite return, got {self.stop_below}")
         if list(self.halve_at) != sorted(set(self.halve_at)):
             raise ValueError(f"halve_at must rise, got {', '.join(map(str, self.halve_at))}")
-        for name in ("eval_every", "keep_every", "stop_at"):
-            if steps := getattr(self, name):
-                _check_steps(name, steps, hyper)
+        if self.stop_at:
+            _check_steps("stop_at", self.stop_at, hyper)
         for steps in self.halve_at:
             _check_steps("halve_at", steps, hyper)
 
@@ -77,6 +83,11 @@ class MonitorConfig:
         if self.halve_at:
             steps = ", ".join(map(str, self.halve_at))
             raise ValueError(f"halve_at is for `rlopt sweep`, whose rates or trials it halves, got {steps}")
+
+
+def _check_least(name: str, value: int, least: int) -> None:
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}, got {value}")
 
 
 def _check_steps(name: str, steps: int, hyper: Any) -> None:

@@ -8,7 +8,7 @@ import importlib.util
 import itertools
 import math
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,8 @@ MOST_TRIALS = 10_000
 # Trials that Optuna proposes at once, by default. Twice this many are drawn before it proposes any.
 # `benchmarks/optuna_batches.py`: up to here a search finds as good a trial as one that proposes them one by one.
 BATCH = 5
+# How often as many trials as are to be are drawn, to have so many different ones.
+ROUNDS = 64
 
 
 @dataclass(frozen=True)
@@ -138,10 +140,18 @@ class Search:
         if self.guided and importlib.util.find_spec("optuna") is None:
             raise ValueError("--sampler optuna needs Optuna: `pip install 'rlopt[optuna]'`; --random N needs nothing")
 
-    def draws(self, takes: Sequence[str], number: int | None = None) -> list[dict[str, float]]:
+    def draws(
+        self,
+        takes: Sequence[str],
+        number: int | None = None,
+        made: Callable[[Mapping[str, float]], Mapping[str, float]] = dict,
+    ) -> list[dict[str, float]]:
         """Trials over those settings that an optimizer takes, in their order; [] if it takes none of them.
 
-        number: of random ones; default: the search's.
+        Args:
+          takes: the settings.
+          number: of random ones, each of them another; fewer where the space has no more. Default: the search's.
+          made: the trial of a draw, by which draws are told apart.
         """
         if self.grid:
             names = [name for name in self.grid if name in takes]
@@ -150,13 +160,17 @@ class Search:
         import numpy as np
 
         count = self.number if number is None else number
-        shares = {
-            name: np.random.default_rng([self.seed, zlib.crc32(name.encode())]).random(count)
-            for name in self.space
-            if name in takes
-        }
-        drawn = [{name: self.space[name].at(float(mine[i])) for name, mine in shares.items()} for i in range(count)]
-        return list({trials.described(trial): trial for trial in drawn if trial}.values())
+        names = [name for name in self.space if name in takes]
+        streams = [np.random.default_rng([self.seed, zlib.crc32(name.encode())]) for name in names]
+        found: dict[str, dict[str, float]] = {}
+        for _ in range(ROUNDS if names else 0):
+            shares = np.stack([stream.random(count) for stream in streams], axis=1).tolist()
+            for mine in shares:
+                drawn = {name: self.space[name].at(share) for name, share in zip(names, mine, strict=True)}
+                found.setdefault(trials.described(made(drawn)), drawn)
+            if len(found) >= count:
+                break
+        return list(found.values())[:count]
 
 
 @dataclass(frozen=True)
@@ -183,7 +197,7 @@ class Part:
 
     def trials(self) -> tuple[dict[str, float], ...]:
         """All that is tried, of a search that is not guided; () without a setting of it."""
-        return tuple(self.trial(drawn) for drawn in self.search.draws(self.takes))
+        return tuple(self.trial(drawn) for drawn in self.search.draws(self.takes, made=self.trial))
 
     @property
     def count(self) -> int:
@@ -268,9 +282,19 @@ def check_equal(counts: Mapping[str, int], unequal: bool) -> None:
         shown = ", ".join(f"{name} {count}" for name, count in counts.items())
         raise ValueError(
             f"the optimizers would get unlike numbers of trials ({shown}), since some lack a setting "
-            f"(or a draw came twice); --random gives each as many, `{FACTOR}` is taken by all in place of "
+            f"(or have fewer to draw from); --random gives each as many, `{FACTOR}` is taken by all in place of "
             f"{trials.RATE}, and --unequal allows it"
         )
+
+
+def check_number(counts: Mapping[str, int], search: Search, unequal: bool) -> None:
+    """Refuses a random search for more trials than its space has, unless fewer were allowed; ValueError."""
+    for name, count in counts.items():
+        if not search.guided and not unequal and count < search.number:
+            raise ValueError(
+                f"the space has {count} different trials for {name}, and --random asks for {search.number}: a grid "
+                "tries all"
+            )
 
 
 def _printed(value: float) -> float:

@@ -32,6 +32,7 @@ from rlopt.runs import console, experiment, results
 from rlopt.training import checkpoint as train_checkpoint
 from rlopt.training import loop, placement
 from rlopt.training.config import TrainConfig
+from rlopt.training.monitor_config import LookConfig
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
@@ -216,7 +217,7 @@ def test_settings_of_runs(tmp_path, run, fuzz):
 
 
 def test_plans_of_benchmarks(tmp_path, fuzz):
-    protocol.write_plan(tmp_path / "real", Plan())
+    protocol.write_plan(tmp_path / "real", Plan(monitor=LookConfig(eval_every=5_000, keep_best=True)))
     real = (tmp_path / "real" / protocol.PLAN).read_bytes()
 
     def load():

@@ -37,8 +37,9 @@ from rlopt import cli
 import rlopt.benchmark.runner, rlopt.metatest.report, rlopt.metatest.suite, rlopt.play.evaluation, rlopt.report.write
 from rlopt.metareturns import search
 from rlopt.metatraining import metrics, trainer
-from rlopt.runs import console, experiment, guided, results
+from rlopt.runs import console, experiment, guided, results, searched
 from rlopt.training import loop
+searched.cpu_seconds = lambda mine: None  # the picture of a search has them in its legend
 # Meta-validation on tasks that take a moment.
 small = {"specs": ("digits_inverted", "digits/tanh"), "steps": 20, "problems": 1, "hidden": 8}
 validation.make = functools.partial(validation.make, **small)
@@ -100,6 +101,13 @@ COMMANDS = {
         "1e-2",
         "--total-steps",
         "1280",
+        *SMALL,
+    ),
+    "sweep of three settings": (
+        "sweep",
+        "ppo",
+        *("--optimizers", "adam", "adamw", "--grid", "learning_rate", "1e-3", "1e-2", "--grid", "b2", "0.9", "0.99"),
+        *("--grid", "gamma", "0.9", "0.99", "--total-steps", "640"),
         *SMALL,
     ),
     "sweep by Optuna": (

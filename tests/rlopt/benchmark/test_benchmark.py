@@ -15,6 +15,7 @@ from rlopt.benchmark.suites import SUITES, candidate_rates
 from rlopt.report import pictures
 from rlopt.runs import folders, results
 from rlopt.training.loop import make_agent
+from rlopt.training.monitor_config import MonitorConfig
 
 PLAN = Plan(
     envs=("CartPole-v1", "Catch-bsuite"),
@@ -130,6 +131,20 @@ def test_a_suite_says_what_a_plan_does_not():
     assert parsed == dataclasses.replace(plan, steps=8192, tuning_seeds=2)
 
 
+def test_reported_runs_are_evaluated_and_kept_as_asked_and_those_that_rates_are_chosen_from_are_not(tmp_path):
+    words = "--eval-every 20k --eval-episodes 4 --keep-best --keep-every 30k --keep-last 2"
+    plan = cli._parse(["benchmark", "ppo", *words.split()]).plan
+    told = MonitorConfig(20_000, 4, keep_best=True, keep_every=30_000, keep_last=2)
+    assert plan.config("adam", "CartPole-v1").monitor == told
+    assert plan.tuning_config("adam", "CartPole-v1").monitor == MonitorConfig()
+    protocol.write_plan(tmp_path / "asked", plan)
+    assert protocol.read_plan(tmp_path / "asked") == plan
+    protocol.write_plan(tmp_path / "plain", Plan())
+    assert "monitor" not in json.loads((tmp_path / "plain" / "benchmark.json").read_text())
+    with pytest.raises(ValueError, match=r"belongs to other settings \(.*monitor\.eval_every: 0 there, 20000 here"):
+        protocol.write_plan(tmp_path / "plain", plan)
+
+
 def test_a_plan_on_disk_says_everything(tmp_path):
     protocol.write_plan(tmp_path, Plan(suite="atari-fast"))
     path = tmp_path / "benchmark.json"
@@ -176,6 +191,10 @@ def test_rates_to_try_are_the_same_on_every_environment_of_a_suite():
         ("--options momentum 0.5", "none of adam, celo2 has an option 'momentum'; there are b1,"),
         ("--theta celo x.theta", "theta was given for 'celo', which is not compared; there are adam, celo2"),
         ("--theta celo2 nowhere.theta", "nowhere.theta"),
+        ("--eval-every 5", "CartPole-v1: eval_every must be at least a logging interval"),
+        ("--keep-last 2", "CartPole-v1: keep_last is of what keep_every keeps"),
+        ("--steps 0", "CartPole-v1: total_steps must be"),
+        ("--stop-below 5 --stop-at 20k", "`rlopt benchmark` has no flag --stop-below"),
         ("--envs Cartpole", "unknown environment 'Cartpole'; the nearest are CartPole-v1,"),
     ],
 )
@@ -189,7 +208,8 @@ def test_impossible_benchmarks_are_refused(flags, message, capsys, tmp_path):
 def test_the_command_trains_and_reports(capsys, tmp_path, monkeypatch):
     monkeypatch.setattr(pictures, "all_of", lambda *_: [])  # tests/rlopt/report draws them
     flags = "--envs Probe-ObservationReward --optimizers sgd --factors 1 --seeds 2 --steps 4096"
-    assert cli.main(["benchmark", "ppo", "--out", str(tmp_path), *flags.split()], configure=set_up_already) == 0
+    words = ["benchmark", "ppo", "--out", str(tmp_path), *flags.split(), "--eval-every", "2048"]
+    assert cli.main(words, configure=set_up_already) == 0
     assert "report.html" in capsys.readouterr().out
     page = (tmp_path / "report" / "report.html").read_text()
     assert "rlopt benchmark ppo --suite quick --envs Probe-ObservationReward --optimizers sgd" in page
@@ -201,3 +221,6 @@ def test_the_command_trains_and_reports(capsys, tmp_path, monkeypatch):
         for x in ("adam/rate-0.0025", "sgd/rate-0.1")
     ]
     assert json.loads((tmp_path / "benchmark.json").read_text())["steps"] == 4096
+    evaluated = {path.parent.parents[2].name for path in tmp_path.rglob("evaluations.npz")}
+    assert evaluated == {"final"}
+    assert "--steps 4096 --eval-every 2048 --out" in page

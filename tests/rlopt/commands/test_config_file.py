@@ -51,6 +51,17 @@ def test_a_sweeps_file_starts_the_same_sweep(tmp_path):
         cli._parse(["train", "--config", str(tmp_path / "run")])
 
 
+def test_a_searchs_file_gives_all_but_its_trials(tmp_path):
+    written(tmp_path / "run", optimizer="adamw", trials=({"b1": 0.8}, {"b1": 0.9}), seeds=2)
+    words = ["sweep", "--config", str(tmp_path / "run")]
+    with pytest.raises(ValueError, match="of a search of 2 trials: give --grid or --space too"):
+        cli._parse(words)
+    (again,) = cli._parse([*words, "--grid", "b1", "0.8", "0.9"]).configs()
+    assert (again.trials, again.seeds, again.optimizer) == (({"b1": 0.8}, {"b1": 0.9}), 2, "adamw")
+    with pytest.raises(ValueError, match="of a search of 2 trials, each with a folder: name one"):
+        cli._parse(["train", *words[1:]])
+
+
 def test_files_that_cannot_be_used_are_refused(tmp_path):
     written(tmp_path / "run", env="own:Env", optimizer="adam")
     words = ["train", "--config", str(tmp_path / "run")]

@@ -11,10 +11,10 @@ from rlopt import cli
 from rlopt.training import machine
 from rlopt.training.config import TrainConfig
 
-# jax cannot be imported in the process, so that what is refused here is refused without it. Nor can Optuna.
+# jax cannot be imported in the process, so that what is refused here is refused without it. Nor can Optuna and pyarrow.
 WITHOUT_JAX = """
 import sys
-sys.modules["optuna"] = None
+sys.modules["optuna"] = sys.modules["pyarrow"] = None
 class Refusing:
     def find_spec(name, *more):
         if name == "jax":
@@ -39,7 +39,15 @@ sys.exit(cli.main(sys.argv[1:]))
             "sweep --sampler optuna --trials 5 --space b2=lin:0.9:0.99",
             "--sampler optuna needs Optuna: `pip install 'rlopt[optuna]'`; --random N needs nothing",
         ),
-        ("evaluate nowhere", "nowhere holds no run (there is no such folder)"),
+        *(
+            (f"{name} nowhere", "nowhere holds no run (there is no such folder)")
+            for name in ("evaluate", "plot", "report")
+        ),
+        ("export nowhere --parquet x.parquet", "--parquet needs pyarrow: `pip install 'rlopt[parquet]'`"),
+        ("export nowhere --csv x.csv", "nowhere holds no run (there is no such folder)"),
+        ("plot", "give at least one run folder"),
+        ("train --seeds eight", "--seeds takes whole numbers, such as"),
+        ("benchmark --eval-every 5", "CartPole-v1: eval_every must be at least a logging interval"),
     ],
 )
 def test_refusals_need_no_jax(words, said):

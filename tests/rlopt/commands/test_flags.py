@@ -27,6 +27,9 @@ from rlopt import cli
         ("compare --optimizer adam sgd", "compare --optimizers adam sgd"),
         ("benchmark --optimizer adam celo", "benchmark --optimizers adam celo"),
         ("resume --tensorboard True runs/x", "resume --tensorboard runs/x"),
+        ("train --anneal ppo --seeds 4", "train ppo --anneal --seeds 4"),
+        ("compare --learning-rates 1e-3 none", "compare ppo --learning-rates 1e-3 none"),
+        ("train --target-kl None --lr 1e-3", "train --lr 1e-3"),
     ],
 )
 def test_what_is_meant_is_understood(written, meant):
@@ -42,6 +45,11 @@ def test_what_is_meant_is_understood(written, meant):
         ("evaluate runs/x --epsodes 3", "has no flag --epsodes; the nearest: --episodes;"),
         ("train --steps 1.5", "--steps takes whole numbers up to"),
         ("train --no-anneal False", "--no-anneal takes no value; write --anneal or --no-anneal, got 'False'"),
+        ("train ppo --seeds x", "--seeds takes whole numbers, such as 1000000, 1e6, 500k or 2M, got 'x'"),
+        ("train ppo --steps 1e6x", "--steps takes whole numbers, .*, got '1e6x'"),
+        ("train ppo --lr fast", "--lr takes numbers, got 'fast'"),
+        ("sweep ppo --factors 0.1 1 ten", "--factors takes numbers, got 'ten'"),
+        ("train ppo --anneal maybe", "--anneal is given as such, or with true or false, got 'maybe'"),
         ("train --optimizers adam sgd", "`rlopt compare` several; got adam sgd"),
     ],
 )

@@ -1,6 +1,7 @@
 """What is kept of an evaluation, and its tables."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -50,6 +51,12 @@ def test_what_is_no_evaluation_there_is_left_alone(tmp_path, content):
     assert path.read_text() == content
 
 
+def test_parameters_that_were_not_kept_are_refused_before_anything_is_played(tmp_path):
+    check(tmp_path)
+    with pytest.raises(ValueError, match="has no parameters 'best'; it has final"):
+        check(tmp_path, "best")
+
+
 def test_a_folder_that_cannot_be_written_to_costs_only_the_file(tmp_path):
     check(tmp_path)
     (tmp_path / "file").touch()
@@ -78,3 +85,11 @@ def test_tables(tmp_path):
     assert "[a]" in one
     assert one.endswith("1.0 8.0 1")
     assert nothing.endswith("1 - - - - 3")
+
+
+def test_a_table_says_what_was_not_over_and_after_how_many_steps():
+    cut = evaluated(Path("a"), max_steps=1200)
+    for table in (seeds_table(cut), runs_table([evaluated(Path("b"), np.ones((1, 2)), max_steps=1200), cut])):
+        said = " ".join(shown(table))
+        assert "not over: episodes that went on after 1,200 steps (--max-steps), which count nowhere" in said
+    assert "went on" not in " ".join(shown(seeds_table(evaluated(Path("a"), np.ones((2, 2))))))

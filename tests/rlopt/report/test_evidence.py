@@ -29,6 +29,14 @@ def test_whatever_is_missing_is_said_beside_what_there_is(bench, write_run, kit)
     assert "The tuning run of adam on CartPole-v1 at rate 0.00025 is missing." in page
 
 
+def test_where_nothing_is_finished_only_some_of_it_is_named(tmp_path, made_up):
+    for i in range(6):
+        (made_up(tmp_path / str(i), [1.0]) / results.SUMMARY).unlink()
+    with pytest.raises(ValueError, match=r"no finished run in .*; and so for 2 more") as refused:
+        reading.read([tmp_path])
+    assert str(refused.value).count("is not finished") == 4
+
+
 def test_a_seed_that_broke_is_listed_and_counts_as_its_worst(bench, write_run, kit):
     args = (bench, kit.PLAN, write_run, protocol.FINAL, "sgd", kit.ENVS[0], (0.1,))
     kit.write_cells(*args, [20.0, 30.0, 2.0, 10.0], stopped=[-1, -1, 400, -1])

@@ -17,6 +17,7 @@ from rlopt.report import pictures, reproduce
 from rlopt.runs import results
 from rlopt.training import machine
 from rlopt.training.config import TrainConfig
+from rlopt.training.monitor_config import LookConfig
 
 
 def test_the_page_holds_everything_and_says_how_to_make_it_again(drawn_bench, kit):
@@ -70,10 +71,11 @@ def test_runs_of_other_commands_need_no_benchmark(tmp_path, made_up, kit):
 
 def test_a_benchmark_is_not_mixed_with_anything_and_folders_must_exist(bench, tmp_path, monkeypatch, capsys):
     (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "config.json").touch()
     assert cli.main(["report", str(bench), str(tmp_path / "x")], configure=set_up_already) == 2
     assert "holds a benchmark, which gets a report of its own" in capsys.readouterr().err
     assert cli.main(["report", str(tmp_path / "nowhere")], configure=set_up_already) == 2
-    assert "there is no folder" in capsys.readouterr().err
+    assert "nowhere holds no run (there is no such folder)" in capsys.readouterr().err
     monkeypatch.setattr(pictures, "all_of", lambda *_: [])
     assert (
         cli.main(["report", str(bench), "--no-timing", "--out", str(tmp_path / "out")], configure=set_up_already) == 0
@@ -126,6 +128,9 @@ def test_one_of_anything_is_singular_and_one_seed_has_a_dash_for_an_interval(tmp
 
 def test_commands_name_what_differs_from_the_preset():
     plan = Plan("dqn", "classic", optimizers=("adam", "a:b"), learning_rates=(0.1, 0.01), seed=3, steps=None)
+    looked_at = dataclasses.replace(plan, monitor=LookConfig(20_000, keep_best=True, keep_every=30_000, keep_last=2))
+    said = "--eval-every 20000 --keep-best --keep-every 30000 --keep-last 2 --out"
+    assert said in reproduce.benchmark(looked_at, Path("runs"))
     assert reproduce.benchmark(plan, Path("runs/x y")) == (
         "rlopt benchmark dqn --suite classic --optimizers adam a:b --seed 3 --learning-rates 0.1 0.01 --out 'runs/x y'"
     )

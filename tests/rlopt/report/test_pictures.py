@@ -3,13 +3,14 @@
 import itertools
 
 import matplotlib as mpl
+import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from rlopt import drawing
 from rlopt.report import equal_time, pictures, reading, scores
-from rlopt.runs import labels, plots, results
+from rlopt.runs import kept, labels, plots, results
 
 
 def drawn(picture):
@@ -77,6 +78,49 @@ def test_alt_texts_say_what_figures_show(tmp_path, made_up):
     assert "celo2 1 s" in found["curves_time"].alt
     assert set(found) == {"scores", "improvement", "curves", "curves_time", "efficiency", "profiles", "sensitivity"}
     assert all(picture.alt.endswith(".") for picture in found.values())
+
+
+def evaluated(folder, returns, steps=(400, 1000)):
+    """Adds evaluations to a run; returns: [S, K]."""
+    numbers = np.asarray(returns, np.float32)
+    ones = np.ones_like(numbers)
+    kept.write_evaluations(folder, kept.Evaluations(np.asarray(steps), numbers, ones, ones))
+
+
+def test_evaluations_during_training_have_a_figure_that_says_what_it_is_and_what_is_not_there(tmp_path, made_up):
+    evaluated(made_up(tmp_path / "a", [1.0, 2.0]), [[10.0, 20.0], [30.0, 40.0]])
+    evaluated(made_up(tmp_path / "a2", [1.0], seed=2), [[50.0, 60.0]])
+    evaluated(made_up(tmp_path / "b", [1.0, 2.0], "sgd", stopped=[500, -1]), [[5.0, np.nan], [6.0, 7.0]])
+    made_up(tmp_path / "c", [1.0, 2.0], "lion")
+    made_up(tmp_path / "d", [1.0, 2.0], "lion", env="Acrobot-v1")
+    picture = all_pictures(tmp_path)["evaluations"]
+    assert "full greedy episodes, apart from those that were learned from (10 per seed" in picture.caption
+    assert "and not here: lion on CartPole-v1, lion on Acrobot-v1." in picture.caption
+    (axes,) = drawn(picture).axes
+    assert (axes.get_title(), axes.get_ylabel()) == ("CartPole-v1", "return of greedy episodes")
+    adam, sgd = axes.lines[:2]
+    assert (adam.get_xdata().tolist(), adam.get_ydata().tolist()) == ([400, 1000], [30, 40])
+    assert sgd.get_ydata().tolist() == [5.5, 6]  # which was stopped counts as the lowest
+
+
+def test_a_comparison_draws_the_evaluations_that_there_are(tmp_path, made_up):
+    made_up(tmp_path / "b", [1.0, 2.0], "sgd", stopped=[1, 1])  # which broke before its first
+    plots.evaluation_curves(results.find_runs([tmp_path]), tmp_path / "x.png")
+    assert not (tmp_path / "x.png").exists()
+    evaluated(made_up(tmp_path / "a", [1.0, 2.0]), [[10.0, 20.0], [30.0, 40.0]])
+    plots.evaluation_curves(results.find_runs([tmp_path]), tmp_path / "x.png")
+    assert (tmp_path / "x.png").stat().st_size > 10_000
+
+
+def test_evaluations_that_cannot_be_read_or_pooled_are_not_drawn_and_the_run_stays(tmp_path, made_up):
+    (made_up(tmp_path / "a", [1.0, 2.0]) / kept.EVALUATIONS).write_bytes(b"PK")
+    found = reading.read([tmp_path])
+    assert [cell.final.tolist() for cell in found.reported] == [[1, 2]]
+    assert any("evaluations during training of the run in" in text for text in found.problems)
+    assert "evaluations" not in all_pictures(tmp_path)
+    evaluated(tmp_path / "a", [[10.0, 20.0], [30.0, 40.0]])
+    evaluated(made_up(tmp_path / "b", [1.0], seed=2), [[50.0]], steps=(1000,))
+    assert "evaluations" not in all_pictures(tmp_path)
 
 
 def test_an_optimizer_has_one_colour_in_every_plot(tmp_path, made_up, monkeypatch):

@@ -15,8 +15,8 @@ from helpers import told, weights_for
 from rlopt import cli
 from rlopt.optimizers import catalog, factory
 from rlopt.report import reading
-from rlopt.runs import console, folders, results, search_plot, searched
-from rlopt.training import history, loop, trials
+from rlopt.runs import console, experiment, folders, results, search_plot, searched
+from rlopt.training import checkpoint, history, loop, placement, trials
 from rlopt.training.config import TrainConfig
 
 pytestmark = [pytest.mark.filterwarnings("ignore::DeprecationWarning"), pytest.mark.usefixtures("shared_programs")]
@@ -57,6 +57,33 @@ def test_a_search_that_was_stopped_goes_on_bit_for_bit_also_with_another_trial_a
     assert results.is_finished(folder / "adam" / trials.folder_name(more))
 
 
+@pytest.mark.usefixtures("saves_at_every_interval")
+def test_three_settings_of_two_optimizers_are_one_program_each_and_survive_kills(tmp_path, at_line, monkeypatch):
+    words = "--optimizers adam adamw --grid learning_rate 1e-3 1e-2 --grid b2 0.9 0.99 --grid gamma 0.9 0.99 --seeds 1"
+    small = "--num-envs 2 --rollout-length 4 --epochs 1 --minibatches 1 --hidden 4 --total-steps 160"
+    asked, compiled, make = configs(f"{words} {small}"), [], placement.compile_chunk
+
+    def counted(mesh, agent, length, state, in_turn):
+        compiled.append(state.obs.shape[0])
+        return make(mesh, agent, length, state, in_turn)
+
+    def die():
+        raise SystemExit
+
+    monkeypatch.setattr(placement, "compile_chunk", counted)
+    whole, _ = experiment.sweep(asked, tmp_path / "whole", progress=False)
+    assert compiled == [8, 8]
+    for begun, line in (("adam", 9), ("adamw", 5)):  # from line 9 on the first of them does not come by line 5
+        with pytest.raises(SystemExit):
+            experiment.sweep(asked, tmp_path / "cut", progress=False, tracker=at_line(line, die))
+        assert checkpoint.exists(tmp_path / "cut" / begun)
+    again, _ = experiment.sweep(asked, tmp_path / "cut", progress=False)
+    assert len(again) == 2 * 8
+    for run, other in zip(again, whole, strict=True):
+        for name in (results.PARAMS, results.RETURNS, results.METRICS):
+            assert (run.folder / name).read_bytes() == (other.folder / name).read_bytes(), (run.folder, name)
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
@@ -73,6 +100,7 @@ def test_a_search_that_was_stopped_goes_on_bit_for_bit_also_with_another_trial_a
         ("--grid b2 0.9 --factors 0.1 1", "--factors is for rates alone; within a search: --grid factor 0.3 1 3"),
         ("--grid b2 0.9 --random 3", "a search is a grid (--grid) or random (--random and --space), not both"),
         ("--random 3", "a random search takes both the number of trials, --random, and --space"),
+        ("--random 3 --space b2=choice:0.9:0.99", "has 2 different trials for adam, and --random asks for 3: a grid"),
         ("--random 3 --space b2=log:0:1", "the bounds of log must be positive, got 'b2=log:0:1'"),
         ("--random 3 --space b2=uniform:0:1", "--space takes NAME=log:LOW:HIGH,"),
         ("--sampler optuna", "a search by Optuna takes both the number of trials, --trials, and --space"),
@@ -118,6 +146,15 @@ def test_random_trials_are_as_many_for_all_and_those_of_a_longer_search_begin_al
     assert set(sgd.trials[0]) == {"learning_rate", "gamma"}
     assert configs(f"{space} 5")[0].trials == adam.trials[:5]
     assert configs(f"{space} 5 --random-seed 1")[0].trials != adam.trials[:5]
+
+
+def test_random_trials_are_all_different_and_as_many_as_were_asked_for():
+    words = "--optimizers adam --space learning_rate=log:1e-4:1e-1 b2=choice:0.9:0.99 --random"
+    (many,) = configs(f"{words} 64")  # of the first 64 draws, two are alike
+    assert len({trials.folder_name(trial) for trial in many.trials}) == len(many.trials) == 64
+    assert configs(f"{words} 63")[0].trials == many.trials[:63]
+    (all_of_them,) = configs("--optimizers adam --random 4 --space b1=choice:0.8:0.9 b2=choice:0.9:0.99")
+    assert len(all_of_them.trials) == 4
 
 
 def test_trials_of_the_random_sampler_are_those_of_random():
@@ -178,6 +215,20 @@ def test_a_search_prints_its_best_trials_their_cost_and_how_to_go_on(searched_fo
     again = cli._parse(["train", *words]).config
     best = searched.ranked(searched.read(searched_folder[1][:3]))[0].config
     assert again == dataclasses.replace(best, learning_rate=0.0025, seed=2)
+
+
+def test_little_processor_time_is_not_said_to_be_none():
+    assert [searched.spent(x) for x in (None, 0.042, 0.6, 9.4, 1234.5)] == [
+        "",
+        *(f", {said} processor-seconds" for said in ("0.04", "0.6", "9", "1,234")),
+    ]
+
+
+def test_the_command_of_the_best_trial_has_the_settings_of_games():
+    config = TrainConfig(env="Pong-v5", optimizer="adam", learning_rate=1e-3, seeds=2)
+    config = dataclasses.replace(config, atari=dataclasses.replace(config.atari, stagger=64, episodic_life=False))
+    _, *words = searched.command(searched.Tried(None, config, {})).split()
+    assert cli._parse(words).config == dataclasses.replace(config, seed=2)
 
 
 def test_the_picture_of_a_search_has_a_panel_per_setting_and_a_line_through_the_best(searched_folder, monkeypatch):

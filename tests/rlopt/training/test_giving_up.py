@@ -9,7 +9,7 @@ import pytest
 
 from agents import PPOConfig
 from helpers import ask_to_stop, one_device
-from rlopt.report import cells
+from rlopt.report import reading
 from rlopt.runs import console, experiment, kept, results, searched
 from rlopt.storage.stopping import Unfinished
 from rlopt.training import giving_up, placement
@@ -133,10 +133,18 @@ def test_a_run_without_hope_ends_early_and_says_so(tmp_path, command):
     assert "adam (2 given up)" in map(str, console.table([run]).columns[0].cells)
     assert command("plot", run.folder, "--out", tmp_path / "x.png").status == 0
     assert results.read_config(run.folder).monitor.stops
-    problems = []
-    cells.append(found := [], run.folder, "run", problems)
-    assert found[0].given_up == {0: 128, 1: 128}
-    assert "gave up 2 of 2 seeds after 128 steps (--stop-below 1e+06 --stop-at 128)" in problems[0]
+    found = reading.read([run.folder])
+    assert found.reported[0].given_up == {0: 128, 1: 128}
+    said = f"{run.folder}: 2 of 2 seeds were given up after 128 steps (--stop-below 1e+06 --stop-at 128)"
+    assert any(said in problem for problem in found.problems)
+
+
+def test_a_report_says_once_what_a_sweep_gave_up(whole):
+    sweep = next(iter(whole.values())).folder.parent
+    (said,) = [problem for problem in reading.read([sweep]).problems if "given up" in problem]
+    assert said.startswith(
+        f"{sweep}: 2 of 4 seeds (in 2 of 4 runs all of them) were given up after 320 steps (--halve-at 300)"
+    )
 
 
 def test_trials_that_were_given_up_come_after_all_others(whole):

@@ -272,6 +272,10 @@ def test_curves_of_evaluations_are_drawn_and_exported(tmp_path, trained, made_up
     header, *lines = (tmp_path / "x.csv").read_text().splitlines()
     column = header.split(",").index("eval_return")
     assert sum(line.split(",")[column] != "" for line in lines) == 2 * 5
+    with pytest.warns(RuntimeWarning, match=f"{plain}: trained without --eval-every, .*, and left out"):
+        done = command("plot", trained.folder, plain, "--evaluations", "--out", tmp_path / "mixed.png")
+    assert done.status == 0, done.err
+    assert (tmp_path / "mixed.png").stat().st_size > 10_000
 
 
 @pytest.mark.slow
