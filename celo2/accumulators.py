@@ -67,6 +67,10 @@ def init(zeros: jax.Array, num_momenta: int, num_factored: int, with_nu: bool = 
     def stacked(x: jax.Array, count: int) -> jax.Array:
         return jnp.stack([x] * count)
 
+    def copied() -> jax.Array:
+        # An array of its own, for states may be donated. Under `vmap` zeros_like would be made on one device.
+        return jnp.copy(zeros)
+
     axes = factored_axes(zeros.shape)
     row = col = diag = None
     if axes is None:
@@ -77,11 +81,11 @@ def init(zeros: jax.Array, num_momenta: int, num_factored: int, with_nu: bool = 
         col = stacked(jnp.sum(zeros, axis=d1, keepdims=True), num_factored)
     return Accumulators(
         m=stacked(zeros, num_momenta),
-        v=jnp.zeros_like(zeros),
+        v=copied(),
         row=row,
         col=col,
         diag=diag,
-        nu=jnp.zeros_like(zeros) if with_nu else None,
+        nu=copied() if with_nu else None,
     )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import optax
 import pytest
 from jax.sharding import PartitionSpec as P
+from optax.contrib import MuonDimensionNumbers
 
 import celo2
 from celo2.baselines.thetas import BASELINES
@@ -136,6 +137,19 @@ def test_statistics_lie_where_their_parameters_do(make):
     assert large
     for name, x in large.items():
         assert x.sharding.shard_shape(x.shape) == (*x.shape[:-2], 2, 4), name
+
+
+@pytest.mark.mesh
+def test_statistics_of_stacked_layers_lie_where_their_parameters_do():
+    mesh = jax.make_mesh((4,), ("model",), axis_types=(jax.sharding.AxisType.Auto,))
+    sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(None, None, "model"))
+    params = {"kernel": jax.device_put(jnp.ones((3, 8, 4)), sharding)}
+    tx = celo2.scale_by_celo2(weight_dimension_numbers={"kernel": MuonDimensionNumbers(1, 2)})
+    large = [x for x in jax.tree.leaves(tx.init(params)) if x.size >= 96]
+    assert len(large) == 3  # momenta, second moment, Adam's
+    assert all(x.sharding.shard_shape(x.shape) == (*x.shape[:-1], 1) for x in large)
+    # Three arrays, not one thrice, since states may be donated.
+    assert len({x.addressable_shards[0].data.unsafe_buffer_pointer() for x in large}) == 3
 
 
 @pytest.mark.parametrize(
