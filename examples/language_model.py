@@ -12,6 +12,7 @@ one kind lie in one array [layers, in, out], so that a model of 24 layers compil
 
 import argparse
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -78,8 +79,13 @@ def init(key: jax.Array, shape: Shape) -> dict[str, Any]:
     }
 
 
-def logits(params: dict[str, Any], tokens: jax.Array, shape: Shape) -> jax.Array:
-    """[B, T] -> [B, T, vocabulary]; the token embedding is the output layer too; blocks are recomputed backwards."""
+def logits(
+    params: dict[str, Any], tokens: jax.Array, shape: Shape, place: Callable[[jax.Array], jax.Array] = lambda x: x
+) -> jax.Array:
+    """[B, T] -> [B, T, vocabulary]; the token embedding is the output layer too; blocks are recomputed backwards.
+
+    place: says on which devices [B, T, ...] lies.
+    """
 
     def dense(x: jax.Array, layer: dict[str, jax.Array]) -> jax.Array:
         return x @ layer["kernel"] + layer["bias"]
@@ -94,17 +100,19 @@ def logits(params: dict[str, Any], tokens: jax.Array, shape: Shape) -> jax.Array
         query, key, value = (dense(y, layer[name]).reshape(split) for name in ("query", "key", "value"))
         attended = jax.nn.dot_product_attention(query, key, value, is_causal=True)
         x = x + dense(attended.reshape(x.shape), layer["mix"])
-        return x + dense(jax.nn.gelu(dense(norm(x, layer["norm_2"]), layer["up"])), layer["down"]), None
+        return place(x + dense(jax.nn.gelu(dense(norm(x, layer["norm_2"]), layer["up"])), layer["down"])), None
 
     table = params["token_embed"]["embedding"]
-    x = table[tokens] + params["position_embed"]["embedding"][: tokens.shape[1]]
+    x = place(table[tokens] + params["position_embed"]["embedding"][: tokens.shape[1]])
     x, _ = jax.lax.scan(block, x, params["blocks"])
-    return norm(x, params["last_norm"]) @ table.T
+    return place(norm(x, params["last_norm"]) @ table.T)
 
 
-def loss(params: dict[str, Any], windows: jax.Array, shape: Shape) -> jax.Array:
+def loss(
+    params: dict[str, Any], windows: jax.Array, shape: Shape, place: Callable[[jax.Array], jax.Array] = lambda x: x
+) -> jax.Array:
     """Mean cross-entropy of the next token, nats; windows: int [B, T + 1]."""
-    found = logits(params, windows[:, :-1], shape)
+    found = logits(params, windows[:, :-1], shape, place)
     return optax.softmax_cross_entropy_with_integer_labels(found, windows[:, 1:]).mean()
 
 

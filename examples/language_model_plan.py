@@ -59,8 +59,12 @@ def plan(size: str, name: str, count: int) -> dict[str, Any]:
     rows = NamedSharding(mesh, PartitionSpec("devices"))
     windows = jax.ShapeDtypeStruct((count, shape.context + 1), jnp.int32, sharding=rows)
 
+    def place(x: Any) -> Any:
+        # Else XLA may gather what was computed in place of the parameters.
+        return jax.lax.with_sharding_constraint(x, rows)
+
     def step(params: Any, state: Any, windows: Any) -> Any:
-        value, grads = jax.value_and_grad(loss)(params, windows, shape)
+        value, grads = jax.value_and_grad(loss)(params, windows, shape, place)
         updates, state = tx.update(grads, state, params)
         return optax.apply_updates(params, updates), state, value
 
