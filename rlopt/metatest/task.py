@@ -40,12 +40,18 @@ class Task(NamedTuple):
     side_by_side: int = BATCH
 
 
+def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """Mean over all but the last axis of logits; labels int32."""
+    # A one-hot product: the gradient of a gather is slow on CPUs.
+    return -jnp.mean(jnp.sum(jax.nn.log_softmax(logits) * jax.nn.one_hot(labels, logits.shape[-1]), axis=-1))
+
+
 def of_network(
     name: str,
     about: str,
     network: nn.Module,
     samplers: Samplers,
-    objective: Callable[[jax.Array, Any], jax.Array],
+    objective: Callable[[jax.Array, Any], jax.Array] = cross_entropy,
     **more: Any,
 ) -> Task:
     """A task of pairs (inputs, targets): a network's outputs for the inputs, judged by objective(outputs, targets).
@@ -65,9 +71,3 @@ def of_network(
         return objective(outputs, targets)
 
     return Task(name, about, init, samplers.train, loss, samplers.test, **more)
-
-
-def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """Mean over all but the last axis of logits; labels int32."""
-    # A one-hot product: the gradient of a gather is slow on CPUs.
-    return -jnp.mean(jnp.sum(jax.nn.log_softmax(logits) * jax.nn.one_hot(labels, logits.shape[-1]), axis=-1))

@@ -17,7 +17,7 @@ from agents.convolution import by_patches
 from celo2.names import check_known
 from metatrain import datasets
 from rlopt.metatest import text
-from rlopt.metatest.task import Sample, Samplers, Task, cross_entropy, of_network
+from rlopt.metatest.task import Sample, Samplers, Task, of_network
 
 # To be raised with every change of a task or of an optimizer in `optimizers`: results of two versions do not mix.
 VERSION = 2
@@ -46,7 +46,7 @@ class Dense(nn.Module):
         return nn.Dense(self.outputs, name="head")(x)
 
 
-class _Patches(nn.Module):
+class Patches(nn.Module):
     """A 3x3 convolution, [B, H, W, C] -> [B, H', W', features]."""
 
     features: int
@@ -54,6 +54,7 @@ class _Patches(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
+        """No padding."""
         kernel = self.param("kernel", nn.initializers.lecun_normal(), (3, 3, x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
         return by_patches(x, kernel, self.stride) + bias
@@ -62,8 +63,8 @@ class _Patches(nn.Module):
 class _Convolution(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        x = nn.relu(_Patches(16, 1, name="conv_0")(x.reshape(-1, 8, 8, 1)))
-        x = nn.relu(_Patches(32, 1, name="conv_1")(x))
+        x = nn.relu(Patches(16, 1, name="conv_0")(x.reshape(-1, 8, 8, 1)))
+        x = nn.relu(Patches(32, 1, name="conv_1")(x))
         return nn.Dense(10, name="head")(x.mean(axis=(1, 2)))
 
 
@@ -127,16 +128,6 @@ def _reconstruction(logits: jax.Array, images: jax.Array) -> jax.Array:
     return jnp.mean(optax.sigmoid_binary_cross_entropy(logits, images))
 
 
-def _task(
-    name: str,
-    about: str,
-    network: nn.Module,
-    samplers: Samplers,
-    objective: Callable[[jax.Array, jax.Array], jax.Array] = cross_entropy,
-) -> Task:
-    return of_network(name, about, network, samplers, objective)
-
-
 def _teacher() -> Samplers:
     """Inputs of 16 numbers; targets from a random network of tanh units, of about unit variance, plus noise of 0.1."""
     first, second = jax.random.split(jax.random.key(0))
@@ -178,40 +169,40 @@ def _squared_error(outputs: jax.Array, targets: jax.Array) -> jax.Array:
 
 def _transformer() -> Task:
     samplers, vocabulary = _text()
-    return _task("transformer", "one block of width 32 on generated text", _Transformer(vocabulary), samplers)
+    return of_network("transformer", "one block of width 32 on generated text", _Transformer(vocabulary), samplers)
 
 
 def _lstm() -> Task:
     samplers, vocabulary = _text()
-    return _task("lstm", "32 units on generated text", _LSTM(vocabulary), samplers)
+    return of_network("lstm", "32 units on generated text", _LSTM(vocabulary), samplers)
 
 
 _TASKS: dict[str, Callable[[], Task]] = {
-    "wide": lambda: _task("wide", "64-128-10, ReLU, Fashion-MNIST", Dense((128,), 10), _images("fashion")),
-    "deep": lambda: _task(
+    "wide": lambda: of_network("wide", "64-128-10, ReLU, Fashion-MNIST", Dense((128,), 10), _images("fashion")),
+    "deep": lambda: of_network(
         "deep", "64-48-48-48-10, tanh, 500 inverted digits of MNIST, a fifth of each batch's labels redrawn",
         Dense((48, 48, 48), 10, nn.tanh), _with_noisy_labels(_images("mnist_inverted"), 0.2),
     ),
-    "small_set": lambda: _task(
+    "small_set": lambda: of_network(
         "small_set", "64-64-10, GELU, 180 digits, a fifth of each batch's labels redrawn",
         Dense((64,), 10, nn.gelu), _with_noisy_labels(_images("digits"), 0.2),
     ),
-    "layer_norm": lambda: _task(
+    "layer_norm": lambda: of_network(
         "layer_norm", "64-64-64-10, layer norm, ReLU, noisy Fashion-MNIST",
         Dense((64, 64), 10, norm=True), _images("fashion_noisy"),
     ),
-    "residual": lambda: _task(
+    "residual": lambda: of_network(
         "residual", "four residual layers of 64 with layer norm, binary Fashion-MNIST",
         Dense((64,) * 4, 10, nn.gelu, norm=True, residual=True), _images("fashion_binary"),
     ),
-    "convolution": lambda: _task(
+    "convolution": lambda: of_network(
         "convolution", "two 3x3 convolutions and a mean, Fashion-MNIST", _Convolution(), _images("fashion")
     ),
-    "autoencoder": lambda: _task(
+    "autoencoder": lambda: of_network(
         "autoencoder", "64-48-12-48-64, tanh, Fashion-MNIST",
         Dense((48, 12, 48), 64, nn.tanh), _same_image(_images("fashion")), _reconstruction,
     ),
-    "teacher": lambda: _task(
+    "teacher": lambda: of_network(
         "teacher", "16-64-64-1, tanh, squared error to a random network", Dense((64, 64), 1, nn.tanh), _teacher(),
         _squared_error,
     ),

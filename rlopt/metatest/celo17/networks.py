@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from agents.convolution import by_patches
+from rlopt.metatest.tasks import Patches
 
 _PATCH = 16
 # Per head, whatever the width of the transformer.
@@ -31,18 +31,10 @@ class BatchNorm(nn.Module):
         return (x - mean) * jax.lax.rsqrt(variance + 1e-5) * scale + offset
 
 
-class _Convolution(nn.Module):
-    """3x3, [B, H, W, C] -> [B, H / stride, W / stride, features], zeros around the image as TensorFlow puts them."""
-
-    features: int
-    stride: int
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        kernel = self.param("kernel", nn.initializers.lecun_normal(), (3, 3, x.shape[-1], self.features))
-        bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
-        around = (0, 1) if self.stride == 2 else (1, 1)
-        return by_patches(jnp.pad(x, ((0, 0), around, around, (0, 0))), kernel, self.stride) + bias
+def _padded(x: jax.Array, stride: int) -> jax.Array:
+    """Zeros around an image as TensorFlow puts them, so that a 3x3 kernel gives [B, H / stride, W / stride, C]."""
+    around = (0, 1) if stride == 2 else (1, 1)
+    return jnp.pad(x, ((0, 0), around, around, (0, 0)))
 
 
 class Convolutional(nn.Module):
@@ -55,7 +47,7 @@ class Convolutional(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """[B, H, W, C] -> logits [B, classes]."""
         for i, (features, stride) in enumerate(((32, 2), (64, 1), (64, 1))):
-            x = nn.relu(_Convolution(features, stride, name=f"conv_{i}")(x))
+            x = nn.relu(Patches(features, stride, name=f"conv_{i}")(_padded(x, stride)))
             if self.norm == "batch":
                 x = BatchNorm(name=f"norm_{i}")(x)
             elif self.norm == "layer":
