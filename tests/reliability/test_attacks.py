@@ -23,9 +23,12 @@ SLOW = (
     "dead_pipe",
     "atari_without_a_folder",
     "plot_as_a_module_beside_modules",
+    "moved",
     "moved_sweep",
     "moved_metatraining",
+    "last_checkpoint_alone",
     "training_without_home",
+    "training_without_a_folder",
 )
 
 

@@ -33,7 +33,7 @@ pytestmark = [
     pytest.mark.usefixtures("saves_at_every_interval"),
 ]
 
-KILLS = (8, 20)  # by default, and of slow tests
+KILLS = (5, 20)  # by default, and of slow tests
 HYPER = PPOConfig(total_steps=64 * 5, num_envs=4, rollout_length=16, epochs=1, minibatches=1, hidden=(8,))
 CONFIG = TrainConfig(optimizer="adam", learning_rate=1e-3, seeds=2, hyper=HYPER)
 SWEEP = dataclasses.replace(CONFIG, learning_rate=None, rates=(1e-3, 1e-2))

@@ -9,6 +9,7 @@ import pytest
 
 import celo2
 from celo2 import checks, form
+from helpers import by_default
 from rlopt.optimizers import theta, theta_probe
 
 
@@ -43,7 +44,7 @@ def little_noise(monkeypatch):
     monkeypatch.setattr(theta_probe, "drift", functools.partial(theta_probe.drift, seeds=2))
 
 
-@pytest.mark.parametrize("rule", ["celo", "celo_adam"])
+@pytest.mark.parametrize("rule", by_default(["celo", "celo_adam"], "celo_adam"))
 def test_plot_writes_a_picture(rule, tmp_path, command, monkeypatch):
     # Another test has what noise does computed; here it is drawn.
     monkeypatch.setattr(theta_probe, "drift", lambda loaded: theta_probe.Drift(np.linspace(-0.4, 0.1, 300), 1.2))
