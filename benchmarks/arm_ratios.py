@@ -46,10 +46,11 @@ def main() -> None:
         print(f"\nratio to {reference}\n{'':32}", *(f"{name:>22}" for name in [*environments, "all"]))
         for arm in arms:
             print(f"{arm:32}", *(f"{text:>22}" for text in ratios(cells, zeros, environments, arm, reference)))
+    scales = {name: protocol.Scale(zeros[name], iqm(cells[name][args.against[0]])) for name in environments}
     print(f"\nlost seeds, by {args.against[0]}")
     for arm in arms:
-        lost = [lost_seeds(cells[n][arm], cells[n][args.against[0]], zeros[n]) for n in environments if arm in cells[n]]
-        print(f"{arm:32} {sum(lost)}")
+        there = [name for name in environments if arm in cells[name]]
+        print(f"{arm:32} {sum(scales[name].lost(cells[name][arm]) for name in there)}")
 
 
 def random_return(run: results.Run) -> float:
@@ -84,11 +85,6 @@ def ratio(pairs: list[tuple[np.ndarray, np.ndarray]]) -> str:
         lambda a, b: statistics.aggregate_iqm(a) / statistics.aggregate_iqm(b),
     )
     return f"{interval.estimate:.3f} [{interval.low:.2f}, {interval.high:.2f}]"
-
-
-def lost_seeds(run: results.Run, reference: results.Run, zero: float) -> int:
-    """Seeds that stopped, or ended nearer to the random policy than to the reference."""
-    return int(np.sum((run.stopped >= 0) | (run.final < (zero + iqm(reference)) / 2)))
 
 
 if __name__ == "__main__":

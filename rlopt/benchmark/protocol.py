@@ -57,6 +57,11 @@ class Scale(NamedTuple):
         """Normalised returns."""
         return (returns - self.zero) / (self.one - self.zero)
 
+    def lost(self, run: results.Run) -> int:
+        """Seeds of a run that stopped, have no final return, or one nearer to the zero than to the yardstick."""
+        low = run.final <= (self.zero + self.one) / 2 if self.usable else False
+        return int(np.sum((run.stopped >= 0) | np.isnan(run.final) | low))
+
 
 def best(scores: np.ndarray) -> int:
     """Where the highest of some scores [R] is; of equal ones, the one in the middle."""

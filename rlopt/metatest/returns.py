@@ -104,12 +104,13 @@ def table(judged: Judged) -> Page:
     """Final returns per environment, then scores over all of them."""
     names = [*REFERENCES, judged.rule]
     rows = []
+    lost = {env: judged.scale(env).lost(found[judged.rule]) for env, found in judged.runs.items()}
     for env, found in judged.runs.items():
         cells = [as_text(_interval(found[name].final), 1) for name in names]
-        rows.append((env, f"{judged.zeros[env]:.1f}", *cells, str(lost(judged, env, judged.rule))))
+        rows.append((env, f"{judged.zeros[env]:.1f}", *cells, str(lost[env])))
     overall = {name: over_all(judged, name) for name in names}
-    counted = str(sum(lost(judged, env, judged.rule) for env in judged.runs))
-    rows.append(("score, all", "0", *(as_text(overall[name]["score"], 2) for name in names), counted))
+    totals = [as_text(overall[name]["score"], 2) for name in names]
+    rows.append(("score, all", "0", *totals, str(sum(lost.values()))))
     better = [as_text(overall[name]["better"], 2) for name in names]
     rows.append((f"better than {REFERENCES[0]}", "", *better, ""))
     seeds = len(next(iter(judged.runs.values()))[judged.rule].final)
@@ -133,13 +134,6 @@ def over_all(judged: Judged, name: str) -> dict[str, Interval]:
     }
 
 
-def lost(judged: Judged, env: str, name: str) -> int:
-    """Seeds that stopped, or whose final return is nearer to a random policy's than to the reference's."""
-    found, scale = judged.runs[env][name], judged.scale(env)
-    far = found.final <= (scale.zero + scale.one) / 2 if scale.usable else np.isnan(found.final)
-    return int(np.sum((found.stopped >= 0) | far | np.isnan(found.final)))
-
-
 def entry(judged: Judged, config: ReturnsConfig) -> dict[str, Any]:
     """What a card says of the returns, as JSON has it."""
     environments = {}
@@ -148,7 +142,7 @@ def entry(judged: Judged, config: ReturnsConfig) -> dict[str, Any]:
         for name, one in found.items():
             interval = _interval(one.final)
             own[name] = [_number(x) for x in interval]
-        environments[env] = own | {"lost_seeds": lost(judged, env, judged.rule)}
+        environments[env] = own | {"lost_seeds": judged.scale(env).lost(found[judged.rule])}
     overall = over_all(judged, judged.rule)
     return {
         "optimizer": judged.rule,
