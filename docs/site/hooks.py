@@ -27,6 +27,7 @@ ELSEWHERE = {
 _PAGES = {source: page for page, source in ELSEWHERE.items()}
 _LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
 _ITEM = re.compile(r"([-*]|\d+\.) ")
+_TABLES = re.compile(r"results/metatest-(\d+)/tables\.md")
 _PRE = re.compile(r"(<pre\b.*?</pre>)", re.DOTALL)
 _CODE = re.compile(r"<code>([^<]*)</code>")
 _TEST = re.compile(r"tests/\S+\.py::\w+")
@@ -60,8 +61,11 @@ def placed(nav: Any) -> Iterator[str]:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Makes links and lists of a page what the site's dialect understands."""
+    """Makes links and lists of a page what the site's dialect understands; tables that a command wrote say where it is."""
     name = page.file.src_uri
+    if found := _TABLES.fullmatch(name):
+        about = f"[held-out tasks](../../metatest.md#{found[1]}-steps)"
+        markdown = f"What these tables show, and the command that makes them: {about}.\n\n{markdown}"
     return indented(relinked(markdown, name, {file.src_uri for file in files}))
 
 
