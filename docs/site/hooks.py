@@ -27,15 +27,6 @@ ELSEWHERE = {
 _PAGES = {source: page for page, source in ELSEWHERE.items()}
 _LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
 _ITEM = re.compile(r"([-*]|\d+\.) ")
-_TABLES = re.compile(r"results/metatest-(\d+)/tables\.md")
-_PRE = re.compile(r"(<pre\b.*?</pre>)", re.DOTALL)
-_CODE = re.compile(r"<code>([^<]*)</code>")
-_TEST = re.compile(r"tests/\S+\.py::\w+")
-_FLAG = re.compile(r"(?<![\w-])--[a-z][\w-]*")
-_CELL = re.compile(r"<td>.*?</td>")
-_NUMBER = r"-?\d[\d.,]*\d|-?\d"
-_INTERVAL = re.compile(rf"\[(?:{_NUMBER}), (?:{_NUMBER})\]|(?:{_NUMBER}) to (?:{_NUMBER})")
-_PICTURE = re.compile(r'<p>(<img [^>]*?src="([^"]+)"[^>]*>)</p>')
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -61,43 +52,9 @@ def placed(nav: Any) -> Iterator[str]:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Makes links and lists of a page what the site's dialect understands; tables that a command wrote say where it is."""
+    """Makes links and lists of a page what the site's dialect understands."""
     name = page.file.src_uri
-    if found := _TABLES.fullmatch(name):
-        about = f"[held-out tasks](../../metatest.md#{found[1]}-steps)"
-        markdown = f"What these tables show, and the command that makes them: {about}.\n\n{markdown}"
     return indented(relinked(markdown, name, {file.src_uri for file in files}))
-
-
-def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Makes a page legible where it is narrow; what is in blocks of code stays."""
-    parts = _PRE.split(html)
-    parts[::2] = [legible(part) for part in parts[::2]]
-    home = ROOT / "docs" / PurePosixPath(page.file.src_uri).parent
-    return _PICTURE.sub(lambda found: picture(found[1], found[2], home), "".join(parts))
-
-
-def legible(html: str) -> str:
-    """Flags and intervals that lines do not break, and tests on lines of their own."""
-
-    def whole(found: re.Match[str]) -> str:
-        return f'<span class="whole">{found[0]}</span>'
-
-    def code(found: re.Match[str]) -> str:
-        if _TEST.fullmatch(found[1]):
-            return f'<code class="test">{found[1].replace("::", "::<wbr>").replace("_", "_<wbr>")}</code>'
-        return f"<code>{_FLAG.sub(whole, found[1])}</code>"
-
-    html = _CODE.sub(code, html)
-    return _CELL.sub(lambda cell: _INTERVAL.sub(whole, cell[0]), html)
-
-
-def picture(element: str, source: str, home: Path) -> str:
-    """A picture that leads to its full size; one of a thousand pixels and more is kept wide enough to be read."""
-    with (home / source).open("rb") as file:
-        start = file.read(24)
-    wide = start.startswith(b"\x89PNG") and int.from_bytes(start[16:20], "big") > 1000
-    return f'<p class="picture{" wide" if wide else ""}"><a href="{source}">{element}</a></p>'
 
 
 def glossary(contributing: str) -> str:
@@ -143,20 +100,15 @@ def relinked(markdown: str, page: str, known: set[str]) -> str:
 def indented(markdown: str) -> str:
     """Lists whose items go on at a depth of four, where GitHub wants as much as their mark is wide.
 
-    Python-Markdown ends an item at anything that is indented by less than four, and begins none right below a second
-    paragraph of the one before.
+    Python-Markdown ends an item at anything that is indented by less than four.
     """
-    made: list[str] = []
-    width, fenced, paragraphs = 0, False, False
+    made, width, fenced = [], 0, False
     for line in markdown.split("\n"):
         if line[:1].strip() and not fenced:
             item = _ITEM.match(line)
-            if item and paragraphs and made[-1]:
-                made.append("")
-            width, paragraphs = len(item[0]) if item else 0, False
+            width = len(item[0]) if item else 0
         if line.lstrip().startswith("```"):
             fenced = not fenced
         goes_on = width and line.startswith(" " * width)
-        paragraphs = paragraphs or bool(goes_on and not made[-1])
         made.append(" " * (4 - width) + line if goes_on else line)
     return "\n".join(made)

@@ -58,28 +58,6 @@ def test_what_goes_on_within_a_list_is_indented_by_four_and_nothing_else(hooks):
     )
 
 
-def test_an_item_below_a_second_paragraph_is_an_item(hooks):
-    assert hooks.indented("- a\n\n  b\n  c\n- d\n- e") == "- a\n\n    b\n    c\n\n- d\n- e"
-    assert hooks.indented("- a\n  b\n- c") == "- a\n    b\n- c"
-
-
-def test_flags_and_intervals_are_not_broken_and_tests_may_be(hooks):
-    text = "<p>[1, 2] <code>rlopt --lr 1</code></p><td>0.5 [-1, 2.5]</td><td>3 to 4</td>"
-    assert hooks.legible(text) == (
-        '<p>[1, 2] <code>rlopt <span class="whole">--lr</span> 1</code></p>'
-        '<td>0.5 <span class="whole">[-1, 2.5]</span></td><td><span class="whole">3 to 4</span></td>'
-    )
-    assert hooks.legible("<code>tests/a.py::test_b</code>") == (
-        '<code class="test">tests/a.py::<wbr>test_<wbr>b</code>'
-    )
-
-
-def test_a_picture_leads_to_its_full_size(hooks):
-    images = ROOT / "docs" / "images"
-    assert hooks.picture("<img>", "search.png", images) == '<p class="picture wide"><a href="search.png"><img></a></p>'
-    assert hooks.picture("<img>", "presets_sac.png", images).startswith('<p class="picture"><a')
-
-
 def test_pages_are_found_in_a_navigation_at_any_depth(hooks):
     assert list(hooks.placed(["a.md", {"B": "b.md"}, {"C": ["c.md", {"D": ["d.md"]}]}])) == [
         "a.md",
