@@ -25,7 +25,7 @@ def curves(cells: scores.Cells, path: Path, test: bool = False) -> None:
     The best of the others is that with the lowest final training loss. Test losses must be there.
     """
     tasks, names = scores.names_of(cells)
-    columns = min(5, len(tasks))
+    columns = min(3, len(tasks))  # more are too small on a page
     rows = -(-len(tasks) // columns)
     figure = Figure(figsize=(3.2 * columns, 2.9 * rows + 0.5), layout="constrained")
     FigureCanvasAgg(figure)
@@ -54,7 +54,7 @@ def curves(cells: scores.Cells, path: Path, test: bool = False) -> None:
     for ax in axes[len(tasks) :]:
         ax.set_visible(False)
     axes[0].set_ylabel("test loss" if test else "training loss")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(colours), frameon=False)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=columns, frameon=False)
     save(figure, path)
 
 
