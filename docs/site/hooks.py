@@ -32,6 +32,8 @@ _TAG = re.compile(r"<[^>]*>")
 # Code, links and tags, which stay as they are; or the name of a page in a text.
 _NAMED = re.compile(r"<pre\b.*?</pre>|<a\b.*?</a>|<[^>]*>|docs/([\w/-]+)\.md", re.DOTALL)
 _CELL = re.compile(r"<td\b([^>]*)>(.*?)</td>", re.DOTALL)
+_CODE = re.compile(r"<code>.*?</code>", re.DOTALL)
+_MARK = re.compile(r"<[^>]*>|&\w+;|([_./=:,])(?=[A-Za-z]\w{3})")  # tags; or after what a long word may be broken
 _SHORT, _LONG = 11, 60  # characters of a cell that stays in one line, and of one that is a sentence
 
 
@@ -82,12 +84,7 @@ def cell(attributes: str, inside: str) -> str:
     """A cell of a table with a class for its length, and with places where its code may be broken."""
     length = len(html.unescape(_TAG.sub("", inside)).strip())
     kind = "short" if length <= _SHORT else "long" if length > _LONG else ""
-    inside = re.sub(
-        r"(<code>)(.*?)(</code>)",
-        lambda found: found[1] + re.sub(r"([_./=:,])(?=\w)", r"\1<wbr>", found[2]) + found[3],
-        inside,
-        flags=re.DOTALL,
-    )
+    inside = _CODE.sub(lambda found: _MARK.sub(lambda mark: mark[0] + "<wbr>" if mark[1] else mark[0], found[0]), inside)
     return f"<td{attributes}" + (f' class="{kind}"' if kind else "") + f">{inside}</td>"
 
 
