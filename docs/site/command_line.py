@@ -82,7 +82,8 @@ def _section(name: str, called: str, kind: type) -> str:
     words += " [FLAGS]" if any(action.option_strings for action in actions) else ""
     text = f"## rlopt {called} {{#{_anchor(called)}}}\n\n{_summary(kind)}\n\n    {words}\n\n"
     text += _flags(sorted(own, key=lambda action: bool(action.option_strings)))
-    return text + (f"\n\nIt also takes the settings {', '.join(notes)}." if notes else "")
+    listed = " and ".join(filter(None, [", ".join(notes[:-1]), *notes[-1:]]))
+    return text + (f"\n\nIt also takes the settings {listed}." if notes else "")
 
 
 def _placeholder(action: argparse.Action) -> str:

@@ -71,6 +71,12 @@ def test_cells_say_how_long_they_are_and_where_their_code_may_be_broken(hooks):
     assert hooks.cell("", wanted.replace("<wbr>", "")[4:-5]) == wanted
 
 
+def test_no_line_ends_within_a_flag_of_a_sentence(hooks):
+    wanted = 'a <code>x-y <span class="flag">--out</span> 1</code> <pre><code>--a</code></pre><td><code>-b</code></td>'
+    told = wanted.replace('<span class="flag">', "").replace("</span>", "")
+    assert hooks.flagged(told) == wanted
+
+
 def test_names_of_pages_in_texts_are_links_outside_of_code_and_links(hooks):
     from mkdocs.config.defaults import MkDocsConfig
     from mkdocs.structure.files import File, Files
