@@ -31,10 +31,10 @@ _ITEM = re.compile(r"([-*]|\d+\.) ")
 _TAG = re.compile(r"<[^>]*>")
 # Code, links and tags, which stay as they are; or the name of a page in a text.
 _NAMED = re.compile(r"<pre\b.*?</pre>|<a\b.*?</a>|<[^>]*>|docs/([\w/-]+)\.md", re.DOTALL)
-_CELL = re.compile(r"<td\b([^>]*)>(.*?)</td>", re.DOTALL)
+_CELL = re.compile(r"<(t[dh])\b([^>]*)>(.*?)</\1>", re.DOTALL)
 _CODE = re.compile(r"<code>.*?</code>", re.DOTALL)
 _MARK = re.compile(r"<[^>]*>|&\w+;|([_./=:,])(?=[A-Za-z]\w{3})")  # tags; or after what a long word may be broken
-_INLINE = re.compile(r"<(?:pre|td|script)\b.*?</(?:pre|td|script)>|(<code>.*?</code>)", re.DOTALL)
+_INLINE = re.compile(r"<(pre|t[dh]|script)\b.*?</\1>|(<code>.*?</code>)", re.DOTALL)
 _FLAG = re.compile(r"<[^>]*>|(?<![\w-])(--?[A-Za-z][\w.-]*)")
 _SHORT, _LONG = 11, 60  # characters of a cell that stays in one line, and of one that is a sentence
 
@@ -79,7 +79,7 @@ def on_page_content(content: str, page: Page, config: MkDocsConfig, files: Files
 
 def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
     """Marks cells of tables, and flags: after the search's index was made, which would take the marks for spaces."""
-    return _CELL.sub(lambda found: cell(found[1], found[2]), flagged(output))
+    return _CELL.sub(lambda found: cell(*found.groups()), flagged(output))
 
 
 def flagged(page: str) -> str:
@@ -88,15 +88,15 @@ def flagged(page: str) -> str:
     def marked(found: re.Match[str]) -> str:
         return f'<span class="flag">{found[1]}</span>' if found[1] else found[0]
 
-    return _INLINE.sub(lambda found: _FLAG.sub(marked, found[0]) if found[1] else found[0], page)
+    return _INLINE.sub(lambda found: _FLAG.sub(marked, found[0]) if found[2] else found[0], page)
 
 
-def cell(attributes: str, inside: str) -> str:
+def cell(tag: str, attributes: str, inside: str) -> str:
     """A cell of a table with a class for its length, and with places where its code may be broken."""
     length = len(html.unescape(_TAG.sub("", inside)).strip())
     kind = "short" if length <= _SHORT else "long" if length > _LONG else ""
     inside = _CODE.sub(lambda code: _MARK.sub(lambda mark: mark[0] + "<wbr>" * bool(mark[1]), code[0]), inside)
-    return f"<td{attributes}" + (f' class="{kind}"' if kind else "") + f">{inside}</td>"
+    return f"<{tag}{attributes}" + (f' class="{kind}"' if kind else "") + f">{inside}</{tag}>"
 
 
 def glossary(contributing: str) -> str:

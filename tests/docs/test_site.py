@@ -65,14 +65,14 @@ def test_an_item_after_a_paragraph_of_the_one_before_begins_after_an_empty_line(
 
 
 def test_cells_say_how_long_they_are_and_where_their_code_may_be_broken(hooks):
-    assert hooks.cell("", "1.5 &plusmn; 2") == '<td class="short">1.5 &plusmn; 2</td>'
-    assert hooks.cell(' style="a"', "<b>" + "a " * 31 + "</b>").startswith('<td style="a" class="long"><b>a')
+    assert hooks.cell("td", "", "1.5 &plusmn; 2") == '<td class="short">1.5 &plusmn; 2</td>'
+    assert hooks.cell("td", ' style="a"', "<b>" + "a " * 31 + "</b>").startswith('<td style="a" class="long"><b>a')
     wanted = '<td><code>a_b=<wbr>some_<wbr>name</code> x_name <a href="p_page.html"><code>c</code></a></td>'
-    assert hooks.cell("", wanted.replace("<wbr>", "")[4:-5]) == wanted
+    assert hooks.cell("td", "", wanted.replace("<wbr>", "")[4:-5]) == wanted
 
 
 def test_no_line_ends_within_a_flag_of_a_sentence(hooks):
-    wanted = 'a <code>x-y <span class="flag">--out</span> 1</code> <pre><code>--a</code></pre><td><code>-b</code></td>'
+    wanted = 'a <code>x-y <span class="flag">--out</span> 1</code> <pre><code>--a</code></pre><th><code>-b</code></th>'
     told = wanted.replace('<span class="flag">', "").replace("</span>", "")
     assert hooks.flagged(told) == wanted
 
