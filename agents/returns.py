@@ -16,8 +16,8 @@ def generalized_advantages(
 ) -> jax.Array:
     """Generalised advantage estimation that tells the end of an episode from a time limit.
 
-      delta_t = r_t + gamma (1 - terminated_t) V(s'_t) - V(s_t)
-      A_t     = delta_t + gamma lambda (1 - terminated_t) (1 - truncated_t) A_{t+1}
+        delta_t = r_t + gamma (1 - terminated_t) V(s'_t) - V(s_t)
+        A_t     = delta_t + gamma lambda (1 - terminated_t) (1 - truncated_t) A_{t+1}
 
     s'_t is the state that the action led to, not the first state of the next episode.
 
@@ -59,7 +59,7 @@ def lambda_returns(
 ) -> jax.Array:
     """Targets that mix bootstraps of all lengths.
 
-      G_t = r_t + gamma (1 - terminated_t) [(1 - lambda) V(s'_t) + lambda G_{t+1}]
+        G_t = r_t + gamma (1 - terminated_t) [(1 - lambda) V(s'_t) + lambda G_{t+1}]
 
     where the bracket is V(s'_t) alone at a time limit and at the last step.
 
@@ -96,10 +96,17 @@ def n_step_targets(
     """Sums of up to n rewards from every step, and where to bootstrap.
 
     From step t the sum runs over t .. t + m - 1, m <= n, and stops early after the end of an episode:
-    R_t = sum_k gamma^k r_{t+k}, bootstrapped with gamma^m V(s'_{t+m-1}), or not at all if that step terminated.
+
+        R_t = sum_k gamma^k r_{t+k}
+
+    It is bootstrapped with `gamma^m V(s'_{t+m-1})`, or not at all if that step terminated.
 
     Args:
-      rewards: float32 [T, ...]. terminated, truncated: bool [T, ...]. gamma: discount. n: at least 1, at most T.
+      rewards: float32 [T, ...].
+      terminated: bool [T, ...].
+      truncated: bool [T, ...].
+      gamma: discount.
+      n: at least 1, at most T.
 
     Returns:
       Of the first T - n + 1 steps, [T - n + 1, ...] each: R_t; the factor of the bootstrap, gamma^m or 0; the offset

@@ -57,23 +57,23 @@ def row(folder: Path, arm: str, zeros: dict[str, float]) -> Row:
 
 def draw(rows: list[Row]) -> Figure:
     """Dots for environments, a thick dot with its interval over all of them."""
-    figure = Figure(figsize=(8, 3.4), layout="constrained")
+    figure = Figure(figsize=(6.4, 3.6), layout="constrained")
     axes = figure.subplots()
     looks = drawing.looks(sorted({colour for *_, colour in ARMS}))
     axes.axvline(1, color="black", linewidth=1)
     for height, (found, (*_, colour)) in enumerate(zip(rows, ARMS, strict=True)):
         for marker, value in zip(MARKERS, found.each, strict=True):
-            axes.plot(value, height, marker, color="0.6", markersize=5, fillstyle="none")
+            axes.plot(value, height, marker, color="0.4", markersize=5, fillstyle="none", zorder=4)
         low, high = found.over_all.low, found.over_all.high
         axes.plot([low, high], [height, height], color=looks[colour][0], linewidth=4, solid_capstyle="butt")
         axes.plot(found.over_all.estimate, height, "o", color=looks[colour][0], markersize=9)
     for marker, name in zip(MARKERS, ENVIRONMENTS, strict=True):
-        axes.plot([], [], marker, color="0.6", fillstyle="none", label=name.removesuffix("-MinAtar"))
+        axes.plot([], [], marker, color="0.4", fillstyle="none", label=name.removesuffix("-MinAtar"))
     axes.plot([], [], "o-", color="0.3", markersize=9, linewidth=4, label="all four, 95 % interval")
     axes.set_yticks(range(len(ARMS)), [f"{i}  {label}" for i, (_, _, label, _) in enumerate(ARMS, 1)])
     axes.invert_yaxis()
-    figure.supxlabel("return over Adam's, at Adam's learning rate (PPO, a million steps, 32 seeds)", fontsize=10)
-    figure.legend(loc="outside upper center", ncols=5, frameon=False, fontsize=8)
+    figure.supxlabel("return over Adam's, at Adam's learning rate\n(PPO, a million steps, 32 seeds)", fontsize=11)
+    figure.legend(loc="outside upper center", ncols=3, frameon=False, fontsize=10)
     axes.spines[["top", "right"]].set_visible(False)
     return figure
 

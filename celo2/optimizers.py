@@ -84,8 +84,8 @@ def celo2(
       >>> tx = celo2.celo2(2.5e-3, **celo2.RL)  # for RL: Adam's learning rate
       >>> updates, state = tx.update(params, tx.init(params), params)
 
-    Reference: Moudgil, Knyazev and Belilovsky, "Celo2: Towards Learned Optimization Free Lunch",
-      arXiv 2602.19142, and its usage note (AdamW at 20 times the rate).
+    Reference: Moudgil, Knyazev and Belilovsky, "Celo2: Towards Learned Optimization Free Lunch", arXiv 2602.19142, and
+    its usage note (AdamW at 20 times the rate).
     """
     return _routed(
         "celo2" if theta is None else theta,

@@ -11,7 +11,10 @@ DEFAULT_NETWORK = tasks.NETWORKS[0]
 class Group(NamedTuple):
     """Families with the same network and problem.
 
-    task: theirs. data: their sets, stacked. members: their places in the list of all families.
+    Attributes:
+      task: theirs.
+      data: their sets, stacked.
+      members: their places in the list of all families.
     """
 
     task: tasks.Task

@@ -24,8 +24,13 @@ BAD_LOSS = 20.0
 class OuterState(NamedTuple):
     """Everything that a run carries from one outer iteration to the next.
 
-    iteration: int32, iterations done. trained: the part of theta that is trained; frozen: the other part.
-    average: running mean of `trained`. opt_state: of the outer AdamW. particles: see `particles.State`.
+    Attributes:
+      iteration: int32, iterations done.
+      trained: the part of theta that is trained.
+      frozen: the other part.
+      average: running mean of `trained`.
+      opt_state: of the outer AdamW.
+      particles: see `particles.State`.
     """
 
     iteration: jax.Array
@@ -47,8 +52,13 @@ class OuterState(NamedTuple):
 
 
 class Metrics(NamedTuple):
-    """float32 scalars: loss (masked mean over problems, capped per step), family_loss [F], grad_norm,
-    bad_grads (share of gradient entries that were not finite and were set to 0).
+    """One outer iteration; float32.
+
+    Attributes:
+      loss: scalar, masked mean over problems, capped per step.
+      family_loss: [F], likewise of every family.
+      grad_norm: scalar, of the meta-gradient.
+      bad_grads: scalar, share of its entries that were not finite and were set to 0.
     """
 
     loss: jax.Array
@@ -58,11 +68,14 @@ class Metrics(NamedTuple):
 
 
 class Program(NamedTuple):
-    """init() -> state. step(state) -> (state, metrics), compiled; it consumes its argument.
+    """The compiled outer iteration, and what goes with it.
 
-    refresh(state) -> the state with all particles started anew; it depends on iteration and theta only.
-    place(state) -> the same state on the devices that share the problems (after reading a checkpoint).
-    num_devices: how many share the problems.
+    Attributes:
+      init: init() -> state.
+      step: step(state) -> (state, metrics); it consumes its argument.
+      refresh: refresh(state) -> the state with all particles started anew; it depends on iteration and theta only.
+      place: place(state) -> the same state on the devices that share the problems (after reading a checkpoint).
+      num_devices: how many share the problems.
     """
 
     init: Callable[[], OuterState]

@@ -52,7 +52,8 @@ def estimate(
     With D_t = L+_t - L-_t, M = sum_t mask_t, A the sum of the perturbations of the current unroll (this one
     included) and e this one alone, problem n contributes
 
-      (A * sum_{t before the end} mask_t D_t + e * sum_{t from the end on} mask_t D_t) / (2 std^2 M).
+        (A * sum_{t before the end} mask_t D_t
+          + e * sum_{t from the end on} mask_t D_t) / (2 std^2 M)
 
     The step that ends an unroll already counts as "from the end on", as in the published code. Plain truncated
     evolution strategies take A = e throughout: they credit a truncation's losses to its own perturbation alone.

@@ -18,10 +18,13 @@ CAP = 1.5
 
 
 class Batch(NamedTuple):
-    """images: float32 [B, 64] in [0, 1]; labels: int32 [B].
+    """What one step of an inner problem is computed from.
 
-    step: int32, steps done in this unroll. key: uint32, for the random numbers of this step, the same for both signs of
-    a perturbation. None where no task needs them.
+    Attributes:
+      images: float32 [B, 64] in [0, 1].
+      labels: int32 [B].
+      step: int32, steps done in this unroll; None where no task needs it.
+      key: uint32, for the random numbers of this step, the same for both signs of a perturbation; None likewise.
     """
 
     images: jax.Array
@@ -33,11 +36,16 @@ class Batch(NamedTuple):
 class Task(NamedTuple):
     """One inner problem as pure functions.
 
-    init(key) -> params. loss(params, memory, batch) -> float32 scalar, the training loss: the rule gets its gradient
-    and is told its value. objective(params, memory, batch) -> float32 scalar, what the meta-objective counts; None:
-    the training loss. loss_cap: where the meta-objective cuts it. start(key, params) -> memory, what the task
-    carries from step to step besides (a target network, the batch in use); remember(params, memory, batch) ->
-    memory, called before the loss of every step. None: it carries nothing.
+    Attributes:
+      init: init(key) -> params.
+      loss: loss(params, memory, batch) -> float32 scalar, the training loss. The rule gets its gradient and is told its
+        value.
+      loss_cap: where the meta-objective is cut off.
+      objective: objective(params, memory, batch) -> float32 scalar, what the meta-objective counts; None: the training
+        loss.
+      start: start(key, params) -> memory, what the task carries from step to step besides (a target network, the batch
+        in use); None: nothing.
+      remember: remember(params, memory, batch) -> memory, called before the loss of every step; None likewise.
     """
 
     init: Callable[[jax.Array], Params]
@@ -49,7 +57,12 @@ class Task(NamedTuple):
 
 
 class Network(NamedTuple):
-    """init(key) -> params. apply(params, images [B, 64]) -> outputs [B, n]."""
+    """A network as pure functions.
+
+    Attributes:
+      init: init(key) -> params.
+      apply: apply(params, images [B, 64]) -> outputs [B, n].
+    """
 
     init: Callable[[jax.Array], Params]
     apply: Callable[[Params, jax.Array], jax.Array]

@@ -18,9 +18,14 @@ from metatrain.tasks import Batch, Memory, Params, Task
 class UnrollState(NamedTuple):
     """State of one inner problem.
 
-    params: as the rule sees them (divided by scale). opt_state: of the rule. scale: one float32 per tensor.
-    inner_step, length: int32, steps done and steps of this unroll. is_done: bool, the unroll has ended and the
-    next step starts a new one. memory: what the task carries, see `tasks.Task`; None: nothing.
+    Attributes:
+      params: as the rule sees them (divided by scale).
+      opt_state: of the rule.
+      scale: one float32 per tensor.
+      inner_step: int32, steps done of this unroll.
+      length: int32, its steps.
+      is_done: bool, the unroll has ended and the next step starts a new one.
+      memory: what the task carries, see `tasks.Task`; None: nothing.
     """
 
     params: Params
@@ -35,7 +40,11 @@ class UnrollState(NamedTuple):
 class Restart(NamedTuple):
     """What a new unroll would start from, drawn once per truncation: at most one unroll ends within it.
 
-    params, scale, memory: as in UnrollState. next_length: length of the unroll that follows when one ends.
+    Attributes:
+      params: as in `UnrollState`.
+      scale: likewise.
+      next_length: length of the unroll that follows when one ends.
+      memory: as in `UnrollState`.
     """
 
     params: Params
@@ -45,9 +54,12 @@ class Restart(NamedTuple):
 
 
 class StepRecord(NamedTuple):
-    """loss: the task's objective before the update, clipped to [0, its cap] (NaN: the cap), 0 on a restart.
+    """What one step gives the meta-objective.
 
-    mask: False on a restart. is_done: the unroll ended with this step.
+    Attributes:
+      loss: the task's objective before the update, clipped to [0, its cap] (NaN: the cap), 0 on a restart.
+      mask: False on a restart.
+      is_done: the unroll ended with this step.
     """
 
     loss: jax.Array

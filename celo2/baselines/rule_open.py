@@ -22,7 +22,13 @@ _LOG_FLOOR, _SQUARE_FLOOR, _NORM_EPS = 1e-13, 1e-5, 1e-6
 
 
 class ScaleByOpenState(NamedTuple):
-    """count: int32 scalar. m: tree of momenta, float32 [6, *shape]. hidden: tree of the GRU's states, [gru, *shape]."""
+    """State of `scale_by_open`.
+
+    Attributes:
+      count: int32 scalar, updates so far.
+      m: tree of momenta, float32 [6, *shape].
+      hidden: tree of the GRU's states, float32 [gru, *shape].
+    """
 
     count: jax.Array  # type: ignore[assignment]  # optax's name for it; shadows tuple.count
     m: Any

@@ -38,7 +38,7 @@ def page() -> str:
             parts.append(_section(name, called, kind))
     parts.append("## Settings of the agents\n\nDefaults are those for CartPole-v1, of SAC for Pendulum-v1.\n")
     for agent, kind in presets.CONFIGS.items():
-        parts.append(f"### Of {agent}\n\n" + _flags(_agent_actions(agent, kind)))
+        parts.append(f"### Settings of {agent}\n\n" + _flags(_agent_actions(agent, kind)))
     atari = _names(AtariConfig, "--atari.")
     actions = [action for action in _actions(_train("ppo"), "rlopt train") if set(action.option_strings) & atari]
     parts.append("## Atari games\n\nHow they are shown and played: [Atari](atari.md).\n\n" + _flags(actions))
@@ -49,7 +49,7 @@ def page() -> str:
 
 
 def _overview() -> str:
-    lines = ["| command | |", "|---|---|"]
+    lines = ["| command | what it does |", "|---|---|"]
     for name, kind in cli._COMMANDS.items():
         called = _CALLED.get(name, name)
         place = next(iter(_BELOW.get(name, {called: kind})))
@@ -73,15 +73,17 @@ def _section(name: str, called: str, kind: type) -> str:
     if name in ("train", "compare", "sweep", "benchmark"):
         left_out |= {flag for config in presets.CONFIGS.values() for flag in _names(config)}
         left_out |= _names(AtariConfig, "--atari.")
-        notes.append("[settings of the agent](#settings-of-the-agents) and of [Atari games](#atari-games)")
+        notes += ["of the [agent](#settings-of-the-agents)", "of [Atari games](#atari-games)"]
     if "tracking" in {field.name for field in dataclasses.fields(kind)}:
         left_out |= _names(PopulationTracking)
-        notes.append("those of [trackers](#trackers)")
+        notes.append("of [trackers](#trackers)")
     own = [action for action in actions if not set(action.option_strings) & left_out]
     words = " ".join(["rlopt", called, *(_placeholder(a) for a in actions if not a.option_strings)])
-    text = f"## rlopt {called} {{#{_anchor(called)}}}\n\n{_summary(kind)}\n\n    {words} [FLAGS]\n\n"
-    text += _flags(own) if own else "It takes no flags."
-    return text + (f"\n\nBesides, it takes the {' and '.join(notes)}." if notes else "")
+    words += " [FLAGS]" if any(action.option_strings for action in actions) else ""
+    text = f"## rlopt {called} {{#{_anchor(called)}}}\n\n{_summary(kind)}\n\n    {words}\n\n"
+    text += _flags(sorted(own, key=lambda action: bool(action.option_strings)))
+    listed = " and ".join(filter(None, [", ".join(notes[:-1]), *notes[-1:]]))
+    return text + (f"\n\nIt also takes the settings {listed}." if notes else "")
 
 
 def _placeholder(action: argparse.Action) -> str:
@@ -139,6 +141,7 @@ def _flags(actions: Iterable[argparse.Action]) -> str:
 def _value(action: argparse.Action) -> str:
     """What a flag takes: `FLOAT`, `STR ...` for several."""
     text = str(action.metavar or "").replace("{None}|", "").replace("|{none}", "|none")
+    text = re.sub(r"\{(\[.*\])\}", r"\1", text).replace("{None,", "{")
     several = re.fullmatch(r"\[?(.+?) \[\1 \.\.\.\]\]?", text)
     return f"{several[1]} ..." if several else text
 

@@ -1,10 +1,11 @@
-"""What `mkdocs build` asks for while it builds the site: pages made from other files, and links that fit.
+"""What `mkdocs build` asks for while it builds the site: pages made from other files, links and tables that fit.
 
 Some pages have their text elsewhere: the README is the first page, the glossary is a section of CONTRIBUTING.md, the
 command line is described by its parser. All Markdown is written for GitHub; what the site's dialect reads otherwise is
 rewritten here.
 """
 
+import html
 import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -27,6 +28,15 @@ ELSEWHERE = {
 _PAGES = {source: page for page, source in ELSEWHERE.items()}
 _LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
 _ITEM = re.compile(r"([-*]|\d+\.) ")
+_TAG = re.compile(r"<[^>]*>")
+# Code, links and tags, which stay as they are; or the name of a page in a text.
+_NAMED = re.compile(r"<pre\b.*?</pre>|<a\b.*?</a>|<[^>]*>|docs/([\w/-]+)\.md", re.DOTALL)
+_CELL = re.compile(r"<(t[dh])\b([^>]*)>(.*?)</\1>", re.DOTALL)
+_CODE = re.compile(r"<code>.*?</code>", re.DOTALL)
+_MARK = re.compile(r"<[^>]*>|&\w+;|([_./=:,])(?=[A-Za-z]\w{3})")  # tags; or after what a long word may be broken
+_INLINE = re.compile(r"<(pre|t[dh]|script)\b.*?</\1>|(<code>.*?</code>)", re.DOTALL)
+_FLAG = re.compile(r"<[^>]*>|(?<![\w-])(--?[A-Za-z][\w.-]*)")
+_SHORT, _LONG = 11, 60  # characters of a cell that stays in one line, and of one that is a sentence
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -57,6 +67,38 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     return indented(relinked(markdown, name, {file.src_uri for file in files}))
 
 
+def on_page_content(content: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Makes links of the pages that docstrings and texts name as `docs/NAME.md`."""
+
+    def link(found: re.Match[str]) -> str:
+        file = found[1] and files.get_file_from_path(f"{found[1]}.md")
+        return f'<a href="{file.url_relative_to(page.file)}">{found[0]}</a>' if file else found[0]
+
+    return _NAMED.sub(link, content)
+
+
+def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
+    """Marks cells of tables, and flags: after the search's index was made, which would take the marks for spaces."""
+    return _CELL.sub(lambda found: cell(*found.groups()), flagged(output))
+
+
+def flagged(page: str) -> str:
+    """Flags in the code of sentences, so that no line ends within one."""
+
+    def marked(found: re.Match[str]) -> str:
+        return f'<span class="flag">{found[1]}</span>' if found[1] else found[0]
+
+    return _INLINE.sub(lambda found: _FLAG.sub(marked, found[0]) if found[2] else found[0], page)
+
+
+def cell(tag: str, attributes: str, inside: str) -> str:
+    """A cell of a table with a class for its length, and with places where its code may be broken."""
+    length = len(html.unescape(_TAG.sub("", inside)).strip())
+    kind = "short" if length <= _SHORT else "long" if length > _LONG else ""
+    inside = _CODE.sub(lambda code: _MARK.sub(lambda mark: mark[0] + "<wbr>" * bool(mark[1]), code[0]), inside)
+    return f"<{tag}{attributes}" + (f' class="{kind}"' if kind else "") + f">{inside}</{tag}>"
+
+
 def glossary(contributing: str) -> str:
     """The section "Words" of CONTRIBUTING.md, as a page.
 
@@ -72,7 +114,8 @@ def glossary(contributing: str) -> str:
 def relinked(markdown: str, page: str, known: set[str]) -> str:
     """Links from a page to files of the repository, as links within the site.
 
-    A folder is no page: its name stands in place of a link to it.
+    A folder is no page: its name stands in place of a link to it. A page that is called by its file's name gets its
+    title.
 
     Args:
       markdown: text of the page.
@@ -89,6 +132,8 @@ def relinked(markdown: str, page: str, known: set[str]) -> str:
         source = normpath(home / path)
         inside = _PAGES.get(source, source.removeprefix("docs/"))
         if inside in known:
+            if not bang and text.endswith(".md") and (ROOT / source).is_file():
+                text = title((ROOT / source).read_text(encoding="utf-8"))
             return f"{bang}[{text}]({relpath(inside, PurePosixPath(page).parent)}{hash_mark}{anchor})"
         if (ROOT / source).exists():
             return f"{text} (`{source}`)" if text.strip("`") != source else f"`{source}`"
@@ -97,18 +142,28 @@ def relinked(markdown: str, page: str, known: set[str]) -> str:
     return _LINK.sub(link, markdown)
 
 
+def title(markdown: str) -> str:
+    """The first heading of a page."""
+    return next(line.removeprefix("# ") for line in markdown.split("\n") if line.startswith("# "))
+
+
 def indented(markdown: str) -> str:
     """Lists whose items go on at a depth of four, where GitHub wants as much as their mark is wide.
 
-    Python-Markdown ends an item at anything that is indented by less than four.
+    Python-Markdown ends an item at anything that is indented by less than four, and takes an item that follows a
+    paragraph of the one before for part of that, unless a line between them is empty.
     """
-    made, width, fenced = [], 0, False
+    made: list[str] = []
+    width, fenced, parted = 0, False, False
     for line in markdown.split("\n"):
         if line[:1].strip() and not fenced:
             item = _ITEM.match(line)
-            width = len(item[0]) if item else 0
+            if item and width and parted and made[-1].strip():
+                made.append("")
+            width, parted = len(item[0]) if item else 0, False
         if line.lstrip().startswith("```"):
             fenced = not fenced
         goes_on = width and line.startswith(" " * width)
+        parted = parted or not line.strip()
         made.append(" " * (4 - width) + line if goes_on else line)
     return "\n".join(made)

@@ -52,14 +52,15 @@ def cache_folder() -> Path:
 def configure(num_devices: int | None = None, *, concurrent: bool = False, exactly: bool = False) -> None:
     """Sets up XLA: one host device per core (or `num_devices`), CPU settings, a cache of compiled programs.
 
-    num_devices: no more than are used (`devices_for`): on two cores a second, idle device costs a quarter more
-      processor time (PPO on CartPole, one seed).
-    concurrent: let XLA reorder a program's operations to run some at the same time. With several devices that makes
-    meta-training 1.2 times faster; training agents, and anything on one device, is slower with it.
-    exactly: num_devices counts, whatever number XLA_FLAGS has.
-
     What the user has set in XLA_FLAGS, NPROC or JAX_COMPILATION_CACHE_DIR stays as it is
     (JAX_ENABLE_COMPILATION_CACHE=false turns the cache off). Accelerators are not affected.
+
+    Args:
+      num_devices: no more than are used (`devices_for`): on two cores a second, idle device costs a quarter more
+        processor time (PPO on CartPole, one seed).
+      concurrent: let XLA reorder a program's operations to run some at the same time. With several devices that makes
+        meta-training 1.2 times faster; training agents, and anything on one device, is slower with it.
+      exactly: num_devices counts, whatever number XLA_FLAGS has.
 
     Warns:
       RuntimeWarning: if jax has been imported already: what it reads on import is as it was.

@@ -37,6 +37,7 @@ KNOWN = {"index.md", "ppo.md", "contributing.md", "results/README.md", "images/a
     [
         ("index.md", "[a](docs/ppo.md)", "[a](ppo.md)"),
         ("index.md", "![a](docs/images/a.png)", "![a](images/a.png)"),
+        ("index.md", "[docs/ppo.md](docs/ppo.md#loss)", "[PPO](ppo.md#loss)"),
         ("results/README.md", "[a](../ppo.md#loss)", "[a](../ppo.md#loss)"),
         ("ppo.md", "[a](../README.md)", "[a](index.md)"),
         ("ppo.md", "[a](../CONTRIBUTING.md#words)", "[a](contributing.md#words)"),
@@ -56,6 +57,36 @@ def test_what_goes_on_within_a_list_is_indented_by_four_and_nothing_else(hooks):
         hooks.indented(text)
         == "- a\n    b\n\n    | c |\n\nd\n\n    code\n- g\n```\n- x\n  y\n```\n1. e\n    f\n\n        code"
     )
+
+
+def test_an_item_after_a_paragraph_of_the_one_before_begins_after_an_empty_line(hooks):
+    assert hooks.indented("1. a\n\n   b\n2. c\n3. d\n") == "1. a\n\n    b\n\n2. c\n3. d\n"
+    assert hooks.indented("- a\n  b\n- c\n") == "- a\n    b\n- c\n"
+
+
+def test_cells_say_how_long_they_are_and_where_their_code_may_be_broken(hooks):
+    assert hooks.cell("td", "", "1.5 &plusmn; 2") == '<td class="short">1.5 &plusmn; 2</td>'
+    assert hooks.cell("td", ' style="a"', "<b>" + "a " * 31 + "</b>").startswith('<td style="a" class="long"><b>a')
+    wanted = '<td><code>a_b=<wbr>some_<wbr>name</code> x_name <a href="p_page.html"><code>c</code></a></td>'
+    assert hooks.cell("td", "", wanted.replace("<wbr>", "")[4:-5]) == wanted
+
+
+def test_no_line_ends_within_a_flag_of_a_sentence(hooks):
+    wanted = 'a <code>x-y <span class="flag">--out</span> 1</code> <pre><code>--a</code></pre><th><code>-b</code></th>'
+    told = wanted.replace('<span class="flag">', "").replace("</span>", "")
+    assert hooks.flagged(told) == wanted
+
+
+def test_names_of_pages_in_texts_are_links_outside_of_code_and_links(hooks):
+    from mkdocs.config.defaults import MkDocsConfig
+    from mkdocs.structure.files import File, Files
+    from mkdocs.structure.pages import Page
+
+    files = Files([File(name, "docs", "site", use_directory_urls=False) for name in ("api/a.md", "ppo.md")])
+    here = Page("a", files.src_uris["api/a.md"], MkDocsConfig())
+    told = "see docs/ppo.md and <code>docs/no.md</code> <a>docs/ppo.md</a> <pre>docs/ppo.md</pre>"
+    wanted = told.replace("see docs/ppo.md", 'see <a href="../ppo.html">docs/ppo.md</a>')
+    assert hooks.on_page_content(told, here, MkDocsConfig(), files) == wanted
 
 
 def test_pages_are_found_in_a_navigation_at_any_depth(hooks):
@@ -91,6 +122,7 @@ def test_the_command_line_has_every_command_and_flag(site_modules):
     assert "**<code>--gae-lambda FLOAT</code>** (default <code>0.95</code>): Decay" in page
     assert "(default <code>digits mnist fashion " in page  # its text has a "(default: " of its own
     assert page.count("## rlopt ") >= len(cli._COMMANDS)
+    assert "\n    rlopt optimizers\n" in page  # takes no flags, and says so
 
 
 @pytest.mark.parametrize(
