@@ -35,15 +35,15 @@ FAST := $(addprefix tests/celo2/test_,checkpoint.py labels.py reference.py) \
   $(addprefix tests/rlopt/,test_structure.py test_statistics.py report training/test_legacy.py)
 
 test-fast: install
-	$(BIN)/python -m pytest -n auto --maxprocesses 3 --dist worksteal $(FAST)
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal $(FAST)
 
 # The second run below is given its files by name: looking through all files takes as long as its tests.
 MESH = $(shell grep -rl --include='test_*.py' 'mark.mesh' tests)
 
 # Most of a test is compilation, which uses one core, and takes a fifth longer for eight devices than for one.
 test: install
-	$(BIN)/python -m pytest -n auto --maxprocesses 3 --dist worksteal --durations 20
-	RLOPT_TESTS_DEVICES=8 $(BIN)/python -m pytest -n auto --maxprocesses 3 --dist worksteal -m 'mesh and not slow' $(MESH)
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal --durations 20
+	RLOPT_TESTS_DEVICES=8 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal -m 'mesh and not slow' $(MESH)
 
 test-slow: install
 	RLOPT_TESTS_OPTIMISED=1 RLOPT_TESTS_DEVICES=8 $(BIN)/python -m pytest -m slow
