@@ -82,6 +82,7 @@ def assert_close(a, b, tolerance=1e-5):
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=tolerance, rtol=tolerance), a, b)
 
 
+@pytest.mark.slow
 @one
 def test_jit_gives_the_same_numbers(make):
     tx = optax.with_extra_args_support(make(0.01))
@@ -356,6 +357,7 @@ def test_celo_too_leaves_a_tensor_without_any_gradient_where_it_is():
     np.testing.assert_array_equal(still["used"], published["used"])
 
 
+@pytest.mark.slow
 def test_derivatives_pass_through_an_update():
     tx = celo2.scale_by_celo2(THETA, newton_schulz_steps=1)
     params = {"w": jax.random.normal(jax.random.key(0), (4, 8))}

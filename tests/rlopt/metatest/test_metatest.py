@@ -343,6 +343,7 @@ def test_a_rule_that_asks_what_only_agents_know_is_refused():
         SuiteConfig(optimizers=("sgd", "mine=open")).check()
 
 
+@pytest.mark.slow
 def test_an_optimizer_is_searched_in_all_its_numbers_with_a_budget(tmp_path, command):
     """Rates beyond the grid of rates: the settings of the best trial are written down, and are those that were run."""
     arm = "nadamw:schedule=cosine,warmup=0.1,eps=1e-8"

@@ -117,6 +117,7 @@ def test_a_study_that_is_killed_at_any_moment_has_the_same_trials_each_trained_a
 
 
 @pytest.mark.usefixtures("shared_programs")
+@pytest.mark.slow
 def test_a_study_that_is_stopped_within_a_batch_says_how_to_go_on_and_goes_on_bit_for_bit(tmp_path, at_line):
     small = "--steps 1280 --num-envs 4 --rollout-length 16 --epochs 1 --minibatches 1 --hidden 8"
     words = f"{WORDS.replace('20', '4')} --batch 2 {small}"
