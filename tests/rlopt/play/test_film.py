@@ -100,6 +100,7 @@ def test_what_cannot_be_filmed_is_refused(tmp_path, command, write_run, words, s
     assert not (tmp_path / "run" / film.FILMS).exists()
 
 
+@pytest.mark.slow
 def test_an_atari_game_is_filmed_and_given_to_ffmpeg_where_there_is_one(tmp_path, monkeypatch):
     settings = AtariConfig(image_size=42, num_threads=1)
     folder = untrained(tmp_path / "run", "Pong-v5", "small", atari=settings)

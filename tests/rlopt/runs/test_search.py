@@ -43,6 +43,7 @@ def test_each_trial_learns_with_its_own_settings_whatever_else_is_tried():
     jax.tree.map(np.testing.assert_array_equal, first.params, history.split(turned, CONFIG)[1].params)
 
 
+@pytest.mark.slow
 def test_settings_of_the_agent_are_the_same_numbers_alone():
     config = dataclasses.replace(CONFIG, trials=tuple({"entropy_coef": x, "gamma": 0.9} for x in (0.0, 0.1)))
     alone = loop.train(config.cells[1], progress=False)

@@ -179,6 +179,7 @@ def test_what_cannot_be_parted_or_halved_is_refused(tmp_path):
     assert not jax.tree.leaves(list(tmp_path.iterdir()))
 
 
+@pytest.mark.slow
 @pytest.mark.mesh
 def test_several_devices_evaluate_and_give_up_as_one_does(tmp_path, monkeypatch, at_line):
     config = halved(eval_every=256, eval_episodes=2, keep_best=True)

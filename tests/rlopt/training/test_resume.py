@@ -208,6 +208,7 @@ def test_atari_runs_go_on_with_new_episodes_and_say_so(tmp_path, run_until):
     assert [json.loads(line)["step"] for line in lines(folder)] == [32, 64, 96, 128, 160, 192]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("saves_at_every_interval")
 def test_a_pool_that_dies_ends_the_run_with_what_it_has_and_says_how_to_go_on(tmp_path, monkeypatch, capfd):
     step, calls = host._Groups.step, []
