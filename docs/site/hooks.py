@@ -34,7 +34,7 @@ _NAMED = re.compile(r"<pre\b.*?</pre>|<a\b.*?</a>|<[^>]*>|docs/([\w/-]+)\.md", r
 _CELL = re.compile(r"<(t[dh])\b([^>]*)>(.*?)</\1>", re.DOTALL)
 _CODE = re.compile(r"<code>.*?</code>", re.DOTALL)
 _MARK = re.compile(r"<[^>]*>|&\w+;|([_./=:,])(?=[A-Za-z]\w{3})")  # tags; or after what a long word may be broken
-_INLINE = re.compile(r"<(pre|t[dh]|script)\b.*?</\1>|(<code>.*?</code>)", re.DOTALL)
+_INLINE = re.compile(r"<(pre|th|script)\b.*?</\1>|(<code>.*?</code>)", re.DOTALL)
 _FLAG = re.compile(r"<[^>]*>|(?<![\w-])(--?[A-Za-z][\w.-]*)")
 _SHORT, _LONG = 11, 60  # characters of a cell that stays in one line, and of one that is a sentence
 
@@ -83,7 +83,7 @@ def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
 
 
 def flagged(page: str) -> str:
-    """Flags in the code of sentences, so that no line ends within one."""
+    """Flags in the code of sentences and cells, so that no line ends within one."""
 
     def marked(found: re.Match[str]) -> str:
         return f'<span class="flag">{found[1]}</span>' if found[1] else found[0]

@@ -12,7 +12,6 @@ _TABLES = re.compile(r"results/metatest-(\d+)/tables\.md")
 _PRE = re.compile(r"(<pre\b.*?</pre>)", re.DOTALL)
 _CODE = re.compile(r"<code>([^<]*)</code>")
 _TEST = re.compile(r"tests/\S+\.py::\w+")
-_FLAG = re.compile(r"(?<![\w-])--[a-z][\w-]*")
 _CELL = re.compile(r"<td>.*?</td>")
 _NUMBER = r"-?\d[\d.,]*\d|-?\d"
 _INTERVAL = re.compile(rf"\[(?:{_NUMBER}), (?:{_NUMBER})\]|(?:{_NUMBER}) to (?:{_NUMBER})")
@@ -37,7 +36,7 @@ def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -
 
 
 def legible(html: str) -> str:
-    """Flags and intervals that lines do not break, and tests on lines of their own."""
+    """Intervals that lines do not break, and tests on lines of their own; flags are marked in hooks.py."""
 
     def whole(found: re.Match[str]) -> str:
         return f'<span class="whole">{found[0]}</span>'
@@ -45,7 +44,7 @@ def legible(html: str) -> str:
     def code(found: re.Match[str]) -> str:
         if _TEST.fullmatch(found[1]):
             return f'<code class="test">{found[1].replace("::", "::<wbr>").replace("_", "_<wbr>")}</code>'
-        return f"<code>{_FLAG.sub(whole, found[1])}</code>"
+        return found[0]
 
     html = _CODE.sub(code, html)
     return _CELL.sub(lambda cell: _INTERVAL.sub(whole, cell[0]), html)

@@ -71,8 +71,11 @@ def test_cells_say_how_long_they_are_and_where_their_code_may_be_broken(hooks):
     assert hooks.cell("td", "", wanted.replace("<wbr>", "")[4:-5]) == wanted
 
 
-def test_no_line_ends_within_a_flag_of_a_sentence(hooks):
+def test_no_line_ends_within_a_flag_of_a_sentence_or_a_cell(hooks):
     wanted = 'a <code>x-y <span class="flag">--out</span> 1</code> <pre><code>--a</code></pre><th><code>-b</code></th>'
+    wanted += (
+        '<p><code>rlopt <span class="flag">--lr</span> 1</code></p><td><code><span class="flag">--c</span></code></td>'
+    )
     told = wanted.replace('<span class="flag">', "").replace("</span>", "")
     assert hooks.flagged(told) == wanted
 
