@@ -30,10 +30,10 @@ def approximate_kl(log_ratio: jax.Array) -> jax.Array:
 
 
 def masked_mean(x: jax.Array, mask: jax.Array) -> jax.Array:
-    """Mean of x where mask is true; 0 if it is nowhere."""
+    """Mean of x where mask is true; 0 if it is nowhere. What x is elsewhere does not matter, be it not finite."""
     chex.assert_equal_shape([x, mask])
-    mask = mask.astype(x.dtype)
-    return jnp.sum(x * mask) / jnp.maximum(jnp.sum(mask), 1)
+    mask = mask.astype(bool)
+    return jnp.sum(jnp.where(mask, x, 0)) / jnp.maximum(jnp.sum(mask.astype(x.dtype)), 1)
 
 
 def standardize(x: jax.Array, mask: jax.Array, eps: float = 1e-8) -> jax.Array:

@@ -1,9 +1,9 @@
 """What a seed counts as, and statistics over seeds and environments. Imports no jax.
 
 A seed counts as the mean return of the episodes that ended in the last tenth of training. If none ended there, it is
-still alive, and counts as its last known return. The lowest return of its cell is for those whose loss was not finite,
-which would otherwise favour optimizers that break, and for those in which no episode ever ended. This is the one rule
-in training, on disk and in reports.
+still alive, and counts as the mean return of the last logging interval in which one did. The lowest such mean of any
+seed of its cell, at any time, is for those whose loss was not finite, which would otherwise favour optimizers that
+break, and for those in which no episode ever ended. This is the one rule in training, on disk and in reports.
 
 Scores of several environments are to be normalised first. Reference for the statistics: Agarwal et al., "Deep RL at the
 Edge of the Statistical Precipice", NeurIPS 2021.
@@ -158,11 +158,21 @@ def without_gaps(returns: np.ndarray) -> np.ndarray:
     return np.take_along_axis(returns, np.where(last >= 0, last, first), axis=-1)
 
 
+def tail_means(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Mean return over the episodes of the last tenth of the iterations, float32 [S]; NaN: none ended there.
+
+    sums, counts: [I, S] per iteration, of the returns of the episodes that ended in it, and how many did.
+    """
+    tail = max(1, round(FINAL_SHARE * len(sums)))
+    total, count = sums[-tail:].sum(0), counts[-tail:].sum(0)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan).astype(np.float32)
+
+
 def final_returns(final: np.ndarray, returns: np.ndarray, stopped: np.ndarray) -> np.ndarray:
-    """Final returns [S] of a cell's seeds; NaN only where no episode ended in any of them.
+    """Final returns [S] of a cell's seeds by the rule above; NaN only where no episode ended in any of them.
 
     Args:
-      final: [S], means over the last tenth of training; NaN: no episode ended there.
+      final: [S], `tail_means`.
       returns: [S, T], means per logging interval; NaN: none ended there.
       stopped: [S], the step at which the loss was not finite; -1: it always was.
     """
@@ -185,6 +195,13 @@ def whole_curves(steps: np.ndarray, returns: np.ndarray, stopped: np.ndarray) ->
     """`counted_curves` without gaps, float64 [S, T]; a seed in which no episode ever ended is at the lowest."""
     filled = without_gaps(counted_curves(steps, returns, stopped))
     return np.where(np.isfinite(filled), filled, lowest(returns))
+
+
+def best(scores: np.ndarray) -> int:
+    """Where the highest of some scores [R] is; of equal ones, the one in the middle. Not finite is lowest."""
+    scores = np.where(np.isfinite(scores), scores, -np.inf)
+    equal = np.flatnonzero(scores == scores.max())
+    return int(equal[len(equal) // 2])
 
 
 def leading(means: Sequence[float], keep: int) -> list[int]:

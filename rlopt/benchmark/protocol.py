@@ -63,13 +63,6 @@ class Scale(NamedTuple):
         return int(np.sum((run.stopped >= 0) | np.isnan(run.final) | low))
 
 
-def best(scores: np.ndarray) -> int:
-    """Where the highest of some scores [R] is; of equal ones, the one in the middle."""
-    scores = np.where(np.isfinite(scores), scores, -np.inf)
-    equal = np.flatnonzero(scores == scores.max())
-    return int(equal[len(equal) // 2])
-
-
 def place(folder: Path, stage: str, env_id: str, optimizer: str) -> Path:
     """Where the runs of an optimizer on an environment lie; stage: FINAL, or a rung's (`tuning.rungs`)."""
     return folder / stage / results.safe_name(env_id) / results.safe_name(optimizer)

@@ -153,15 +153,16 @@ def choose(scores: Mapping[str, Scores], shared: Sequence[float], scales: Mappin
     Args:
       scores: per environment, final returns by rate; none for an optimizer that takes no rate.
       shared: the rates from which one for all environments is chosen; every environment has scores of them.
-      scales: per environment, made from tuning seeds as well. The shared rate is chosen on those that are usable.
+      scales: per environment, made from tuning seeds as well. The shared rate is chosen on those that are usable; where
+        none is, it is the middle one.
     """
     if not shared:
         return Choice(dict.fromkeys(scores), None)
     tuned = {
-        env_id: list(mine)[protocol.best(np.asarray([np.mean(x) for x in mine.values()]))]
+        env_id: list(mine)[statistics.best(np.asarray([np.mean(x) for x in mine.values()]))]
         for env_id, mine in scores.items()
     }
-    return Choice(tuned, shared[protocol.best(np.asarray(_together(scores, shared, scales)))])
+    return Choice(tuned, shared[statistics.best(np.asarray(_together(scores, shared, scales)))])
 
 
 def _together(scores: Mapping[str, Scores], rates: Sequence[float], scales: Mapping[str, Scale]) -> list[float]:

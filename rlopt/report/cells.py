@@ -21,10 +21,9 @@ class Cell(NamedTuple):
     """An optimizer at a learning rate on an environment, all its seeds, perhaps of several run folders.
 
     environment: its id, with the agent where a report has several. optimizer: what the report calls it. seeds: [S].
-    final: float64 [S], stopped [S], steps [T], returns [S, T]: as `results.Run`; final is NaN where no episode ended in
-    any seed. config: the first folder's. settings: what may differ, as `labels.settings`. documents, summaries:
-    `config.json` and `summary.json` of each folder. evaluations: those during training, of all seeds; None: there are
-    none.
+    final: float64 [S], stopped [S], steps [T], returns [S, T]: as `history.History`; final is NaN where no episode
+    ended in any seed. config: the first folder's. settings: what may differ, as `labels.settings`. documents,
+    summaries: `config.json` and `summary.json` of each folder. evaluations: of all seeds; None: there are none.
     """
 
     environment: str

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from rlopt import statistics
 from rlopt.benchmark import protocol, tuning
 from rlopt.benchmark.plan import YARDSTICK, Plan
 from rlopt.benchmark.protocol import FINAL, Choice
@@ -166,7 +167,7 @@ def _best_of_searches(found: Sequence[Cell], problems: list[str]) -> list[Cell]:
 def _best_of(mine: Sequence[Cell]) -> Cell:
     """The one with the highest mean return, of those that were trained to the end, if any was."""
     whole = [cell for cell in mine if not cell.given_up] or list(mine)
-    return whole[protocol.best(np.asarray([np.mean(cell.final) for cell in whole]))]
+    return whole[statistics.best(np.asarray([np.mean(cell.final) for cell in whole]))]
 
 
 def _best(optimizer: str, mine: Sequence[Cell], problems: list[str]) -> Choice:

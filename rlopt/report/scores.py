@@ -152,7 +152,7 @@ def profile(scores: Scores, thresholds: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 def curve(cell: Cell, end: int) -> tuple[np.ndarray, np.ndarray]:
-    """Steps [T] and returns [S, T] without gaps, up to a step, by the rule of `training.finals`.
+    """Steps [T] and returns [S, T] without gaps, up to a step, by the rule of `statistics`.
 
     A run that ended early, since all its seeds were stopped, stays at its lowest return.
     """

@@ -112,7 +112,8 @@ def returns(evidence: Evidence, setting: str) -> Table:
         name=f"returns{label}",
         title="Final returns" + (f" ({setting})" if label else ""),
         note="Return of the training episodes in the last tenth of training, of a seed that was still alive then its "
-        "last return: IQM over seeds, [95 % bootstrap interval], @ the learning rate, if it takes one."
+        "last return, of one that broke or never ended an episode the lowest of its run: IQM over "
+        "seeds, [95 % bootstrap interval], @ the learning rate, if it takes one."
         + (" *: the lowest or highest rate that was tried; a better one may lie beyond." if starred else "")
         + (f" {EMPTY}" if any(value is None for row in rows for value in row) else ""),
         columns=("optimizer", *evidence.environments),
@@ -158,8 +159,8 @@ def failures(evidence: Evidence) -> Table:
     return Table(
         name="failures",
         title="Seeds that broke",
-        note="Their loss was not finite from this step on. They were stopped, and count as the lowest return of their "
-        "run.",
+        note="Their loss was not finite from this step on. They count as stopped, at the lowest mean return "
+        "of a logging interval of any seed of their run.",
         columns=("optimizer", "environment", "rate", "runs", "seed", "step"),
         rows=rows,
     )

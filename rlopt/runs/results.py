@@ -49,7 +49,7 @@ _PACKAGES = ("jax", "jaxlib", "flax", "optax", "gymnax", "distrax", "numpy")
 class Run(NamedTuple):
     """A finished run as read back: steps [T], returns [S, T], final [S], stopped [S], and its summary.
 
-    As in `history.History`; what a seed counts as is so of older runs too (`training.finals`).
+    As in `history.History`; what a seed counts as is so of older runs, too.
     """
 
     folder: Path
@@ -158,7 +158,7 @@ def write_summary(run: Run) -> None:
 
 
 def read_run(folder: Path) -> Run:
-    """Reads a finished run.
+    """Reads a finished run; what the seeds of an older one count as is made anew.
 
     Raises:
       ValueError: if the folder holds no finished run, or a damaged one.
@@ -176,7 +176,7 @@ def read_run(folder: Path) -> Run:
     summary.check(folder / SUMMARY, run.summary, seeds)
     final = statistics.final_returns(run.final, run.returns, run.stopped)
     if not np.array_equal(final, run.final, equal_nan=True):  # of an older version
-        run = run._replace(final=final, summary=run.summary | _plain(summary.final_returns(final)))
+        run = run._replace(final=final, summary=run.summary | _plain(summary.told_of(final)))
     return run
 
 

@@ -46,7 +46,7 @@ def of(config: TrainConfig, history: History) -> dict[str, Any]:
         "learning_rate": config.resolved_learning_rate,
         "seeds": config.seeds,
         "env_steps": steps,
-        **final_returns(history.final),
+        **told_of(history.final),
         "stopped_seeds": [config.seed + i for i in np.flatnonzero(history.stopped >= 0).tolist()],
         "wall_seconds": round(history.compile_seconds + history.train_seconds, 2),
         "compile_seconds": round(history.compile_seconds, 2),
@@ -57,7 +57,7 @@ def of(config: TrainConfig, history: History) -> dict[str, Any]:
     }
 
 
-def final_returns(final: np.ndarray) -> dict[str, Any]:
+def told_of(final: np.ndarray) -> dict[str, Any]:
     """What a summary says of final returns [S]; no interval for one seed."""
     interval = bootstrap(final) if np.all(np.isfinite(final)) else None
     return {
@@ -73,7 +73,7 @@ def beside(config: TrainConfig, history: History, evaluations: Evaluations | Non
     if config.monitor != MonitorConfig():
         found["seconds_beside"] = round(history.seconds_beside, 2)
     if evaluations is not None:
-        last = final_returns(evaluations.returns[:, -1])
+        last = told_of(evaluations.returns[:, -1])
         found["evaluation"] = {
             "every": config.monitor.eval_every,
             "episodes": config.monitor.eval_episodes,

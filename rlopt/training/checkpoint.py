@@ -35,7 +35,7 @@ class Progress(NamedTuple):
     """How far a run is, after a whole number of logging intervals.
 
     state: tree, the agents' states with leading axis S, without those that were given up. rows: {name: float32 [S]} per
-    interval. sums, counts: float32 [I, S] per iteration, of returns and episodes. stopped: int64 [S], as in
+    interval. sums, counts: [I, S] per iteration, as `statistics.tail_means`. stopped: int64 [S], as in
     `history.History`. train_seconds, cpu_seconds: so far. best: the policies that were best so far; None where they are
     not kept. seconds_beside: of evaluations and what else is no part of training. left: of members that were given up;
     None: none was.

@@ -44,9 +44,7 @@ def leaving(config: TrainConfig, so_far: Progress, step: int) -> np.ndarray:
 
 def _scores(config: TrainConfig, so_far: Progress) -> np.ndarray:
     """What members would count as if training ended now, [S]; NaN: no episode has ended in any seed of a cell."""
-    tail = max(1, round(statistics.FINAL_SHARE * len(so_far.sums)))
-    sums, counts = so_far.sums[-tail:].sum(0), so_far.counts[-tail:].sum(0)
-    final = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan).astype(np.float32)
+    final = statistics.tail_means(so_far.sums, so_far.counts)
     returns = np.stack([row["return"] for row in so_far.rows], axis=1)
     parts = (np.split(x, len(config.cells)) for x in (final, returns, so_far.stopped))
     return np.concatenate([statistics.final_returns(*part) for part in zip(*parts, strict=True)])

@@ -22,9 +22,9 @@ class History(NamedTuple):
     returns: float32 [S, T], mean raw return of the training episodes that ended in the interval; NaN: none did.
     lengths: float32 [S, T], their mean length.
     final: float32 [S], mean return over the episodes of the last tenth of training, or what else a seed counts as
-      (`finals`); NaN: no episode ended in any seed of its cell.
-    stopped: int64 [S], environment steps after which a seed was stopped since its loss was not finite; -1: it was not.
-      What it logged before stays, what would come after is NaN.
+      (`statistics.final_returns`); NaN: no episode ended in any seed of its cell.
+    stopped: int64 [S], environment steps after which a seed counts as stopped: its loss was not finite in the mean over
+      the interval that ended there; -1: it was. What it logged until then stays, what would come after is NaN.
     metrics: {name: float32 [S, T]}, means over the interval of what the agent reports.
     params: tree of NumPy arrays with leading axis S, the trained networks.
     compile_seconds, train_seconds: wall-clock time. cpu_seconds: processor time of training, over all cores.
@@ -51,12 +51,16 @@ class History(NamedTuple):
     seconds_beside: float = 0.0
 
 
-def with_interval(so_far: Progress, state: Any, metrics: Any) -> Progress:
-    """Progress after one more interval; metrics: NumPy arrays [iterations, A], of the members that are trained."""
+def with_interval(so_far: Progress, state: Any, metrics: Any, step: int, config: TrainConfig) -> Progress:
+    """Progress after one more interval, which ended at a step; seeds whose loss was not finite in it are stopped.
+
+    metrics: NumPy arrays [iterations, A], of the members that are trained.
+    """
     metrics = jax.tree.map(lambda x: _of_all(x, so_far), metrics)
     row = _interval(metrics)
     for values in row.values():
         values[(so_far.stopped >= 0) | (so_far.given_up >= 0)] = np.nan
+    _stop_broken(so_far.stopped, np.where(so_far.given_up >= 0, 0.0, row["loss"]), step, config)
     return so_far._replace(
         state=state,
         rows=[*so_far.rows, row],
@@ -88,7 +92,7 @@ def _interval(metrics: Any) -> dict[str, np.ndarray]:
     return row | {name: value.mean(0) for name, value in rest.items()}
 
 
-def stop_broken(stopped: np.ndarray, loss: np.ndarray, step: int, config: TrainConfig) -> None:
+def _stop_broken(stopped: np.ndarray, loss: np.ndarray, step: int, config: TrainConfig) -> None:
     """Notes the step in `stopped` for members whose loss is not finite for the first time, and says so."""
     for index in np.flatnonzero(~np.isfinite(loss) & (stopped < 0)).tolist():
         stopped[index] = step
@@ -96,7 +100,7 @@ def stop_broken(stopped: np.ndarray, loss: np.ndarray, step: int, config: TrainC
             f"{config.label}: the loss of {config.member(index)} is not finite (at step {step:,}); this seed is "
             "stopped, the others go on",
             RuntimeWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
 
 
@@ -108,12 +112,11 @@ def of_progress(
     steps: int64 [T], environment steps per seed at the end of each interval.
     """
     columns = {name: np.stack([row[name] for row in so_far.rows], axis=1) for name in so_far.rows[0]}
-    tail = max(1, round(statistics.FINAL_SHARE * len(so_far.sums)))
     history = History(
         steps=steps,
         returns=columns.pop("return"),
         lengths=columns.pop("length"),
-        final=_ratio(so_far.sums[-tail:].sum(0), so_far.counts[-tail:].sum(0)),
+        final=statistics.tail_means(so_far.sums, so_far.counts),
         stopped=so_far.stopped,
         metrics=columns,
         params=giving_up.all_policies(agent, so_far),
@@ -133,7 +136,7 @@ def _with_finals(history: History, config: TrainConfig) -> History:
     # The last update's loss is one that came before it.
     unbroken = [np.all(np.isfinite(x), axis=tuple(range(1, x.ndim))) for x in jax.tree.leaves(history.params)]
     loss = np.where(np.all(unbroken, axis=0), 0.0, np.nan)
-    stop_broken(history.stopped, loss, int(history.steps[-1]), config)
+    _stop_broken(history.stopped, loss, int(history.steps[-1]), config)
     cells = (np.split(x, len(config.cells)) for x in (history.final, history.returns, history.stopped))
     return history._replace(
         final=np.concatenate([statistics.final_returns(*cell) for cell in zip(*cells, strict=True)])

@@ -155,9 +155,8 @@ def _train(
     ):
         for length, step in list(zip(lengths, steps.tolist(), strict=True))[len(so_far.rows) :]:
             state, metrics = _run_chunk(run[length], so_far.state, folder, config.label)
-            so_far = clock.read(history.with_interval(so_far, state, metrics))
+            so_far = clock.read(history.with_interval(so_far, state, metrics, step, config))
             row = so_far.rows[-1]
-            history.stop_broken(so_far.stopped, np.where(so_far.given_up >= 0, 0.0, row["loss"]), step, config)
             with clock.beside():
                 best = monitor.look(so_far, step, functools.partial(_computed, folder, config.label))
             so_far = so_far._replace(best=best)

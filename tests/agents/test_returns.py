@@ -55,6 +55,9 @@ def test_masked_statistics_ignore_what_is_masked():
     np.testing.assert_allclose(losses.masked_mean(x, mask), 2.0)
     np.testing.assert_allclose(losses.standardize(x, mask)[:2], [-1.0, 1.0], rtol=1e-6)
     np.testing.assert_allclose(losses.masked_mean(x, jnp.zeros(3, bool)), 0.0)
+    for broken in (jnp.nan, jnp.inf):  # what was computed beside an update that was not made
+        np.testing.assert_allclose(losses.masked_mean(x.at[2].set(broken), mask), 2.0)
+        np.testing.assert_allclose(losses.standardize(x.at[2].set(broken), mask)[:2], [-1.0, 1.0], rtol=1e-6)
 
 
 def test_lambda_returns_by_hand_with_an_end_and_a_time_limit():

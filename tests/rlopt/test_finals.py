@@ -23,6 +23,16 @@ def test_a_seed_that_is_still_alive_counts_as_its_last_known_return():
     assert np.isnan(statistics.final_returns(np.asarray([NAN]), np.full((1, 3), NAN), np.asarray([-1])))
 
 
+def test_the_tail_is_the_mean_over_the_episodes_of_the_last_tenth_of_the_iterations():
+    sums = np.zeros((20, 3), np.float32)
+    counts = np.zeros((20, 3), np.int32)
+    sums[17:], counts[17:] = [[90.0, 90.0, 90.0], [6.0, 0.0, 0.0], [0.0, 4.0, 0.0]], [[1, 1, 1], [3, 0, 0], [0, 1, 0]]
+    found = statistics.tail_means(sums, counts)  # the last two of twenty
+    np.testing.assert_array_equal(found, np.asarray([2, 4, NAN], np.float32))
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(statistics.tail_means(sums[17:], counts[17:]), [NAN, 4, NAN])  # one at least
+
+
 def test_a_curve_ends_where_the_final_return_is():
     whole = statistics.whole_curves(STEPS, RETURNS, STOPPED)
     np.testing.assert_array_equal(whole, [[10, 50, 100], [80, 400, 400], [10, 10, 10], [90, 10, 10]])

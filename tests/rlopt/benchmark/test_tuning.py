@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from helpers import set_up_already
-from rlopt import cli
+from rlopt import cli, statistics
 from rlopt.benchmark import protocol, random_policy, runner, tuning
 from rlopt.benchmark.plan import TUNING_SEEDS_FROM, Plan
 from rlopt.benchmark.protocol import Choice, Scale
@@ -201,8 +201,8 @@ def test_a_choice_is_the_best_mean_and_its_middle_among_equals():
     assert tuning.choose(scores, rates, scales) == Choice({"a": 1e-2, "b": 1e-3}, 1e-2)
     # Where Adam is no better than a random policy, scores would mean nothing.
     assert tuning.choose(scores, rates, scales | {"a": Scale(1.0, 1.0)}).shared == 1e-3
-    assert protocol.best(np.asarray([1.0, 5.0, 5.0, 5.0, np.nan])) == 2
-    assert protocol.best(np.asarray([np.nan, np.nan, np.nan])) == 1
+    assert statistics.best(np.asarray([1.0, 5.0, 5.0, 5.0, np.nan])) == 2
+    assert statistics.best(np.asarray([np.nan, np.nan, np.nan])) == 1
     assert tuning.choose({"a": {}}, (), scales) == Choice({"a": None}, None)
     assert Choice({"a": 0.1, "b": 0.2}, 0.1).rates("a") == (0.1,)
     assert Choice({"a": 0.1, "b": 0.2}, 0.1).rates("b") == (0.2, 0.1)
