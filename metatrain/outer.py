@@ -1,5 +1,6 @@
 """One outer iteration of meta-training: every particle, both signs, AdamW on theta, in one compiled program."""
 
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -67,6 +68,23 @@ class Metrics(NamedTuple):
     bad_grads: jax.Array
 
 
+class Variant(NamedTuple):
+    """What runs of one compiled program may differ in.
+
+    Attributes:
+      key_data: uint32 [4, 2], of the keys of theta, of particles, of truncations and of data.
+      learning_rate: AdamW's highest, float32 scalar.
+    """
+
+    key_data: Any
+    learning_rate: Any
+
+    @property
+    def keys(self) -> jax.Array:
+        """Keys [4]."""
+        return jax.random.wrap_key_data(self.key_data)
+
+
 class Program(NamedTuple):
     """The compiled outer iteration, and what goes with it.
 
@@ -78,9 +96,9 @@ class Program(NamedTuple):
       num_devices: how many share the problems.
     """
 
-    init: Callable[[], OuterState]
-    step: Callable[[OuterState], tuple[OuterState, Metrics]]
-    refresh: Callable[[OuterState], OuterState]
+    init: Callable[..., OuterState]
+    step: Callable[..., tuple[OuterState, Metrics]]
+    refresh: Callable[..., OuterState]
     place: Callable[[OuterState], OuterState]
     num_devices: int
 
@@ -109,9 +127,9 @@ def shared_devices(share: int, devices: Sequence[Any]) -> list[Any]:
     return [device for group in by_process.values() for device in group[:each]]
 
 
-def optimizer(config: MetaTrainConfig) -> optax.GradientTransformation:
-    """AdamW with the configuration's rate, schedule, decay and clipping."""
-    peak, hold = config.outer_learning_rate, config.outer_hold
+def optimizer(config: MetaTrainConfig, peak: jax.Array) -> optax.GradientTransformation:
+    """AdamW with the configuration's schedule, decay and clipping; peak: its highest rate, float32 scalar."""
+    hold = config.outer_hold
     rate: Any = {
         "constant": peak,
         "inverse_sqrt": lambda count: peak * jnp.sqrt(hold / jnp.maximum(count, hold)),
@@ -127,59 +145,111 @@ def make_program(config: MetaTrainConfig, devices: list[Any] | None = None) -> P
     Particles are spread over the devices; one sum of theta-sized gradients per iteration joins them. Random
     numbers belong to particles, not to devices, so the number of devices changes the result by rounding only.
     """
+    return make_programs(config, [(config.outer_learning_rate, config.seed)], devices)[0]
+
+
+def make_programs(
+    config: MetaTrainConfig, runs: Sequence[tuple[float, int]], devices: list[Any] | None = None
+) -> list[Program]:
+    """As `make_program`, for several outer learning rates and seeds in place of the configuration's.
+
+    They share what is compiled: rate and keys are arguments of it. A run is the same, bit for bit, as by itself.
+
+    Args:
+      config: what they have in common.
+      runs: (outer learning rate, seed) of each.
+      devices: that share the problems.
+    """
+    shared = _compiled(config, devices)
+
+    def bound(learning_rate: float, seed: int) -> Program:
+        # On the host, where every process has its own: as an argument they are the same on all devices.
+        keys = jax.random.key_data(jax.random.split(jax.random.key(seed), 4))
+        run = Variant(np.asarray(keys), np.float32(learning_rate))
+        return shared._replace(
+            init=functools.partial(shared.init, run),
+            step=functools.partial(shared.step, run),
+            refresh=functools.partial(shared.refresh, run),
+        )
+
+    return [bound(learning_rate, seed) for learning_rate, seed in runs]
+
+
+def _compiled(config: MetaTrainConfig, devices: list[Any] | None) -> Program:
+    """What runs share: as `Program`, but that init, step and refresh take a `Variant` first."""
     population = particles.make(config)
-    outer_optimizer = optimizer(config)
     devices = list(jax.devices() if devices is None else devices)
     mesh = Mesh(np.asarray(shared_devices(population.smallest_share, devices)), (AXIS,))
     replicated, sharded = PartitionSpec(), PartitionSpec(AXIS)
-    inputs_specs: Any = particles.Inputs(*(sharded, sharded, replicated))  # type: ignore[arg-type]
-    inputs = tuple(
-        particles.Inputs(*(jax.device_put(x, NamedSharding(mesh, s)) for x, s in zip(group, inputs_specs, strict=True)))
-        for group in population.inputs
-    )
-    theta_key, particles_key, step_key, data_key = jax.random.split(jax.random.key(config.seed), 4)
+    inputs, sharded_estimate = _inputs_on(mesh, population), _estimate_on(mesh, population)
     start = None if config.init_theta is None else celo2.load_weights(config.init_theta)
 
-    def with_particles(iteration: jax.Array, trained: Any, frozen: Any, average: Any, opt_state: Any) -> OuterState:
-        fresh = population.init(jax.random.fold_in(particles_key, iteration), trained, frozen)
+    def with_particles(
+        run: Variant, iteration: jax.Array, trained: Any, frozen: Any, average: Any, opt_state: Any
+    ) -> OuterState:
+        fresh = population.init(jax.random.fold_in(run.keys[1], iteration), trained, frozen)
         return OuterState(iteration, trained, frozen, average, opt_state, fresh)
 
-    def init() -> OuterState:
-        trained, frozen = population.rule.split(_started(config, start, population.rule.init_theta(theta_key)))
-        return with_particles(jnp.zeros([], jnp.int32), trained, frozen, trained, outer_optimizer.init(trained))
+    def init(run: Variant) -> OuterState:
+        trained, frozen = population.rule.split(_started(config, start, population.rule.init_theta(run.keys[0])))
+        opt_state = optimizer(config, run.learning_rate).init(trained)
+        return with_particles(run, jnp.zeros([], jnp.int32), trained, frozen, trained, opt_state)
 
-    def estimate(
-        iteration: jax.Array, trained: Any, frozen: Any, state: particles.State, inputs: tuple[particles.Inputs, ...]
-    ) -> tuple[particles.State, particles.Sums]:
-        key = jax.random.fold_in(step_key, iteration)
-        state, sums = population.estimate(key, data_key, iteration, trained, frozen, state, inputs)
-        return state, jax.lax.psum(sums, AXIS)
-
-    sharded_estimate = jax.shard_map(
-        estimate,
-        mesh=mesh,
-        in_specs=(replicated, replicated, replicated, sharded, (inputs_specs,) * len(inputs)),
-        out_specs=(sharded, replicated),
-        check_vma=False,
-    )
-
-    def step(state: OuterState, inputs: tuple[particles.Inputs, ...]) -> tuple[OuterState, Metrics]:
-        new, sums = sharded_estimate(state.iteration, state.trained, state.frozen, state.particles, inputs)
-        return _updated(config, outer_optimizer, state._replace(particles=new), sums)
+    def step(run: Variant, state: OuterState, inputs: tuple[particles.Inputs, ...]) -> tuple[OuterState, Metrics]:
+        new, sums = sharded_estimate(run.keys, state.iteration, state.trained, state.frozen, state.particles, inputs)
+        return _updated(config, optimizer(config, run.learning_rate), state._replace(particles=new), sums)
 
     def on_mesh(spec: PartitionSpec) -> Any:
         return NamedSharding(mesh, spec)
 
     shardings: Any = OuterState(*map(on_mesh, (*[replicated] * 5, sharded)))
-    compiled = jax.jit(step, donate_argnums=0, out_shardings=(shardings, None))
+    compiled = jax.jit(step, donate_argnums=1, out_shardings=(shardings, None))
     compiled_init = jax.jit(init, out_shardings=shardings)
     compiled_refresh = jax.jit(with_particles, out_shardings=shardings)
     return Program(
         init=compiled_init,
-        step=lambda state: compiled(state, inputs),
-        refresh=lambda s: compiled_refresh(s.iteration, s.trained, s.frozen, s.average, s.opt_state),
+        step=lambda run, state: compiled(run, state, inputs),
+        refresh=lambda run, s: compiled_refresh(run, s.iteration, s.trained, s.frozen, s.average, s.opt_state),
         place=lambda state: OuterState(*(jax.device_put(x, s) for x, s in zip(state, shardings, strict=True))),
         num_devices=mesh.size,
+    )
+
+
+def _inputs_on(mesh: Mesh, population: particles.Particles) -> tuple[particles.Inputs, ...]:
+    """What the particles read, on the devices: numbers with their particles, data everywhere."""
+    specs = _inputs_spec()
+    return tuple(
+        particles.Inputs(*(jax.device_put(x, NamedSharding(mesh, s)) for x, s in zip(group, specs, strict=True)))
+        for group in population.inputs
+    )
+
+
+def _inputs_spec() -> Any:
+    return particles.Inputs(*(PartitionSpec(AXIS), PartitionSpec(AXIS), PartitionSpec()))  # type: ignore[arg-type]
+
+
+def _estimate_on(mesh: Mesh, population: particles.Particles) -> Callable[..., tuple[particles.State, particles.Sums]]:
+    """One truncation of all particles, each on its device, and the sums over all of them."""
+
+    def estimate(
+        keys: jax.Array,
+        iteration: jax.Array,
+        trained: Any,
+        frozen: Any,
+        state: particles.State,
+        inputs: tuple[particles.Inputs, ...],
+    ) -> tuple[particles.State, particles.Sums]:
+        key = jax.random.fold_in(keys[2], iteration)
+        state, sums = population.estimate(key, keys[3], iteration, trained, frozen, state, inputs)
+        return state, jax.lax.psum(sums, AXIS)
+
+    replicated, sharded = PartitionSpec(), PartitionSpec(AXIS)
+    return jax.shard_map(
+        estimate,
+        mesh=mesh,
+        in_specs=(*[replicated] * 4, sharded, (_inputs_spec(),) * len(population.inputs)),
+        out_specs=(sharded, replicated),
+        check_vma=False,
     )
 
 

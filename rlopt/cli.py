@@ -161,6 +161,8 @@ def _num_devices(command: Any) -> int | None:
     populations: tuple[int, ...]
     if isinstance(command, Train):
         populations = (command.config.seeds,)
+    elif isinstance(command, MetaTrain):
+        return None  # its seeds are trained in turn, and its problems share whatever there is
     elif isinstance(command, Resume):
         if command.devices is not None:
             if command.devices < 1:

@@ -1,8 +1,9 @@
 """Commands for learned rules: meta-training, meta-testing, a look at the weights."""
 
+import functools
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -12,6 +13,10 @@ from rlopt.metareturns.config import SearchConfig
 from rlopt.metatest.config import SuiteConfig
 from rlopt.metatest.returns_config import ReturnsConfig
 from rlopt.tracking.session import Tracking
+
+if TYPE_CHECKING:
+    from rlopt.metatraining.trainer import Result
+    from rlopt.tracking.session import Session
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,11 @@ class MetaTrain:
     """Outer iterations between checkpoints."""
     validate_every: int = 1000
     """Outer iterations between meta-validations on tasks that are not trained on; 0: none."""
+    outer_learning_rates: tuple[float, ...] = ()
+    """Several in place of --outer-learning-rate, each with all --seeds: a run folder each, and the weights that did
+    best in meta-validation beside them."""
+    seeds: tuple[int, ...] = ()
+    """Several in place of --seed, likewise."""
     tracking: Annotated[Tracking, tyro.conf.arg(name="")] = field(default_factory=Tracking)
     distributed: bool = False
     """Join the processes of a SLURM or MPI job, or of the three settings below, into one run."""
@@ -60,11 +70,12 @@ class MetaTrain:
         return cls(config, name)  # type: ignore[arg-type]  # checked by `find`
 
     def run(self) -> None:
-        """Trains or continues, writes theta, card, metrics and plot."""
+        """Trains or continues, writes theta, card, metrics and plot; of several runs, says which did best."""
         manual = (self.coordinator, self.num_processes, self.process_id)
         if any(value is not None for value in manual) and (not self.distributed or None in manual):
             raise ValueError("coordinator, num_processes and process_id go together, and with --distributed")
         self.config.check()
+        self._check_grid()
         self.tracking.check()
         import jax
 
@@ -75,43 +86,81 @@ class MetaTrain:
             # Connects the processes while they are still in step: compiling may take one much longer than another, and
             # waiting for a first connection has a time limit.
             multihost_utils.sync_global_devices("rlopt")
+        from rlopt.metatraining import card, grid
+
+        folder = self.out or Path("runs") / f"metatrain-{self.config.rule}"
+        lead = jax.process_index() == 0
+        with (self.tracking if lead else Tracking()).open() as opened:
+            if not (self.outer_learning_rates or self.seeds):
+                self._train(opened, "", lead, self.config, folder, validate_every=self.validate_every)
+                return
+            outcomes = grid.train(
+                self.config,
+                self.outer_learning_rates or (self.config.outer_learning_rate,),
+                self.seeds or (self.config.seed,),
+                folder,
+                validate_every=self.validate_every,
+                run=functools.partial(self._train, opened, folder.resolve().name, lead),
+            )
+        if lead:
+            print("\n".join(grid.table(outcomes)))
+            if grid.best(outcomes):
+                print(f"best in meta-validation: {card.theta_path(folder, self.config, best=True)}")
+            if outcomes[-1].stopped:
+                print("stopped; the same command continues it")
+
+    def _train(
+        self,
+        tracked: "Session | None",
+        group: str,
+        lead: bool,
+        config: MetaTrainConfig,
+        folder: Path,
+        **options: Any,
+    ) -> "Result":
+        """One run; group: what it is tracked as a part of. lead: whether this process writes and says what came of it.
+
+        options: of `trainer.train`.
+        """
         from rlopt import typed
         from rlopt.metatraining import card, metrics, plots, trainer
         from rlopt.runs import results
         from rlopt.tracking import session, subjects
 
-        folder = self.out or Path("runs") / f"metatrain-{self.config.rule}"
-        lead = jax.process_index() == 0
-        weights = [card.theta_path(Path(), self.config, best) for best in (False, True)]
+        weights = [card.theta_path(Path(), config, best) for best in (False, True)]
+        name = folder.resolve().name
         subject = subjects.Subject(
             folder,
-            folder.resolve().name,
-            "",
-            typed.plain(self.config),
+            f"{group}-{name}" if group else name,
+            group,
+            typed.plain(config),
             "iteration",
             model=tuple(path.with_suffix(end).name for path in weights for end in (".theta", ".json")),
         )
-        tracked = self.tracking if lead else session.Tracking()
-        with tracked.open() as opened, session.follow(opened, [subject]) as report:
+        with session.follow(tracked, [subject]) as report:
             result = trainer.train(
-                self.config,
-                folder,
-                checkpoint_every=self.checkpoint_every,
-                validate_every=self.validate_every,
-                report=lambda row: report([row]),
+                config, folder, checkpoint_every=self.checkpoint_every, report=lambda row: report([row]), **options
             )
         if not lead:
-            return
+            return result
         # A folder that was given nothing but its last checkpoint has none.
         rows = metrics.read(folder) if (folder / metrics.METRICS).exists() else []
         if rows:
             plot = folder / results.PLOTS / "meta_loss.png"
-            plots.meta_loss(rows, f"Meta-training of {self.config.rule}", plot)
+            plots.meta_loss(rows, f"Meta-training of {config.rule}", plot)
             print(f"plot: {plot}")
         state = "stopped; the same command continues it" if result.stopped else "done"
         print(f"{result.iteration} outer iterations, {state}\ntheta: {result.theta_path}")
         if result.best_path:
             print(f"best in meta-validation: {result.best_path}")
+        return result
+
+    def _check_grid(self) -> None:
+        """Refuses what several runs are to have several of, and one for all beside it."""
+        usual = recipes.find(self.recipe, self.config.rule)
+        for one, several in (("outer_learning_rate", "outer_learning_rates"), ("seed", "seeds")):
+            if getattr(self, several) and getattr(self.config, one) != getattr(usual, one):
+                raise ValueError(f"{one} and {several} exclude each other: the latter are in place of the former")
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,7 @@ def train(
     report: Callable[[dict[str, Any]], None] | None = None,
     score: Callable[[Any], validation.Score] | None = None,
     devices: list[Any] | None = None,
+    program: outer.Program | None = None,
 ) -> Result:
     """Meta-trains a rule, or continues a run whose checkpoints lie in `out`.
 
@@ -74,6 +75,7 @@ def train(
       report: called with every row.
       score: theta -> meta-validation; default: `validation.make`.
       devices: devices that share the problems; default: all.
+      program: what runs this configuration (`outer.make_programs`); default: one is made.
 
     Raises:
       ValueError: for impossible settings, or an `out` that holds a run with other settings or is in use.
@@ -88,7 +90,7 @@ def train(
     folder = out / CHECKPOINTS
     if out.is_dir() and not run_lock.is_empty(out) and not folder.is_dir():
         raise ValueError(f"{out} is neither empty nor a meta-training run; choose another folder")
-    program = outer.make_program(config, devices)
+    program = outer.make_program(config, devices) if program is None else program
     with run_lock.held(out, enabled=jax.process_index() == 0) as held:
         run = _Run(program, config, held, report)
         if score is not None:
