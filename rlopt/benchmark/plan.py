@@ -9,7 +9,8 @@ import tyro
 
 from envs.atari_config import is_atari
 from rlopt.benchmark.suites import SUITES, Suite, candidate_rates
-from rlopt.optimizers.arms import Arm, parse, parse_all
+from rlopt.optimizers import heads
+from rlopt.optimizers.arms import Arm, parse, parse_all, settled
 from rlopt.training import presets
 from rlopt.training.config import TrainConfig
 from rlopt.training.monitor_config import LookConfig, MonitorConfig
@@ -64,6 +65,8 @@ class Plan:
         for name in ("optimizers", "seeds", "tuning_seeds", "factors"):
             if getattr(self, name) is None:
                 object.__setattr__(self, name, getattr(suite, name))
+        object.__setattr__(self, "optimizers", tuple(map(settled, self.optimizers)))
+        object.__setattr__(self, "options", heads.settled(self.options))
 
     @property
     def environments(self) -> tuple[str, ...]:

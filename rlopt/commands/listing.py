@@ -9,6 +9,7 @@ import tyro
 from envs import listing, names
 from envs.atari_config import IDS_END
 from rlopt import escape
+from rlopt.optimizers import heads
 from rlopt.optimizers.catalog import OPTIMIZERS, SCHEDULE, Choice, as_word
 from rlopt.training import presets
 
@@ -27,7 +28,7 @@ class ListOptimizers:
             options = ", ".join(f"{option} {_shown(value)}" for option, value in info.options.items())
             print(f"{name:20} {rate:8} {info.summary}" + (f" ({options})" if options else ""))
         shared = ", ".join(f"{option} {_shown(value)}" for option, value in SCHEDULE.items())
-        print(f"all of them take: {shared} (a share of the training)")
+        print(f"all of them take: {shared} (a share of the training), {heads.OPTION} (of `rlopt metatrain returns`)")
 
 
 def _shown(value: Any) -> str:

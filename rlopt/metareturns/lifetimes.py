@@ -6,10 +6,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 import agents
-import celo2
 from rlopt.metareturns.config import PARTS
 from rlopt.optimizers import factory
 from rlopt.training import loop
@@ -47,11 +45,7 @@ def make_program(config: TrainConfig) -> Callable[[Any, jax.Array], Lifetimes]:
     env = loop.make_env(config, config.hyper.num_envs)
 
     def lifetime(head: jax.Array, key: jax.Array) -> Lifetimes:
-        def headed(learning_rate: Any, num_updates: int) -> optax.GradientTransformation:
-            scaled = celo2.scale_by_step_head(head, num_updates)
-            return optax.chain(plain(1.0, num_updates), scaled, optax.scale(learning_rate))
-
-        agent = agents.make(env, config.hyper, headed)
+        agent = agents.make(env, config.hyper, factory.headed(plain, head))
         hyperparams = agent.hyperparams(config.handed_rate)
         _, metrics = agents.train(agent, key, hyperparams, config.hyper.num_iterations)
         counts = metrics.num_episodes.astype(jnp.float32)

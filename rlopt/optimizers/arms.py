@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from rlopt.optimizers import catalog, heads
+
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
 
 
@@ -43,6 +45,8 @@ def parse(text: str) -> Arm:
             raise ValueError(f"{text!r}: option {option} is given twice")
         options[option] = _number(value)
     check_options(options)
+    if optimizer in catalog.OPTIMIZERS:
+        options = heads.settled(options)
     if not optimizer:
         raise ValueError(f"{text!r} names no optimizer; it is written [NAME=]OPTIMIZER[:OPTION=VALUE,...]")
     return Arm(name, optimizer, options)
@@ -65,6 +69,13 @@ def parse_all(texts: Iterable[str]) -> dict[str, Arm]:
     if not arms:
         raise ValueError("name at least one optimizer, got none")
     return arms
+
+
+def settled(text: str) -> str:
+    """An arm's text with the weights of a head in the place of its file, to be written down."""
+    path = re.search(rf"[:,]{heads.OPTION}=([^,]*)", text)
+    own = heads.OPTION not in parse(text).options or parse(text).optimizer not in catalog.OPTIMIZERS
+    return text if own or path is None else text[: path.start(1)] + heads.in_words(path[1]) + text[path.end(1) :]
 
 
 def check_options(options: Iterable[str]) -> None:

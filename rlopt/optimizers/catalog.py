@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from rlopt.optimizers import heads
+
 # What is handed, in place of a learning rate, to an optimizer that takes none: what its steps are multiplied by. Runs
 # of agents have a default of their own (`presets.share`).
 SHARE = "share"
@@ -23,6 +25,7 @@ class Choice(NamedTuple):
 
 # Options of every optimizer of the catalog, beside its own; as `schedules.share_of_rate` takes them.
 SCHEDULE = MappingProxyType({"schedule": Choice("constant", ("linear", "cosine")), "warmup": 0.0})
+SHARED = (*SCHEDULE, heads.OPTION)
 
 
 class OptimizerInfo(NamedTuple):
@@ -67,6 +70,8 @@ class OptimizerInfo(NamedTuple):
         Raises:
           ValueError: naming the option, the value and what is allowed.
         """
+        if option == heads.OPTION and option not in self.options:
+            return heads.read(value)
         allowed = self.options[option] if option in self.options else SCHEDULE[option]
         choices = {as_word(x): x for x in (allowed.default, *allowed.others)} if isinstance(allowed, Choice) else {}
         if isinstance(allowed, bool):

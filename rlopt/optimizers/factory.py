@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 import celo2
@@ -16,7 +17,7 @@ from celo2 import checks
 from celo2.form import to_card
 from celo2.names import check_known
 from envs import own_code
-from rlopt.optimizers import catalog, routed, schedules
+from rlopt.optimizers import catalog, heads, routed, schedules
 from rlopt.optimizers.arms import Arm, check_options
 from rlopt.optimizers.theta import sha256
 
@@ -58,12 +59,12 @@ def make(
     own = name in catalog.OPTIMIZERS
     if own:
         for option, value in options.items():
-            check_known(f"option of {name}", option, (*info.options, *catalog.SCHEDULE))
+            check_known(f"option of {name}", option, (*info.options, *catalog.SHARED))
             try:
                 options[option] = info.read(option, value)
             except ValueError as error:
                 raise ValueError(f"{name}: {error}") from error
-    course = {option: options.pop(option) for option in catalog.SCHEDULE if own and option in options}
+    shared = {option: options.pop(option) for option in catalog.SHARED if own and option in options}
     if theta is not None and not info.learned:
         raise ValueError(f"optimizer {name!r} has no weights to load from {theta}")
     function = _import(info.factory)
@@ -90,9 +91,32 @@ def make(
         _check_made(name, functools.partial(factory, 1e-3, 100))
         if traced:
             _check_traced(name, factory, traced, asked)
-    if not course:
-        return factory
-    return schedules.scheduled(factory, course.get("schedule", "constant"), course.get("warmup", 0.0))
+    made = factory
+    if heads.OPTION in shared:
+        made = headed(made, _head_weights(shared[heads.OPTION]))
+    if {*shared} & {*catalog.SCHEDULE}:
+        made = schedules.scheduled(made, shared.get("schedule", "constant"), shared.get("warmup", 0.0))
+    return made
+
+
+def headed(factory: OptimizerFactory, weights: Any) -> OptimizerFactory:
+    """The factory of an optimizer whose steps, those at a rate of 1, are multiplied by a head and then by the rate.
+
+    weights: float [len(celo2.STEP_FEATURES)], may be traced; see `celo2.scale_by_step_head`.
+    """
+
+    def make(learning_rate: Any, num_updates: int, **traced: Any) -> optax.GradientTransformation:
+        head = celo2.scale_by_step_head(weights, num_updates)
+        return optax.chain(factory(1.0, num_updates, **traced), head, optax.scale(learning_rate))
+
+    return make
+
+
+def _head_weights(weights: Mapping[str, float]) -> np.ndarray:
+    """In the order of the features; ValueError for one that there is not."""
+    for name in weights:
+        check_known("feature of a head", name, celo2.STEP_FEATURES)
+    return np.asarray([weights.get(name, 0.0) for name in celo2.STEP_FEATURES], np.float32)
 
 
 def option_names(name: str) -> tuple[str, ...]:
@@ -103,7 +127,7 @@ def option_names(name: str) -> tuple[str, ...]:
     """
     info = look_up(name)
     if name in catalog.OPTIMIZERS:
-        return (*info.options, *catalog.SCHEDULE)
+        return (*info.options, *catalog.SHARED)
     return tuple(inspect.signature(_import(info.factory)).parameters)[1:]
 
 

@@ -1,5 +1,6 @@
 """What tells runs apart in plots and tables, beside optimizer and learning rate."""
 
+import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 from celo2.files import read_json
 from rlopt import typed
-from rlopt.optimizers import catalog
+from rlopt.optimizers import catalog, heads
 from rlopt.runs.results import CONFIG, Run, read_config
 from rlopt.training import legacy
 
@@ -72,6 +73,8 @@ def shown(name: tuple[str, str], value: Any) -> str:
     """A setting and its value in words."""
     if name[0] == "theta":
         return f"theta {value[1]}"
+    if name == ("options", heads.OPTION):  # eleven numbers are no name
+        return f"head {hashlib.sha256(str(value).encode()).hexdigest()[:6]}"
     short = isinstance(value, float) and float(f"{value:g}") == value
     return f"{name[1]} {value:g}" if short else f"{name[1]} {value}"
 

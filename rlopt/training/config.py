@@ -10,7 +10,7 @@ import tyro
 
 from envs import names
 from envs.atari_config import AtariConfig, is_atari
-from rlopt.optimizers import arms, catalog
+from rlopt.optimizers import arms, catalog, heads
 from rlopt.training import presets, trials
 from rlopt.training.monitor_config import MonitorConfig
 
@@ -81,6 +81,9 @@ class TrainConfig(Generic[Hyper]):
             if self.hyper is None:
                 object.__setattr__(self, "hyper", presets.CONFIGS[self.agent](**found.changes))
         info = catalog.find(self.optimizer)
+        if self.optimizer in catalog.OPTIMIZERS:
+            object.__setattr__(self, "options", heads.settled(self.options))
+        object.__setattr__(self, "optimizer_of", {part: arms.settled(x) for part, x in self.optimizer_of.items()})
         if info is not None and info.scheduled and self.agent in presets.CONFIGS:
             share = {catalog.SHARE: presets.share(self.agent, self.optimizer)}
             object.__setattr__(self, "options", share | self.options)

@@ -48,7 +48,7 @@ def place_of(agent: str, optimizer: str, name: str) -> str:
             f"{name} decides about shapes or the compiled program, so that trials cannot differ in it: make one search "
             f"for each value of --{name.replace('_', '-')}"
         )
-    if info is not None and name in (*info.options, *(() if own else catalog.SCHEDULE)):
+    if info is not None and name in (*info.options, *(() if own else catalog.SHARED)):
         if name not in info.options or not _is_free(name, info.options[name]):
             raise ValueError(
                 f"{optimizer}: option {name} decides about the compiled program, so that trials cannot differ in it: "
