@@ -160,7 +160,7 @@ def make_programs(
       runs: (outer learning rate, seed) of each.
       devices: that share the problems.
     """
-    shared = _compiled(config, devices)
+    shared = compiled(config, devices)
 
     def bound(learning_rate: float, seed: int) -> Program:
         # On the host, where every process has its own: as an argument they are the same on all devices.
@@ -175,8 +175,12 @@ def make_programs(
     return [bound(learning_rate, seed) for learning_rate, seed in runs]
 
 
-def _compiled(config: MetaTrainConfig, devices: list[Any] | None) -> Program:
-    """What runs share: as `Program`, but that init, step and refresh take a `Variant` first."""
+def compiled(config: MetaTrainConfig, devices: list[Any] | None = None) -> Program:
+    """What runs of all outer learning rates and seeds share.
+
+    Returns:
+      A `Program`, but that its init, step and refresh take a `Variant` first.
+    """
     population = particles.make(config)
     devices = list(jax.devices() if devices is None else devices)
     mesh = Mesh(np.asarray(shared_devices(population.smallest_share, devices)), (AXIS,))
@@ -203,12 +207,12 @@ def _compiled(config: MetaTrainConfig, devices: list[Any] | None) -> Program:
         return NamedSharding(mesh, spec)
 
     shardings: Any = OuterState(*map(on_mesh, (*[replicated] * 5, sharded)))
-    compiled = jax.jit(step, donate_argnums=1, out_shardings=(shardings, None))
+    compiled_step = jax.jit(step, donate_argnums=1, out_shardings=(shardings, None))
     compiled_init = jax.jit(init, out_shardings=shardings)
     compiled_refresh = jax.jit(with_particles, out_shardings=shardings)
     return Program(
         init=compiled_init,
-        step=lambda run, state: compiled(run, state, inputs),
+        step=lambda run, state: compiled_step(run, state, inputs),
         refresh=lambda run, s: compiled_refresh(run, s.iteration, s.trained, s.frozen, s.average, s.opt_state),
         place=lambda state: OuterState(*(jax.device_put(x, s) for x, s in zip(state, shardings, strict=True))),
         num_devices=mesh.size,

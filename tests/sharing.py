@@ -67,9 +67,10 @@ def shared_programs(monkeypatch):
             return None
         if config.outer_schedule != "cosine":
             config = dataclasses.replace(config, iterations=1)  # the others know nothing of the end
-        return "meta-training", repr(dataclasses.replace(config, refresh_every=1))
+        arguments = {"outer_learning_rate": 1.0, "seed": 0}  # of the program
+        return "meta-training", repr(dataclasses.replace(config, refresh_every=1, **arguments))
 
-    monkeypatch.setattr(outer, "make_program", once(outer.make_program, of_meta_training))
+    monkeypatch.setattr(outer, "compiled", once(outer.compiled, of_meta_training))
     initial_state = once(placement.initial_state, of_state)
     monkeypatch.setattr(loop, "make_agent", once(loop.make_agent, of_agent))
     monkeypatch.setattr(placement, "compile_chunk", once(placement.compile_chunk, of_chunk))

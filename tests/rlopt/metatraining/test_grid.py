@@ -16,6 +16,8 @@ from rlopt.metatraining import grid, trainer
 CONFIG = small_meta_training(iterations=4, outer_schedule="inverse_sqrt", outer_hold=2)
 RATES, SEEDS = (1e-2, 3e-2), (0, 1)
 
+pytestmark = pytest.mark.usefixtures("shared_programs")
+
 
 @pytest.fixture(scope="module")
 def score():

@@ -127,7 +127,7 @@ def test_clipping_limits_the_norm_of_what_adamw_sees():
     gradient, theta = {"w": jnp.asarray([30.0, 40.0])}, {"w": jnp.zeros(2)}
     moments = []
     for clip in (None, 5.0, 100.0):
-        optimizer = outer.optimizer(dataclasses.replace(SMALL, outer_clip=clip))
+        optimizer = outer.optimizer(dataclasses.replace(SMALL, outer_clip=clip), SMALL.outer_learning_rate)
         _, state = optimizer.update(gradient, optimizer.init(theta), theta)
         moments.append(jax.tree.leaves(state)[1] / 0.1)  # Adam's first moment after one step is a tenth of what it saw
     for seen, expected in zip(moments, ([30, 40], [3, 4], [30, 40]), strict=True):
@@ -137,7 +137,7 @@ def test_clipping_limits_the_norm_of_what_adamw_sees():
 @pytest.mark.parametrize(("schedule", "after"), [("constant", 1.0), ("inverse_sqrt", 0.5), ("cosine", 0.5)])
 def test_schedules_of_the_outer_learning_rate(schedule, after):
     config = dataclasses.replace(SMALL, outer_schedule=schedule, outer_hold=25, iterations=200, outer_weight_decay=0.0)
-    optimizer = outer.optimizer(config)
+    optimizer = outer.optimizer(config, config.outer_learning_rate)
     theta = {"w": jnp.zeros(1)}
     state = optimizer.init(theta)
     for _ in range(101):
