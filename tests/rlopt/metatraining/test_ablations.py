@@ -1,8 +1,10 @@
 """The ablations of the papers as options of meta-training: what is trained, what the card says, what is refused."""
 
 import dataclasses
+import importlib.util
 import json
 import re
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -108,6 +110,70 @@ def test_all_of_it_by_command(tmp_path, command):
     agent = ("--total-steps", 256, "--num-envs", 4, "--rollout-length", 32, "--seeds", 1, "--hidden", 8)
     done = command("train", "ppo", "--optimizer", "celo", "--theta", path, *agent, "--out", tmp_path / "run")
     assert done.status == 0, done.err
+
+
+SPEC = importlib.util.spec_from_file_location("ablations", Path(__file__).parents[3] / "benchmarks" / "ablations.py")
+ablations = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(ablations)
+USUAL = MetaTrainConfig(iterations=2000)
+
+
+def judged(run, loss, iterations):
+    """Leaves what the trainer leaves of a run whose best weights had that loss."""
+    run.folder.mkdir(parents=True, exist_ok=True)
+    run.best.write_bytes(b"weights")
+    run.best.with_suffix(".json").write_text(json.dumps({"validation": {"loss": loss}}))
+    (run.folder / f"{run.config.rule}.json").write_text(json.dumps({"iterations": iterations}))
+
+
+def test_the_table_has_what_is_finished_and_its_distance_from_the_default(tmp_path):
+    every = ablations.chosen("celo2_base", ["unroll", "normalization"])
+    assert [x.name for x in every] == ["default", "raw", "rolling", "clipped", "unroll-1000", "unroll-5000"]
+    losses = {"default": (0.2, 0.3), "raw": (0.25, 0.35), "rolling": (0.1, None), "unroll-1000": (0.2, 0.2)}
+    for ablation in every:
+        for seed, loss in enumerate(losses.get(ablation.name, ())):
+            (run,) = ablations.runs("celo2_base", ablation, seed, tmp_path, USUAL)
+            assert (run.config.seed, run.loss) == (seed, None)
+            if loss is None:  # a run that was stopped
+                judged(run, 0.1, 1000)
+                continue
+            judged(run, loss, 2000)
+            assert run.loss == loss
+            if run.long:
+                (run.folder / ablations.LONG).write_text(json.dumps({"loss": loss / 2}))
+    assert ablations.table("celo2_base", every, (0, 1), tmp_path, USUAL).splitlines() == [
+        "| ablation | group | mean | seed 0 | seed 1 | against default | 10,000 steps |",
+        "|---|---|---|---|---|---|---|",
+        "| default | default | 0.2500 | 0.2000 | 0.3000 |  | 0.1250 |",
+        "| raw | normalization | 0.3000 | 0.2500 | 0.3500 | +20.0 % |  |",
+        "| unroll-1000 | unroll | 0.2000 | 0.2000 | 0.2000 | -20.0 % | 0.1000 |",
+        "",
+        "not finished: rolling, clipped, unroll-5000",
+    ]
+
+
+def test_celo_is_trained_in_two_phases_that_others_share(tmp_path):
+    of = {x.name: ablations.runs("celo", x, 1, tmp_path, USUAL) for x in ablations.ABLATIONS["celo"]}
+    first = tmp_path / "celo_phase1"
+    assert [run.folder for run in of["default"]] == [
+        first / "default" / "seed-1",
+        tmp_path / "celo" / "default" / "seed-1",
+    ]
+    assert of["default"][1].config.init_theta == first / "default" / "seed-1" / "celo_phase1.best.theta"
+    assert [run.folder for run in of["scheduler-off"]] == [first / "default" / "seed-1"]
+    assert of["global-none"][0] == of["linear"][0] == of["default"][0]
+    assert of["tensor-global"][0].folder == first / "augmentation-tensor" / "seed-1"
+    (one,) = of["one-phase"]
+    assert (one.config.init_theta, one.config.iterations, one.config.one_phase) == (None, 4000, True)
+
+
+def test_every_ablation_of_the_benchmark_is_one_that_can_be_trained(tmp_path):
+    for rule, several in ablations.ABLATIONS.items():
+        assert len({x.name for x in several}) == len(several)
+        for ablation in several:
+            for run in ablations.runs(rule, ablation, 0, tmp_path, USUAL):
+                judged(run, 0.1, 2000)
+                run.config.check()
 
 
 @pytest.mark.parametrize(
