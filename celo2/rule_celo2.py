@@ -64,11 +64,8 @@ class ScaleByGraftedCelo2State(NamedTuple):
 
 
 class ScaleByRollingCelo2State(NamedTuple):
-    """`ScaleByGraftedCelo2State`, and output for the rolling normalisation.
-
-    Attributes:
-      nu: None where it is not needed.
-      output: running mean square of the rule's output, S without its last two axes.
+    """`ScaleByGraftedCelo2State` (nu may be None) and, for the rolling normalisation, output: running mean square of
+    the rule's output, float32 S without its last two axes.
     """
 
     count: jax.Array  # type: ignore[assignment]
