@@ -27,7 +27,7 @@ from celo2.labels import LabelFn, Routing, hidden_matrix_labels, labels_by_patte
 from celo2.layouts import fan_in_fan_out
 from celo2.optimizers import RL, celo, celo2, celo2_base, celo_adam
 from celo2.rule_celo import ScaleByCeloState, ScaleByGraftedCeloState, scale_by_celo
-from celo2.rule_celo2 import ScaleByCelo2State, ScaleByGraftedCelo2State, scale_by_celo2
+from celo2.rule_celo2 import ScaleByCelo2State, ScaleByGraftedCelo2State, ScaleByRollingCelo2State, scale_by_celo2
 from celo2.rule_celo_adam import ScaleByCeloAdamState, scale_by_celo_adam
 from celo2.size import GraftState, graft
 from celo2.step_head import FEATURES as STEP_FEATURES
@@ -50,6 +50,7 @@ __all__ = [
     "ScaleByNNAdamState",
     "ScaleByOpenState",
     "ScaleByRNNMLPState",
+    "ScaleByRollingCelo2State",
     "ScaleByVeLOState",
     "StepHeadState",
     "Theta",

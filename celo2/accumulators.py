@@ -27,6 +27,8 @@ class Accumulators(NamedTuple):
     col: mean of squares over axis d1, [n_decays, *S with d1 -> 1]; None below rank 2.
     diag: unfactored squares, [n_decays, *S]; None from rank 2 on.
     nu: second moment of Adam, S; None where the rule's step takes its size from elsewhere.
+    output: mean square of the rule's own output, one number per matrix, S without its last two axes; None where the
+      rule does not need it.
     """
 
     m: jax.Array
@@ -35,6 +37,7 @@ class Accumulators(NamedTuple):
     col: jax.Array | None
     diag: jax.Array | None
     nu: jax.Array | None = None
+    output: jax.Array | None = None
 
 
 class Factors(NamedTuple):
@@ -55,13 +58,16 @@ def factored_axes(shape: Sequence[int]) -> tuple[int, int] | None:
     return int(order[-2]), int(order[-1])
 
 
-def init(zeros: jax.Array, num_momenta: int, num_factored: int, with_nu: bool = False) -> Accumulators:
+def init(
+    zeros: jax.Array, num_momenta: int, num_factored: int, with_nu: bool = False, with_output: bool = False
+) -> Accumulators:
     """Zero statistics for a tensor.
 
     Args:
       zeros: float32, shaped and laid out over devices like the tensor, of rank >= 1; every statistic is made from it,
         so that it is laid out so as well.
-      num_momenta, num_factored: numbers of decays. with_nu: Adam's second moment among them.
+      num_momenta, num_factored: numbers of decays. with_nu: Adam's second moment among them. with_output: the mean
+        square of the rule's output likewise.
     """
 
     def stacked(x: jax.Array, count: int) -> jax.Array:
@@ -86,6 +92,7 @@ def init(zeros: jax.Array, num_momenta: int, num_factored: int, with_nu: bool = 
         col=col,
         diag=diag,
         nu=copied() if with_nu else None,
+        output=jnp.sum(zeros, axis=tuple(range(max(0, zeros.ndim - 2), zeros.ndim))) if with_output else None,
     )
 
 
@@ -106,7 +113,7 @@ def update(
     """Folds one gradient g (float32, already clipped) into the statistics.
 
     m <- b m + (1-b) g;  v, nu <- b . + (1-b) g^2;  row, col <- b . + (1-b) mean(g^2 + 1e-30) over d0, d1.
-    nu_decay: of nu, where there is one.
+    nu_decay: of nu, where there is one. The mean square of the output stays: there is no output yet.
     """
     squares = jnp.square(g)
     axes = factored_axes(g.shape)
@@ -125,6 +132,7 @@ def update(
         col=col,
         diag=diag,
         nu=None if acc.nu is None or nu_decay is None else nu_decay * acc.nu + (1 - nu_decay) * squares,
+        output=acc.output,
     )
 
 
@@ -179,5 +187,6 @@ def bias_corrected(
         row=correct(acc.row, factored_decays),
         col=correct(acc.col, factored_decays),
         diag=correct(acc.diag, factored_decays),
-        nu=acc.nu,  # what reads it corrects it
+        nu=acc.nu,  # what reads them corrects them
+        output=acc.output,
     )

@@ -18,14 +18,17 @@ RULES = ("celo2", "celo", "celo_adam", *thetas.BASELINES)
 Path = tuple[str, ...]
 
 
-def theta_shapes(rule: str, hidden: int) -> dict[Path, tuple[int, ...]]:
-    """Paths and shapes of a rule's theta ("celo2", "celo" or "celo_adam"); hidden: width of its MLP."""
+def theta_shapes(rule: str, hidden: int, tensor_features: bool = False) -> dict[Path, tuple[int, ...]]:
+    """Paths and shapes of a rule's theta ("celo2", "celo" or "celo_adam").
+
+    hidden: width of its MLP. tensor_features: whether the schedule, of celo, reads some.
+    """
     mlp: dict[Path, tuple[int, ...]] = {
         ("ff_mod_stack", "~", name): shape for name, shape in update_mlp.shapes(hidden).items()
     }
     if rule == "celo2":
         return mlp
-    paths = scheduler.shapes()
+    paths = scheduler.shapes(tensor_features and rule == "celo")
     if rule == "celo":
         paths |= {path: (1, *shape) for path, shape in mlp.items()}
         controls = ("rnn_params", "rnn_to_controls")
@@ -77,7 +80,7 @@ def check_theta(theta: Any, rule: str | None = None) -> None:
     else:
         bias = flat.get(("ff_mod_stack", "~", "b0"))
         hidden = int(np.shape(bias)[-1]) if bias is not None and np.ndim(bias) else 8
-        expected = theta_shapes(found, hidden)
+        expected = theta_shapes(found, hidden, ("rnn_params", scheduler.TENSOR_LAYERS[0], "w") in flat)
     missing, extra = (
         sorted("/".join(path) for path in paths)
         for paths in (expected.keys() - flat.keys(), flat.keys() - expected.keys())

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 from celo2.names import check_known
 
 SIZES = ("unit", "adam", "snr", "learned")
+NORMALIZATIONS = ("step", "rolling", "clipped", "raw")
+SCHEDULE_FORMS = ("exp", "linear", "clipped")
 MOMENTUM_DECAYS = (0.9, 0.99, 0.999)
 NEWTON_SCHULZ_STEPS = 5
 # Every one is compiled: a card of anybody's must not keep the compiler busy for ever.
@@ -28,6 +30,8 @@ class Form(NamedTuple):
       newton_schulz_steps: iterations of the orthogonalisation, where there is any.
       newton_schulz_ratio: matrices with a longer side of more than this many times the shorter one are not
         orthogonalised; infinite: all are. On a card, null is infinite.
+      normalization: of Celo2's output before it gets its size, see `scale_by_celo2`.
+      schedule_form: how the output of Celo's scheduler becomes a step-size multiplier, see `scale_by_celo`.
     """
 
     odd: bool = False
@@ -35,6 +39,8 @@ class Form(NamedTuple):
     momentum_decays: tuple[float, ...] = MOMENTUM_DECAYS
     newton_schulz_steps: int = NEWTON_SCHULZ_STEPS
     newton_schulz_ratio: float = math.inf
+    normalization: str = "step"
+    schedule_form: str = "exp"
 
     def changed(self, **explicit: Any) -> "Form":
         """The form with what was given explicitly; None: as it is. Checked.
@@ -50,8 +56,15 @@ class Form(NamedTuple):
         """Whether the size of steps is computed from Adam's second moment."""
         return self.size in ("adam", "learned")
 
+    @property
+    def needs_output(self) -> bool:
+        """Whether the rule keeps a running mean square of its own output."""
+        return self.normalization == "rolling"
+
 
 PUBLISHED = Form()
+# Ablations. Cards name them where they are not as published only, so that older versions read all others.
+_RARE = ("normalization", "schedule_form")
 
 
 def check(form: Form) -> Form:
@@ -62,7 +75,9 @@ def check(form: Form) -> Form:
     """
     if not isinstance(form.odd, bool):
         raise ValueError(f"odd must be True or False, got {form.odd!r:.80}")
-    check_known("size", form.size if isinstance(form.size, str) else repr(form.size), SIZES)
+    for name, known in (("size", SIZES), ("normalization", NORMALIZATIONS), ("schedule_form", SCHEDULE_FORMS)):
+        value = getattr(form, name)
+        check_known(name, value if isinstance(value, str) else repr(value), known)
     decays = form.momentum_decays
     fine = isinstance(decays, Sequence) and not isinstance(decays, str) and len(decays) == len(MOMENTUM_DECAYS)
     if not fine or not all(isinstance(x, float | int) and 0 <= x < 1 for x in decays):
@@ -94,4 +109,5 @@ def from_card(card: Mapping[str, Any]) -> Form:
 def to_card(form: Form) -> dict[str, Any]:
     """The form as a card records it."""
     ratio = None if math.isinf(form.newton_schulz_ratio) else form.newton_schulz_ratio
-    return form._asdict() | {"momentum_decays": list(form.momentum_decays), "newton_schulz_ratio": ratio}
+    card = form._asdict() | {"momentum_decays": list(form.momentum_decays), "newton_schulz_ratio": ratio}
+    return {name: x for name, x in card.items() if name not in _RARE or x != getattr(PUBLISHED, name)}

@@ -13,13 +13,15 @@ from celo2.names import check_known
 CELO_HIDDEN = 4
 
 
-def init_theta(rule: str, key: jax.Array, **sizes: int) -> dict[str, Any]:
+def init_theta(rule: str, key: jax.Array, *, tensor_features: bool = False, **sizes: int) -> dict[str, Any]:
     """Random weights of a rule, in the published tree.
 
     Args:
       rule: "celo2", "celo", "celo_adam", or a baseline: "nnadam", "adafac_mlp", "rnn_mlp", "velo",
         "open".
       key: a JAX random key.
+      tensor_features: of celo: with arrays for a schedule that has a step-size multiplier for every tensor, and reads
+        what VeLO's does of each. No published theta has them.
       sizes: of baselines, in place of the published ones: `lstm` (nnadam, rnn_mlp, velo), `hidden` (adafac_mlp,
         rnn_mlp, velo, open; of the MLP), `bank` (velo: number of MLPs; default: VeLO-S; VeLO has lstm 512 and bank
         256), `gru` (open).
@@ -29,9 +31,11 @@ def init_theta(rule: str, key: jax.Array, **sizes: int) -> dict[str, Any]:
       the start of the LSTM zero.
 
     Raises:
-      ValueError: for an unknown rule, or a size that it has not or below 1.
+      ValueError: for an unknown rule, or a size that it has not or below 1; for tensor features of another rule.
     """
     check_known("rule", rule, checks.RULES)
+    if tensor_features and rule != "celo":
+        raise ValueError(f"tensor_features is for celo, not for {rule}")
     known = thetas.BASELINES[rule].sizes if rule in thetas.BASELINES else {}
     for name, size in sizes.items():
         check_known(f"size of {rule}", name, known)
@@ -51,4 +55,6 @@ def init_theta(rule: str, key: jax.Array, **sizes: int) -> dict[str, Any]:
         "w": update_mlp.truncated_normal(control_key, (scheduler.SIZE, 1), scheduler.SIZE),
         "b": jnp.zeros(1, jnp.float32),
     }
+    if tensor_features:
+        theta["rnn_params"] |= scheduler.init_tensor_layers(jax.random.fold_in(key, 3))
     return theta

@@ -176,6 +176,7 @@ def celo(
     odd: bool | None = None,
     size: str | None = None,
     momentum_decays: Sequence[float] | None = None,
+    schedule_form: str | None = None,
     weight_dimension_numbers: DimensionNumbers | None = None,
     still_without_gradient: bool = True,
 ) -> optax.GradientTransformationExtraArgs:
@@ -191,6 +192,7 @@ def celo(
       odd: part of the rule's form, see `scale_by_celo`.
       size: likewise.
       momentum_decays: likewise.
+      schedule_form: likewise.
       weight_dimension_numbers: see `scale_by_celo`.
       still_without_gradient: leave a tensor where it is until it has had a gradient other than zero; published: False.
 
@@ -215,6 +217,7 @@ def celo(
         odd=odd,
         size=size,
         momentum_decays=momentum_decays,
+        schedule_form=schedule_form,
         weight_dimension_numbers=weight_dimension_numbers,
         still_without_gradient=still_without_gradient,
     )

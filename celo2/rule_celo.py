@@ -1,5 +1,6 @@
 """The Celo rule: a learned update and a learned step-size schedule (Moudgil et al., arXiv 2501.12670)."""
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -8,10 +9,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from celo2 import accumulators, checks, features, scheduler, trees, update_mlp
+from celo2 import accumulators, checks, features, scheduler, tensor_features, trees, update_mlp
 from celo2 import size as sizes
-from celo2.checkpoint import ThetaLike, load_weights
-from celo2.form import Form
+from celo2.checkpoint import ThetaLike, Weights, load_weights
+from celo2.form import PUBLISHED, Form
 from celo2.layouts import DimensionNumbers
 from celo2.reductions import sums
 
@@ -70,6 +71,7 @@ def scale_by_celo(
     odd: bool | None = None,
     size: str | None = None,
     momentum_decays: Sequence[float] | None = None,
+    schedule_form: str | None = None,
     weight_dimension_numbers: DimensionNumbers | None = None,
     still_without_gradient: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
@@ -80,6 +82,9 @@ def scale_by_celo(
     therefore starts to move slowly, and weights that grow take longer steps: in RL, where gradients are mostly noise,
     they grow without end. With another size than "unit" the update is, as in Celo2,
     eta 0.09 size d exp(0.001 q) / rms(d exp(0.001 q)).
+
+    Weights with arrays for tensor features (`init_theta("celo", key, tensor_features=True)`) have an eta for every
+    tensor, which depends on its statistics too: an ablation.
 
     Args:
       num_steps: number of updates of the whole training, at least 1. Later updates are allowed; the schedule then
@@ -92,6 +97,8 @@ def scale_by_celo(
       size: of every tensor's update. "unit", as published: that of the parameters; "adam", "snr", "learned": see
         `scale_by_celo2`. Default: what the weights' card records.
       momentum_decays: three decays. Default: what the weights' card records; published: (0.9, 0.99, 0.999).
+      schedule_form: how the LSTM's output o becomes eta. "exp" (published): 0.1 exp(o). "linear": 0.1 (1 + o).
+        "clipped": that, cut to [0, 1]. Default: what the weights' card records.
       weight_dimension_numbers: of tensors whose axes are not all one matrix's, see `scale_by_celo2`. Default, as
         published: none.
       still_without_gradient: leave a tensor where it is until it has had a gradient other than zero; off, as published,
@@ -103,15 +110,18 @@ def scale_by_celo(
       infinite loss is left out of the statistics.
 
     Raises:
-      ValueError: for a theta of another rule, num_steps below 1, parameters that are not real floating point or hold
-        no element (at `init`), a missing `params` or loss (at `update`).
+      ValueError: for a theta of another rule, or whose card says that its schedule was never trained (celo_phase1)
+        where the scheduler is on; for an unknown form, num_steps below 1, parameters that are not real floating point
+        or hold no element (at `init`), a missing `params` or loss (at `update`).
 
     Reference: Algorithm 1 of arXiv 2501.12670; the parameter scale is a root mean square, as in the released code.
     """
     given = load_weights("celo" if theta is None else theta)
     theta = given.theta
     checks.check_theta(theta, "celo")
-    form = given.form.changed(odd=odd, size=size, momentum_decays=momentum_decays)
+    form = given.form.changed(odd=odd, size=size, momentum_decays=momentum_decays, schedule_form=schedule_form)
+    _check_fits(given, form, use_scheduler)
+    per_tensor = use_scheduler and scheduler.reads_tensors(theta)
     checks.check_num_steps(num_steps)
     state_type: Any = ScaleByGraftedCeloState if form.needs_nu else ScaleByCeloState
     num_fields = len(state_type._fields) - 2  # but count and schedule
@@ -124,7 +134,7 @@ def scale_by_celo(
         statistics = trees.init_statistics(
             params, len(form.momentum_decays), len(FACTORED_DECAYS), weight_dimension_numbers, form.needs_nu
         )
-        schedule = scheduler.init(theta) if use_scheduler else None
+        schedule = scheduler.init(theta, len(jax.tree.leaves(params))) if use_scheduler else None
         return state(jnp.zeros([], jnp.int32), statistics, schedule)
 
     def update_fn(
@@ -135,11 +145,15 @@ def scale_by_celo(
         eta, schedule = jnp.ones([]), before.schedule
         if schedule is not None:
             loss = checks.loss_argument("scale_by_celo", **extra_args)
-            eta, schedule = scheduler.update(theta, schedule, before.count, loss, num_steps)
+            tensors = tensor_features.of_tree(params, before.m, before.v) if per_tensor else None
+            eta, schedule = scheduler.update(
+                theta, schedule, before.count, loss, num_steps, form.schedule_form, tensors
+            )
         weights = update_mlp.layers(theta)
         count = optax.safe_increment(before.count)
+        etas = iter(eta if per_tensor else itertools.repeat(eta))  # tensors come in the order of the leaves
         steps, statistics = trees.map_tensors(
-            lambda g, p, acc: tensor_step(weights, g, p, acc, eta, form, count, still_without_gradient),
+            lambda g, p, acc: tensor_step(weights, g, p, acc, next(etas), form, count, still_without_gradient),
             updates,
             params,
             before[1:-1],
@@ -148,6 +162,20 @@ def scale_by_celo(
         return steps, state(count, statistics, schedule)
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+
+
+def _check_fits(given: Weights, form: Form, use_scheduler: bool) -> None:
+    """Refuses a form that Celo has not, and a schedule that nobody has trained."""
+    if form.normalization != PUBLISHED.normalization:
+        raise ValueError(
+            f"celo's output is normalised by its size alone, so normalization must be step, got {form.normalization!r}"
+        )
+    if use_scheduler and given.card.get("rule") == "celo_phase1":
+        raise ValueError(
+            f"the schedule of {given.name} is random: phase 1 trains the update rule only. Train one on it (`rlopt "
+            "metatrain celo --init-theta`), or use the rule without (use_scheduler=False; of agents and metatest the "
+            "option `scheduler false`)"
+        )
 
 
 def tensor_step(

@@ -15,7 +15,7 @@ import optax
 from celo2 import accumulators, checks, features, trees, update_mlp
 from celo2 import size as sizes
 from celo2.checkpoint import ThetaLike, load_weights
-from celo2.form import Form
+from celo2.form import PUBLISHED, Form
 from celo2.layouts import DimensionNumbers
 from celo2.reductions import sums
 
@@ -23,6 +23,8 @@ RMS_DECAY = 0.95
 FACTORED_DECAYS = (0.9, 0.99, 0.999)
 RSQRT_EPS = 1e-8
 NORM_EPS = 1e-9
+# Of the rolling normalisation.
+OUTPUT_DECAY = 0.99
 # Of Newton-Schulz.
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 GRAM_RATIO = 2
@@ -61,6 +63,21 @@ class ScaleByGraftedCelo2State(NamedTuple):
     nu: Any
 
 
+class ScaleByRollingCelo2State(NamedTuple):
+    """`ScaleByGraftedCelo2State` (nu may be None) and, for the rolling normalisation, output: running mean square of
+    the rule's output, float32 S without its last two axes.
+    """
+
+    count: jax.Array  # type: ignore[assignment]
+    m: Any
+    v: Any
+    row: Any
+    col: Any
+    diag: Any
+    nu: Any
+    output: Any
+
+
 def scale_by_celo2(
     theta: ThetaLike | None = None,
     orthogonalize: bool = True,
@@ -71,6 +88,7 @@ def scale_by_celo2(
     momentum_decays: Sequence[float] | None = None,
     newton_schulz_steps: int | None = None,
     newton_schulz_ratio: float | None = None,
+    normalization: str | None = None,
     weight_dimension_numbers: DimensionNumbers | None = None,
     still_without_gradient: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
@@ -85,9 +103,9 @@ def scale_by_celo2(
     zero still moves. Send scalars (such as a policy's log standard deviation) to another optimizer, and see
     `still_without_gradient`.
 
-    The arguments odd, size, momentum_decays, newton_schulz_steps and newton_schulz_ratio are the form that weights are
-    trained in (`form.Form`). None takes what the weights' card records; for a bare tree, or without a card, the
-    published form.
+    The arguments odd, size, momentum_decays, newton_schulz_steps, newton_schulz_ratio and normalization are the form
+    that weights are trained in (`form.Form`). None takes what the weights' card records; for a bare tree, or without a
+    card, the published form.
 
     Args:
       theta: weights of the rule: the name of packaged ones, the path of a file, `Weights`, or a tree as `load_theta`
@@ -107,6 +125,10 @@ def scale_by_celo2(
       newton_schulz_steps: iterations of the orthogonalisation. Published: 5.
       newton_schulz_ratio: matrices whose longer side is more than this many times the shorter one are not
         orthogonalised. Published: infinite.
+      normalization: what the output u of each matrix is divided by before it gets its size. "step" (published): its
+        root mean square. "rolling": the root of the running mean (decay 0.99, corrected for its start) of mean(u^2), so
+        that one step may be longer than the next. "clipped": the larger of its root mean square and 1. "raw": nothing.
+        The last three are ablations, after arXiv 2602.19142; the decay and the bound are ours.
       weight_dimension_numbers: which axes of a tensor are input and output of its matrices, as `optax.contrib.muon`
         takes them: a tree of `optax.contrib.MuonDimensionNumbers` and None, or a function from parameters to one, such
         as `celo2.fan_in_fan_out`. All other axes are a batch of matrices (stacked layers, heads, experts), each of
@@ -142,9 +164,13 @@ def scale_by_celo2(
         momentum_decays=momentum_decays,
         newton_schulz_steps=newton_schulz_steps,
         newton_schulz_ratio=newton_schulz_ratio,
+        normalization=normalization,
     )
+    if form.schedule_form != PUBLISHED.schedule_form:
+        raise ValueError(f"celo2 has no schedule, so its weights have no schedule_form, got {form.schedule_form!r}")
     settings = _Settings(form, orthogonalize, bias_correction, still_without_gradient)
-    state_type = ScaleByGraftedCelo2State if form.needs_nu else ScaleByCelo2State
+    state_type: Any = ScaleByGraftedCelo2State if form.needs_nu else ScaleByCelo2State
+    state_type = ScaleByRollingCelo2State if form.needs_output else state_type
 
     def state(count: jax.Array, statistics: accumulators.Accumulators) -> Any:
         return state_type(count, *statistics[: len(state_type._fields) - 1])
@@ -152,7 +178,12 @@ def scale_by_celo2(
     def init_fn(params: Any) -> ScaleByCelo2State:
         checks.check_params(params)
         statistics = trees.init_statistics(
-            params, len(form.momentum_decays), len(FACTORED_DECAYS), weight_dimension_numbers, form.needs_nu
+            params,
+            len(form.momentum_decays),
+            len(FACTORED_DECAYS),
+            weight_dimension_numbers,
+            form.needs_nu,
+            form.needs_output,
         )
         return state(jnp.zeros([], jnp.int32), statistics)
 
@@ -195,7 +226,7 @@ def _step(
     value = _direction(weights, g, p, acc, corrected, form.odd)
     if settings.orthogonalize and value.ndim >= 2 and _ratio(value) <= form.newton_schulz_ratio:
         value = newton_schulz(value, form.newton_schulz_steps)
-    value = _unit_rms(value, acc if settings.still_without_gradient else None)
+    value, acc = _normalised(value, settings, acc, count)
     if form.size != "unit":
         value = value * sizes.rule_size(form, acc, count, FACTORED_DECAYS[-1], weights.b2[2])
     return value, acc
@@ -232,14 +263,27 @@ def _direction(
     return direction.reshape(g.shape)
 
 
-def _unit_rms(step: jax.Array, unless_still: accumulators.Accumulators | None) -> jax.Array:
-    """The step with a root mean square of 1 per matrix; 0 where statistics are given that have seen no gradient."""
-    num_axes = min(step.ndim, 2)
+def _normalised(
+    step: jax.Array, settings: _Settings, acc: accumulators.Accumulators, count: jax.Array
+) -> tuple[jax.Array, accumulators.Accumulators]:
+    """The step, normalised as the form says; 0 where it is to be still until there has been a gradient."""
+    num_axes, kind = min(step.ndim, 2), settings.form.normalization
     (total,) = sums([jnp.square(step)], num_axes)
-    scale = jax.lax.rsqrt(NORM_EPS + total / math.prod(step.shape[total.ndim :]))
-    if unless_still is not None:
-        scale = jnp.where(accumulators.has_had_gradient(unless_still, num_axes), scale, 0.0)
-    return step * scale.reshape(scale.shape + (1,) * num_axes)
+    mean_square = total / math.prod(step.shape[total.ndim :])
+    if kind == "raw":
+        scale = jnp.ones_like(mean_square)
+    elif kind == "clipped":
+        scale = jax.lax.rsqrt(jnp.maximum(mean_square, 1.0))
+    else:
+        if kind == "rolling":
+            before: Any = acc.output
+            output = OUTPUT_DECAY * before + (1 - OUTPUT_DECAY) * mean_square
+            acc = acc._replace(output=output)
+            mean_square = output / (1 - jnp.float32(OUTPUT_DECAY) ** count.astype(jnp.float32))
+        scale = jax.lax.rsqrt(NORM_EPS + mean_square)
+    if settings.still_without_gradient:
+        scale = jnp.where(accumulators.has_had_gradient(acc, num_axes), scale, 0.0)
+    return step * scale.reshape(scale.shape + (1,) * num_axes), acc
 
 
 def newton_schulz(x: jax.Array, steps: int = 5, eps: float = 1e-8) -> jax.Array:

@@ -33,7 +33,7 @@ class ScaleByCeloAdamState(NamedTuple):
 
 
 def scale_by_celo_adam(
-    num_steps: int | jax.Array, theta: ThetaLike | None = None
+    num_steps: int | jax.Array, theta: ThetaLike | None = None, *, schedule_form: str | None = None
 ) -> optax.GradientTransformationExtraArgs:
     """Celo-Adam's update with the sign of the gradient; `celo_adam` subtracts it. There is no learning rate.
 
@@ -44,6 +44,7 @@ def scale_by_celo_adam(
       num_steps: number of updates of the whole training, at least 1.
       theta: weights of Celo-Adam: the name of packaged ones, the path of a file, or a tree as `load_theta` returns it,
         which may be traced. Default: the packaged "celo_adam".
+      schedule_form: see `scale_by_celo`. Default: what the weights' card records.
 
     Returns:
       An `optax.GradientTransformationExtraArgs`. `update` needs the training loss of this step as `value=` or `loss=`.
@@ -56,7 +57,9 @@ def scale_by_celo_adam(
 
     Reference: arXiv 2501.12670, section on Celo-Adam, and its released weights.
     """
-    theta = load_weights("celo_adam" if theta is None else theta).theta
+    given = load_weights("celo_adam" if theta is None else theta)
+    theta = given.theta
+    form = given.form.changed(schedule_form=schedule_form).schedule_form
     checks.check_theta(theta, "celo_adam")
     checks.check_num_steps(num_steps)
 
@@ -69,7 +72,7 @@ def scale_by_celo_adam(
         updates: Any, state: ScaleByCeloAdamState, params: Any = None, **extra_args: Any
     ) -> tuple[Any, ScaleByCeloAdamState]:
         loss = checks.loss_argument("scale_by_celo_adam", **extra_args)
-        eta, schedule = scheduler.update(theta, state.schedule, state.count, loss, num_steps)
+        eta, schedule = scheduler.update(theta, state.schedule, state.count, loss, num_steps, form)
         count = optax.safe_increment(state.count)
         grads = jax.tree.map(trees.clipped, updates)
         mu = jax.tree.map(lambda m, g: B1 * m + (1 - B1) * g, state.mu, grads)

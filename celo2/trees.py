@@ -42,6 +42,7 @@ def init_statistics(
     num_factored: int,
     dimension_numbers: DimensionNumbers | None = None,
     with_nu: bool = False,
+    with_output: bool = False,
 ) -> accumulators.Accumulators:
     """Zero statistics of every parameter: an `accumulators.Accumulators` whose fields are trees like params.
 
@@ -50,7 +51,7 @@ def init_statistics(
     """
 
     def init(x: jax.Array) -> accumulators.Accumulators:
-        return accumulators.init(x, num_momenta, num_factored, with_nu)
+        return accumulators.init(x, num_momenta, num_factored, with_nu, with_output)
 
     boxes, treedef = jax.tree.flatten(params, is_leaf=_is_box)
     params = meta.unbox(params)
@@ -114,7 +115,7 @@ def map_tensors(
 
 
 # Behind the axis of the decays, where there is one.
-_BATCH_AXES = accumulators.Accumulators(m=1, v=0, row=1, col=1, diag=1, nu=0)  # type: ignore[arg-type]
+_BATCH_AXES = accumulators.Accumulators(m=1, v=0, row=1, col=1, diag=1, nu=0, output=0)  # type: ignore[arg-type]
 
 
 def _per_matrix(function: Callable[..., Any], layout: Layout, in_axes: tuple[Any, ...]) -> Callable[..., Any]:

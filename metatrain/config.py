@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 NEWTON_SCHULZ_STEPS = 2
 # Rules that train a part of theta only and take the rest from an earlier run.
 NEEDS_INIT_THETA = ("celo",)
+# Rules with a schedule that ours learn.
+SCHEDULED = ("celo", "celo_adam")
 # Learned optimizers that ours are compared with; they have one form.
 BASELINES = ("nnadam", "adafac_mlp", "rnn_mlp", "velo")
 NAMES = ("celo2", "celo2_base", "celo_phase1", "celo", "celo_adam", *BASELINES)
@@ -50,6 +52,17 @@ class MetaTrainConfig:
     """Theta file to start from; default: random weights."""
     init_schedule: Path | None = None
     """Theta file whose schedule celo starts from, such as that of celo_adam; default: that of --init-theta."""
+    one_phase: bool = False
+    """Train update rule and schedule of celo together, from random weights; published: the schedule on top of the
+    finished update rule of --init-theta. (An ablation, as the next three.)"""
+    tensor_features: bool = False
+    """Give every tensor a schedule of its own (celo only), which reads the tensor's statistics too, as VeLO's does."""
+    schedule_form: Literal["exp", "linear", "clipped"] = "exp"
+    """How the output o of the schedule becomes the multiplier of the step (celo, celo_adam): 0.1 exp(o), 0.1 (1 + o),
+    or that cut to [0, 1]; published: exp."""
+    normalization: Literal["step", "rolling", "clipped", "raw"] = "step"
+    """What the output of celo2 or celo2_base is divided by before it gets its size: its root mean square (published),
+    a running one, that only where it is above 1, or nothing."""
     families: tuple[str, ...] = (
         "digits",
         "mnist",
@@ -143,7 +156,7 @@ class MetaTrainConfig:
         from celo2.form import PUBLISHED
 
         if self.rule in BASELINES:
-            return PUBLISHED
+            return PUBLISHED  # what else is asked for, `check` refuses
         default = PUBLISHED if self.rule == "celo_adam" else PUBLISHED._replace(size="adam")
         if self.rule == "celo2":
             default = default._replace(newton_schulz_steps=NEWTON_SCHULZ_STEPS)
@@ -153,6 +166,8 @@ class MetaTrainConfig:
             momentum_decays=self.momentum_decays,
             newton_schulz_steps=self.newton_schulz_steps,
             newton_schulz_ratio=self.newton_schulz_ratio,
+            normalization=self.normalization,
+            schedule_form=self.schedule_form,
         )
 
     @property
@@ -180,7 +195,8 @@ class MetaTrainConfig:
         for name in ("newton_schulz_steps", "newton_schulz_ratio"):
             if self.rule != "celo2" and getattr(self, name) is not None:
                 raise ValueError(f"{name} is for celo2; {self.rule} is not orthogonalised")
-        if self.rule == "celo_adam" and form != PUBLISHED._replace(odd=True):
+        self._check_ablations()
+        if self.rule == "celo_adam" and form != PUBLISHED._replace(odd=True, schedule_form=form.schedule_form):
             raise ValueError(f"celo_adam has Adam's update, which is odd and has no other form, got {form}")
         if self.rule in BASELINES and (self.size is not None or self.momentum_decays != PUBLISHED.momentum_decays):
             raise ValueError(f"size and momentum_decays are for celo2 and celo; {self.rule} has steps of its own")
@@ -204,7 +220,7 @@ class MetaTrainConfig:
             raise ValueError(f"average_decay must lie in [0, 1), got {self.average_decay}")
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"seed must lie in [0, 2**32), got {self.seed}")
-        if self.rule in NEEDS_INIT_THETA and self.init_theta is None:
+        if self.rule in NEEDS_INIT_THETA and self.init_theta is None and not self.one_phase:
             raise ValueError(
                 f"{self.rule} trains the schedule only: give the update rule with --init-theta, "
                 "for example runs/metatrain-celo_phase1/celo_phase1.theta"
@@ -215,6 +231,19 @@ class MetaTrainConfig:
             path = getattr(self, name)
             if path is not None and not path.is_file():
                 raise ValueError(f"{name}: there is no file {path}")
+
+    def _check_ablations(self) -> None:
+        """Refuses variants of what a rule has not."""
+        of_rules = {
+            "one_phase": NEEDS_INIT_THETA,
+            "tensor_features": NEEDS_INIT_THETA,
+            "schedule_form": SCHEDULED,
+            "normalization": ("celo2", "celo2_base"),
+        }
+        for name, names in of_rules.items():
+            value = getattr(self, name)
+            if value != getattr(type(self), name) and self.rule not in names:
+                raise ValueError(f"{name} {value} is for {' and '.join(names)}, not for {self.rule}")
 
     def _check_inner(self, form: "Form") -> None:
         """Refuses impossible settings of the inner optimizer, and such as a rule has not."""

@@ -12,9 +12,9 @@ import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 import celo2
-from celo2 import checks
+from celo2 import checks, scheduler
 from metatrain import particles
-from metatrain.config import NEEDS_INIT_THETA, MetaTrainConfig
+from metatrain.config import NEEDS_INIT_THETA, SCHEDULED, MetaTrainConfig
 from metatrain.rules import SCHEDULE
 
 AXIS = "particles"
@@ -282,20 +282,38 @@ def _started(config: MetaTrainConfig, start: celo2.Weights | None, theta: Any) -
     """The theta that training starts with: random, unless the configuration names weights for it or a part of it."""
     if start is not None:
         theta = _like(start, theta, config)
-    return theta if config.init_schedule is None else _with_schedule(theta, config.init_schedule)
+    return theta if config.init_schedule is None else _with_schedule(theta, config.init_schedule, config)
 
 
-def _with_schedule(theta: Any, path: Path) -> Any:
+def _with_schedule(theta: Any, path: Path, config: MetaTrainConfig) -> Any:
     """Celo's theta with the schedule of other weights; an array that those of Celo-Adam lack stays."""
     schedule = celo2.load_weights(path)
     if checks.rule_of(schedule.theta) == "celo2":
         raise ValueError(f"{path} holds celo2 weights, which have no schedule: init_schedule takes celo or celo_adam")
+    if scheduler.reads_tensors(schedule.theta) and not config.tensor_features:
+        raise ValueError(f"the schedule of {path} reads tensor features: go on with it with --tensor-features")
+    _check_schedule_form(schedule, path, config)
     parts = {name: {**theta[name], **schedule.theta[name]} for name in SCHEDULE}
     return jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), {**theta, **parts})
 
 
+def _check_schedule_form(start: celo2.Weights, path: Any, config: MetaTrainConfig) -> None:
+    """Refuses a trained schedule whose output was to become something else."""
+    theirs, ours = start.form.schedule_form, config.form.schedule_form
+    if theirs != ours and start.card.get("rule") in SCHEDULED:
+        raise ValueError(f"the schedule of {path} was trained with --schedule-form {theirs}, not with {ours}")
+
+
 def _like(start: celo2.Weights, theta: Any, config: MetaTrainConfig) -> Any:
     """The theta of a file, if it fits the rule and, where a part of it stays, the form."""
+    if config.tensor_features and not scheduler.reads_tensors(start.theta) and "rnn_params" in start.theta:
+        # The arrays that the file lacks stay random; the others are as without them.
+        own = {name: theta["rnn_params"][name] for name in scheduler.TENSOR_LAYERS}
+        start = start._replace(theta={**start.theta, "rnn_params": {**start.theta["rnn_params"], **own}})
+    elif scheduler.reads_tensors(start.theta) and not config.tensor_features:
+        raise ValueError(
+            f"the schedule of {config.init_theta} reads tensor features: --tensor-features goes on with it"
+        )
     shapes, expected = (
         {path: np.shape(x) for path, x in checks.flatten_paths(tree).items()} for tree in (start.theta, theta)
     )
@@ -303,7 +321,9 @@ def _like(start: celo2.Weights, theta: Any, config: MetaTrainConfig) -> Any:
         raise ValueError(
             f"{config.init_theta} holds {checks.rule_of(start.theta)} weights, which do not fit {config.rule}"
         )
-    if config.rule in NEEDS_INIT_THETA and start.form != config.form:
+    _check_schedule_form(start, config.init_theta, config)
+    stays = config.rule in NEEDS_INIT_THETA and not config.one_phase
+    if stays and start.form._replace(schedule_form=config.form.schedule_form) != config.form:
         odd, size, decays = start.form[:3]
         raise ValueError(
             f"the update rule of {config.init_theta}, which stays as it is, was trained with odd {odd}, size {size}, "

@@ -194,7 +194,7 @@ def make(config: MetaTrainConfig) -> Particles:
     config.check()
     augmentation.check(config.augmentation, config.scale_range)
     augmentation.check_signs(config.signs)
-    rule = rules.get(config.rule, config.form, config.inner)
+    rule = rules.of(config)
     unrolls, inputs = [], []
     each = np.arange(config.tasks_per_family, dtype=np.int32)
     for group in families.load(config.families, config.hidden, config.batch_size, data_dir=config.data_dir):

@@ -1,7 +1,7 @@
 """The learned rules as meta-training runs them.
 
 Celo2: constant step size, the published Adam branch for biases. Celo: the update first (phase 1, without schedule),
-then the schedule on top of it (phase 2). The baselines: all of theta at once, as published.
+then the schedule on top of it (phase 2), or both at once (an ablation). The baselines: all of theta, as published.
 """
 
 import re
@@ -19,7 +19,7 @@ from celo2.baselines import thetas
 from celo2.form import PUBLISHED, Form
 from celo2.labels import ADAM, RULE, path_name
 from celo2.names import check_known
-from metatrain.config import BASELINES, Inner
+from metatrain.config import BASELINES, Inner, MetaTrainConfig
 
 STEP_MULT = 0.001
 # Of steps that have Adam's size or a signal-to-noise ratio for theirs, which are smaller than 1.
@@ -96,7 +96,7 @@ def inner_celo2(
         decay = [optax.add_decayed_weights(inner.weight_decay)] if inner.weight_decay else []
         return optax.chain(rule, *decay, optax.scale(-step))
 
-    learned = scaled(scale_by_celo2(theta, orthogonalize, **form._asdict()), step_mult)
+    learned = scaled(scale_by_celo2(celo2.Weights(theta, form), orthogonalize), step_mult)
     if not (orthogonalize or sized):
         return learned
     default_b2, default_mult = (SIZED_ADAM_B2, 1.0) if sized else (ADAM_B2, MULT_1D)
@@ -136,15 +136,8 @@ def _celo_rule(form: Form, inner: Inner, use_scheduler: bool) -> Rule:
     sized_update = form.size != "unit" and not use_scheduler
 
     def optimizer(theta: Theta, num_steps: Any) -> optax.GradientTransformationExtraArgs:
-        rule = celo2.celo(
-            num_steps,
-            theta,
-            use_scheduler=use_scheduler,
-            odd=form.odd,
-            size=form.size,
-            momentum_decays=form.momentum_decays,
-            still_without_gradient=False,
-        )
+        weights = celo2.Weights(theta, form)
+        rule = celo2.celo(num_steps, weights, use_scheduler=use_scheduler, still_without_gradient=False)
         # At the rate at which the update of Celo2 is trained.
         return optax.chain(rule, optax.scale(SIZED_STEP_MULT / rule_celo.SIZED_STEP_MULT)) if sized_update else rule
 
@@ -155,10 +148,10 @@ def _celo_rule(form: Form, inner: Inner, use_scheduler: bool) -> Rule:
 
 
 def _celo_adam_rule(form: Form, inner: Inner) -> Rule:
-    del form, inner
+    del inner
 
     def optimizer(theta: Theta, num_steps: Any) -> optax.GradientTransformationExtraArgs:
-        return celo2.celo_adam(num_steps, theta)
+        return celo2.celo_adam(num_steps, celo2.Weights(theta, form))
 
     return Rule(partial(celo2.init_theta, "celo_adam"), optimizer, SCHEDULE)
 
@@ -189,3 +182,13 @@ def get(name: str, form: Form = PUBLISHED, inner: Inner = DEFAULT) -> Rule:
     """
     check_known("rule", name, RULES)
     return RULES[name](form, inner)
+
+
+def of(config: MetaTrainConfig) -> Rule:
+    """The rule of a configuration, with what it starts from and which parts of it are trained."""
+    rule = get(config.rule, config.form, config.inner)
+    if config.one_phase:
+        rule = rule._replace(trained=(*UPDATE, *SCHEDULE))
+    if config.tensor_features:
+        rule = rule._replace(init_theta=partial(celo2.init_theta, config.rule, tensor_features=True))
+    return rule

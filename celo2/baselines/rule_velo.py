@@ -4,17 +4,13 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
-from celo2 import accumulators, checks, loss_buffer, lstm, rule_celo, scheduler, trees, update_mlp
+from celo2 import accumulators, checks, loss_buffer, lstm, rule_celo, scheduler, tensor_features, trees, update_mlp
 from celo2.baselines import parts
 from celo2.checkpoint import ThetaLike, load_weights
 from celo2.form import PUBLISHED
 from celo2.update_mlp import Theta
-
-MOST_AXES = 4
-_SCALE_FLOOR = 1e-9
 
 
 class ScaleByVeLOState(NamedTuple):
@@ -88,8 +84,8 @@ def scale_by_velo(
             return updates, state._replace(count=count)
         losses = loss_buffer.update(state.losses, loss, num_steps)
         course = scheduler.inputs(losses, state.count, num_steps)
-        tensors = zip(parts.floats(params), jax.tree.leaves(state.m), jax.tree.leaves(state.v), strict=True)
-        rows, eta, controls = _controls(theta["rnn_params"], course, list(tensors), state.rows)
+        tensors = tensor_features.of_tree(params, state.m, state.v)
+        rows, eta, controls = _controls(theta["rnn_params"], course, tensors, state.rows)
         mixed = _mixed(theta, controls, mlp_mult)
         each = iter(range(len(eta)))
 
@@ -105,13 +101,12 @@ def scale_by_velo(
 
 
 def _controls(
-    weights: Theta, course: jax.Array, tensors: list[Any], rows: parts.Rows
+    weights: Theta, course: jax.Array, own: jax.Array, rows: parts.Rows
 ) -> tuple[parts.Rows, jax.Array, jax.Array]:
     """One step of the LSTM: its rows, step-size multipliers [n], and the bank's numbers [n, K].
 
-    course: progress and losses, [18]. tensors: (parameter, momenta, second moment) of each, before this update.
+    course: progress and losses, [18]. own: of every tensor, before this update, see `tensor_features`.
     """
-    own = jnp.stack([_tensor_inputs(*tensor) for tensor in tensors])
     # "fraction_left", "loss_features", then the tensor's own: the published, alphabetic order.
     x = jnp.concatenate([jnp.broadcast_to(course, (len(own), len(course))), own], axis=-1)
     shared = jnp.max(jax.nn.relu(lstm.dense(weights["linear_1"], x)), axis=0)
@@ -119,26 +114,6 @@ def _controls(
     rows = parts.Rows(*lstm.step(weights["rnn/linear"], lstm.dense(weights["linear_2"], x) + shared, *rows))
     eta = lstm.dense(weights["step_size"], rows.hidden)[:, 0]
     return rows, eta, lstm.dense(weights["rnn_to_controls"], rows.hidden)
-
-
-def _tensor_inputs(p: jax.Array, m: jax.Array, v: jax.Array) -> jax.Array:
-    """What the LSTM reads of one tensor, float32 [12]: mean of v, rank, variances of momenta, of v about momenta.
-
-    Measured in the parameter's root mean square, v too; the last as published, with the means of the momenta.
-    """
-    unit = jax.lax.rsqrt(jnp.maximum(_SCALE_FLOOR, jnp.mean(jnp.square(p))))
-    axes = tuple(range(1, m.ndim))
-    m, v = unit * m, unit * v
-    mean = jnp.mean(m, axis=axes, keepdims=True)
-    var_m = jnp.mean(jnp.square(m - mean), axis=axes)
-    var_v = jnp.mean(jnp.square(v - mean), axis=axes)
-    rank = min(int(np.sum(np.asarray(p.shape) > 1)), MOST_AXES)
-    known = jax.nn.one_hot(rank, MOST_AXES + 1, dtype=jnp.float32)
-
-    def log(x: jax.Array) -> jax.Array:
-        return 0.5 * parts.log_size(10.0 * x)
-
-    return jnp.concatenate([log(jnp.mean(v))[None], known, log(var_m), log(var_v)])
 
 
 def _mixed(theta: Theta, controls: jax.Array, mlp_mult: float) -> dict[str, jax.Array]:

@@ -17,6 +17,8 @@ from rlopt.optimizers.arms import Arm
 # Half powers of ten from 1e-6 to 10.
 LEARNING_RATES = tuple(10.0 ** (exponent / 2) for exponent in range(-12, 3))
 PUBLISHED_RATE = 1e-3
+# Options that came after cells were written, as they were then: so they change no file's name.
+_LATER = {"scheduler": True}
 
 
 class Contestant(NamedTuple):
@@ -61,8 +63,9 @@ def _contestant(arm: Arm, config: SuiteConfig) -> Contestant:
     rates = _rates(config.rates.get(arm.name, config.rates.get(arm.optimizer)), info, weights, config)
     if drawn:
         rates = tuple(map(float, range(len(drawn))))
+    told = {**info.defaults, **{key: info.read(key, value) for key, value in options.items() if info.options}}
     identity = {
-        "options": {**info.defaults, **{key: info.read(key, value) for key, value in options.items() if info.options}},
+        "options": {key: x for key, x in told.items() if key not in _LATER or x != _LATER[key]},
         "given": options if not info.options else {},
         "theta": factory.theta_sha256(name, theta),
         "form": form,

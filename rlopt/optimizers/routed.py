@@ -112,16 +112,24 @@ def explicit_form(odd: Any = CARD, size: str = CARD) -> dict[str, Any]:
 
 
 def celo(
-    share: Any, *, theta: Any, num_updates: int, scaled: bool | str, odd: Any = CARD, size: str = CARD
+    share: Any,
+    *,
+    theta: Any,
+    num_updates: int,
+    scaled: bool | str,
+    odd: Any = CARD,
+    size: str = CARD,
+    scheduler: bool = True,
 ) -> optax.GradientTransformation:
     """`celo2.celo(num_updates, theta, multiplier=share)`; the share counts where `scaled` or the weights' form says so.
 
-    share: the agent's, annealed as a learning rate is (`presets.share`).
+    share: the agent's, annealed as a learning rate is (`presets.share`). scheduler: False is the update rule alone.
     """
     form = theta.form.changed(**explicit_form(odd, size))
     if scaled == CARD:
         scaled = form.size != "unit"
-    return rules.celo(num_updates, theta, multiplier=share if scaled else 1.0, **explicit_form(odd, size))
+    form_given = explicit_form(odd, size)
+    return rules.celo(num_updates, theta, multiplier=share if scaled else 1.0, use_scheduler=scheduler, **form_given)
 
 
 def celo_adam(share: Any, *, theta: Any, num_updates: int, scaled: bool) -> optax.GradientTransformation:

@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from celo2 import scheduler
 from rlopt.drawing import COLOURS, save
 from rlopt.optimizers import theta_probe
 from rlopt.optimizers.theta import Loaded
@@ -18,12 +19,15 @@ _LEAST = 3  # a bin with fewer parameters shows nothing
 def plot(loaded: Loaded, path: Path) -> None:
     """Draws what the rule of `loaded` has: response, slices through it, oddness, drift on noise, schedule.
 
+    A schedule that reads tensor features is another one for every tensor, and is left out.
+
     Raises:
       ValueError: for a baseline, of which there is no picture.
     """
     if loaded.rule not in theta_probe.DRAWN:
         raise ValueError(f"{loaded.name} holds weights of {loaded.rule}; drawn are {', '.join(theta_probe.DRAWN)}")
-    has_rule, has_schedule = loaded.rule != "celo_adam", loaded.rule != "celo2"
+    has_rule = loaded.rule != "celo_adam"
+    has_schedule = loaded.rule != "celo2" and not scheduler.reads_tensors(loaded.theta)
     panels = 4 * has_rule + has_schedule
     figure = Figure(figsize=(4.6 * panels, 4.0), layout="constrained")
     FigureCanvasAgg(figure)

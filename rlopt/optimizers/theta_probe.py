@@ -144,7 +144,7 @@ def schedules(loaded: Loaded) -> dict[str, np.ndarray]:
     def run(losses: jax.Array) -> jax.Array:
         def step(state: Any, inputs: tuple[jax.Array, jax.Array]) -> tuple[Any, jax.Array]:
             count, loss = inputs
-            eta, state = scheduler.update(loaded.theta, state, count, loss, TRAINING_LENGTH)
+            eta, state = scheduler.update(loaded.theta, state, count, loss, TRAINING_LENGTH, loaded.form.schedule_form)
             return state, eta
 
         counts = jnp.arange(TRAINING_LENGTH, dtype=jnp.int32)

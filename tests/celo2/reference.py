@@ -181,17 +181,34 @@ class Schedule:
         self.beta = np.exp(-1 / np.logspace(1, np.log10(num_steps), 10))
         self.means, self.minima, self.count = np.zeros(10), np.full(10, 1e12), 0
 
-    def __call__(self, loss):
-        """Eta for the next step, given the loss before it."""
+    def __call__(self, loss, tensors=None):
+        """Eta for the next step, given the loss before it; with features of tensors, [n, 12], one for each."""
         progress = np.tanh(
             10 * (self.count / self.num_steps - np.asarray([0.03, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9, 1, 1.1]))
         )
         x = np.concatenate([progress, self.features(loss)])
+        if tensors is not None:
+            return self.of_each(x, np.asarray(tensors, np.float64))
         u = self.dense("linear_2", x) + np.maximum(self.dense("linear_1", x), 0)
-        i, g, f, o = np.split(self.dense("rnn/linear", np.concatenate([u, self.hidden])), 4)
+        self.advance(u)
+        return 0.1 * np.exp(self.dense("step_size", self.hidden)[0])
+
+    def of_each(self, x, tensors):
+        """An LSTM row per tensor, which reads x and what the tensor is like; all share the largest ReLU."""
+        self.hidden, self.cell = (np.broadcast_to(state, (len(tensors), 64)) for state in (self.hidden, self.cell))
+        first, second = (
+            self.dense(f"linear_{k}", x) + np.stack([row @ self.weights[f"tensor_{k}"]["w"] for row in tensors])
+            for k in (1, 2)
+        )
+        self.advance(second + np.maximum(first, 0).max(axis=0))
+        return 0.1 * np.exp(self.dense("step_size", self.hidden)[:, 0])
+
+    def advance(self, u):
+        """The LSTM after one more input."""
+        gates = self.dense("rnn/linear", np.concatenate([u, self.hidden], axis=-1))
+        i, g, f, o = np.split(gates, 4, axis=-1)
         self.cell = sigmoid(f + 1) * self.cell + sigmoid(i) * np.tanh(g)
         self.hidden = sigmoid(o) * np.tanh(self.cell)
-        return 0.1 * np.exp(self.dense("step_size", self.hidden)[0])
 
     def features(self, loss):
         left = 1 - self.beta ** (self.count + 1)
