@@ -225,13 +225,18 @@ def celo(
 
 
 def celo_adam(
-    num_steps: int | jax.Array, theta: ThetaLike | None = None, *, multiplier: optax.ScalarOrSchedule = 1.0
+    num_steps: int | jax.Array,
+    theta: ThetaLike | None = None,
+    *,
+    schedule_form: str | None = None,
+    multiplier: optax.ScalarOrSchedule = 1.0,
 ) -> optax.GradientTransformationExtraArgs:
     """Celo-Adam: Celo's learned schedule over Adam; no learning rate. `update` needs the training loss as `value=`.
 
     Args:
       num_steps: number of updates of the whole training, at least 1.
       theta: weights, a name, path or tree; default: the packaged "celo_adam". The published file is read as any other.
+      schedule_form: as of `celo`; default: what the weights' card records.
       multiplier: as of `celo`; in RL its steps are better three times as long, and annealed.
 
     Returns:
@@ -243,7 +248,7 @@ def celo_adam(
 
     Reference: as `celo`.
     """
-    return descent(scale_by_celo_adam(num_steps, theta), multiplier)
+    return descent(scale_by_celo_adam(num_steps, theta, schedule_form=schedule_form), multiplier)
 
 
 def descent(
