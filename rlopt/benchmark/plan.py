@@ -65,7 +65,8 @@ class Plan:
         for name in ("optimizers", "seeds", "tuning_seeds", "factors"):
             if getattr(self, name) is None:
                 object.__setattr__(self, name, getattr(suite, name))
-        object.__setattr__(self, "optimizers", tuple(map(settled, self.optimizers)))
+        if isinstance(self.optimizers, tuple):  # else it is of a file, and refused later
+            object.__setattr__(self, "optimizers", tuple(map(settled, self.optimizers)))
         object.__setattr__(self, "options", heads.settled(self.options))
 
     @property

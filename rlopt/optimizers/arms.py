@@ -73,6 +73,8 @@ def parse_all(texts: Iterable[str]) -> dict[str, Arm]:
 
 def settled(text: str) -> str:
     """An arm's text with the weights of a head in the place of its file, to be written down."""
+    if not isinstance(text, str) or f"{heads.OPTION}=" not in text:
+        return text
     path = re.search(rf"[:,]{heads.OPTION}=([^,]*)", text)
     own = heads.OPTION not in parse(text).options or parse(text).optimizer not in catalog.OPTIMIZERS
     return text if own or path is None else text[: path.start(1)] + heads.in_words(path[1]) + text[path.end(1) :]

@@ -51,8 +51,13 @@ def in_words(value: Any) -> str:
     return " ".join(f"{name}={weight:.9g}" for name, weight in read(value).items())
 
 
-def settled(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options with the weights of a head in the place of its file; what is no text is refused where it is used."""
+def settled(options: Any) -> Any:
+    """Options with the weights of a head in the place of its file; what is no text is refused where it is used.
+
+    Files hold anything, and what is no mapping is refused where types are checked.
+    """
+    if not isinstance(options, Mapping):
+        return options
     return {
         name: in_words(value) if name == OPTION and isinstance(value, str) else value for name, value in options.items()
     }

@@ -83,7 +83,8 @@ class TrainConfig(Generic[Hyper]):
         info = catalog.find(self.optimizer)
         if self.optimizer in catalog.OPTIMIZERS:
             object.__setattr__(self, "options", heads.settled(self.options))
-        object.__setattr__(self, "optimizer_of", {part: arms.settled(x) for part, x in self.optimizer_of.items()})
+        if isinstance(self.optimizer_of, dict):  # else it is of a file, and refused later
+            object.__setattr__(self, "optimizer_of", {part: arms.settled(x) for part, x in self.optimizer_of.items()})
         if info is not None and info.scheduled and self.agent in presets.CONFIGS:
             share = {catalog.SHARE: presets.share(self.agent, self.optimizer)}
             object.__setattr__(self, "options", share | self.options)

@@ -55,7 +55,7 @@ def test_help_needs_no_jax(command):
         (["compare", "ppo", "--optimizers", "adamm"], "unknown optimizer 'adamm'"),
         (
             ["compare", "ppo", "--optimizers", "adam", "sgd", "--options", "weight_decay", "1"],
-            "none of adam, sgd has an option 'weight_decay'; there are b1, b2, eps, schedule, warmup, momentum",
+            "none of adam, sgd has an option 'weight_decay'; there are b1, b2, eps, schedule, warmup, head, momentum",
         ),
         (
             ["sweep", "ppo", "--optimizers", "adam", "--theta", "celo2", "x.theta"],
