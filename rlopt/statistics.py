@@ -168,14 +168,18 @@ def tail_means(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
     return np.where(count > 0, total / np.maximum(count, 1), np.nan).astype(np.float32)
 
 
-def final_returns(final: np.ndarray, returns: np.ndarray, stopped: np.ndarray) -> np.ndarray:
+def final_returns(final: np.ndarray, returns: np.ndarray, stopped: np.ndarray, cells: int = 1) -> np.ndarray:
     """Final returns [S] of a cell's seeds by the rule above; NaN only where no episode ended in any of them.
 
     Args:
       final: [S], `tail_means`.
       returns: [S, T], means per logging interval; NaN: none ended there.
       stopped: [S], the step at which the loss was not finite; -1: it always was.
+      cells: how many cells the seeds are of, one after the other with equally many each.
     """
+    if cells > 1:
+        parts = (np.split(x, cells) for x in (final, returns, stopped))
+        return np.concatenate([final_returns(*part) for part in zip(*parts, strict=True)])
     known = np.where(np.isfinite(final), final, without_gaps(returns)[:, -1])
     counts = (stopped < 0) & np.isfinite(known)
     with np.errstate(over="ignore", invalid="ignore"):  # files hold any numbers

@@ -75,9 +75,10 @@ def settled(text: str) -> str:
     """An arm's text with the weights of a head in the place of its file, to be written down."""
     if not isinstance(text, str) or f"{heads.OPTION}=" not in text:
         return text
-    path = re.search(rf"[:,]{heads.OPTION}=([^,]*)", text)
-    own = heads.OPTION not in parse(text).options or parse(text).optimizer not in catalog.OPTIMIZERS
-    return text if own or path is None else text[: path.start(1)] + heads.in_words(path[1]) + text[path.end(1) :]
+    arm, path = parse(text), re.search(rf"[:,]{heads.OPTION}=([^,]*)", text)
+    if path is None or arm.optimizer not in catalog.OPTIMIZERS:
+        return text
+    return text[: path.start(1)] + heads.in_words(path[1]) + text[path.end(1) :]
 
 
 def check_options(options: Iterable[str]) -> None:

@@ -46,8 +46,7 @@ def _scores(config: TrainConfig, so_far: Progress) -> np.ndarray:
     """What members would count as if training ended now, [S]; NaN: no episode has ended in any seed of a cell."""
     final = statistics.tail_means(so_far.sums, so_far.counts)
     returns = np.stack([row["return"] for row in so_far.rows], axis=1)
-    parts = (np.split(x, len(config.cells)) for x in (final, returns, so_far.stopped))
-    return np.concatenate([statistics.final_returns(*part) for part in zip(*parts, strict=True)])
+    return statistics.final_returns(final, returns, so_far.stopped, len(config.cells))
 
 
 def said(config: TrainConfig, so_far: Progress, gone: np.ndarray, step: int) -> str:

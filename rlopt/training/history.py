@@ -137,10 +137,8 @@ def _with_finals(history: History, config: TrainConfig) -> History:
     unbroken = [np.all(np.isfinite(x), axis=tuple(range(1, x.ndim))) for x in jax.tree.leaves(history.params)]
     loss = np.where(np.all(unbroken, axis=0), 0.0, np.nan)
     _stop_broken(history.stopped, loss, int(history.steps[-1]), config)
-    cells = (np.split(x, len(config.cells)) for x in (history.final, history.returns, history.stopped))
-    return history._replace(
-        final=np.concatenate([statistics.final_returns(*cell) for cell in zip(*cells, strict=True)])
-    )
+    counted = statistics.final_returns(history.final, history.returns, history.stopped, len(config.cells))
+    return history._replace(final=counted)
 
 
 def split(history: History, config: TrainConfig) -> list[History]:
