@@ -21,6 +21,7 @@ from celo2.reductions import sums
 
 FEATURE_CLIP = 0.1
 ROW_COL_EPS = 1e-8
+LOG_BOUND = 5.0
 ROW_GROUPS = ("row", "row_root")
 COL_GROUPS = ("col", "col_root")
 # Groups that change their sign with gradient and parameters; the others, made of squares, do not.
@@ -89,6 +90,11 @@ def elementwise(x: Inputs, rsqrt_eps: float) -> tuple[list[str], list[jax.Array]
     if x.momentum_factor is not None:
         groups["m_factored"] = [m * f for m, f in zip(moments, _per_decay(x.momentum_factor), strict=True)]
     return list(groups), [channel for group in groups.values() for channel in group]
+
+
+def log_size(x: jax.Array) -> jax.Array:
+    """log(1e-8 + |x|), within +-5."""
+    return jnp.clip(jnp.log(1e-8 + jnp.abs(x)), -LOG_BOUND, LOG_BOUND)
 
 
 def _per_decay(factor: Factor) -> list[jax.Array]:

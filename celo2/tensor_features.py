@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from celo2.baselines import parts
+from celo2 import features, trees
 from celo2.scheduler import NUM_TENSOR_FEATURES
 
 MOST_AXES = 4
@@ -34,13 +34,13 @@ def of_tensor(p: jax.Array, m: jax.Array, v: jax.Array) -> jax.Array:
     known = jax.nn.one_hot(rank, MOST_AXES + 1, dtype=jnp.float32)
 
     def log(x: jax.Array) -> jax.Array:
-        return 0.5 * parts.log_size(10.0 * x)
+        return 0.5 * features.log_size(10.0 * x)
 
     return jnp.concatenate([log(jnp.mean(v))[None], known, log(var_m), log(var_v)])
 
 
 def of_tree(params: Any, m: Any, v: Any) -> jax.Array:
     """`of_tensor` of every tensor of a tree, in the order of its leaves, float32 [n, 12]."""
-    tensors = zip(parts.floats(params), jax.tree.leaves(m), jax.tree.leaves(v), strict=True)
+    tensors = zip(trees.floats(params), jax.tree.leaves(m), jax.tree.leaves(v), strict=True)
     found = [of_tensor(*tensor) for tensor in tensors]
     return jnp.stack(found) if found else jnp.zeros((0, NUM_TENSOR_FEATURES), jnp.float32)

@@ -26,6 +26,11 @@ def clipped(g: jax.Array) -> jax.Array:
     return jnp.where(jnp.isnan(g), 0.0, jnp.clip(g, -GRADIENT_CLIP, GRADIENT_CLIP))
 
 
+def floats(tree: Any) -> list[jax.Array]:
+    """The leaves of a tree in float32, in order."""
+    return [jnp.asarray(x, jnp.float32) for x in jax.tree.leaves(tree)]
+
+
 def check_shape(g: Any, p: Any) -> None:
     """Refuses a gradient of another shape than its parameter's.
 

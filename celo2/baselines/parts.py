@@ -1,4 +1,4 @@
-"""What several baselines are built of: LSTM rows per tensor, logarithms with bounds, means and variances."""
+"""What several baselines are built of: LSTM rows per tensor, means and variances."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -8,8 +8,6 @@ import jax.numpy as jnp
 
 from celo2 import lstm, trees
 from celo2.update_mlp import Theta
-
-LOG_BOUND = 5.0
 
 
 class Rows(NamedTuple):
@@ -31,20 +29,10 @@ def spread(x: jax.Array) -> tuple[jax.Array, jax.Array]:
     return mean, jnp.mean(jnp.square(x - mean))
 
 
-def log_size(x: jax.Array) -> jax.Array:
-    """log(1e-8 + |x|), within +-5."""
-    return jnp.clip(jnp.log(1e-8 + jnp.abs(x)), -LOG_BOUND, LOG_BOUND)
-
-
 def finite(g: jax.Array) -> jax.Array:
     """A gradient in float32, not clipped: NaN counts as 0, infinite entries as +-1000."""
     g = jnp.asarray(g, jnp.float32)
     return jnp.nan_to_num(g, nan=0.0, posinf=trees.GRADIENT_CLIP, neginf=-trees.GRADIENT_CLIP)
-
-
-def floats(tree: Any) -> list[jax.Array]:
-    """The leaves of a tree in float32, in order."""
-    return [jnp.asarray(x, jnp.float32) for x in jax.tree.leaves(tree)]
 
 
 def steps_like(params: Any, steps: Sequence[jax.Array]) -> Any:

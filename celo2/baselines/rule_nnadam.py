@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from celo2 import checks, lstm, trees
+from celo2 import checks, features, lstm, trees
 from celo2.baselines import parts, thetas
 from celo2.checkpoint import ThetaLike, load_weights
 
@@ -79,7 +79,7 @@ def scale_by_nnadam(theta: ThetaLike) -> optax.GradientTransformationExtraArgs:
         mu = [b * m + (1 - b) * g for b, m, g in zip(b1, jax.tree.leaves(state.mu), grads, strict=True)]
         nu = [b * v + (1 - b) * g * g for b, v, g in zip(b2, jax.tree.leaves(state.nu), grads, strict=True)]
         steps = [r * (1 + e) / (e + jnp.sqrt(v + EPS_ROOT)) * m for r, e, m, v in zip(rate, eps, mu, nu, strict=True)]
-        tensors = zip(parts.floats(params), grads, mu, nu, strict=True)
+        tensors = zip(trees.floats(params), grads, mu, nu, strict=True)
         inputs = jnp.stack([_inputs(*tensor, s) for tensor, s in zip(tensors, state.settings, strict=True)])
         rows = parts.Rows(*lstm.step(theta["rnn_params"]["rnn/linear"], inputs, *state.rows))
         moved = lstm.dense(theta["rnn_to_controls_params"]["rnn_to_controls"], rows.hidden)
@@ -108,7 +108,7 @@ def _inputs(p: jax.Array, g: jax.Array, m: jax.Array, v: jax.Array, settings: ja
     # In the alphabetic order of the published names, which the weights are in.
     is_bias, is_scalar = (jnp.float32(1.0 if p.ndim == rank else -1.0) for rank in (1, 0))
     sizes = (mean_g, jnp.mean(jnp.abs(g)), mean_m, mean_p, mean_v, var_g, var_m, var_p, var_v)
-    log_g, log_abs_g, log_m, log_p, log_v, *variances = 0.5 * parts.log_size(jnp.stack(sizes))
+    log_g, log_abs_g, log_m, log_p, log_v, *variances = 0.5 * features.log_size(jnp.stack(sizes))
     signs = {name: jnp.sign(x) for name, x in (("g", mean_g), ("m", mean_m), ("p", mean_p), ("v", mean_v))}
     named = [b1, b2, eps, is_bias, is_scalar, rate, log_g, signs["g"], log_abs_g, log_m, signs["m"], log_p, signs["p"]]
     return jnp.stack([*named, log_v, signs["v"], *variances])

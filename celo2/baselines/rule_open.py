@@ -153,7 +153,7 @@ def _averaged(decays: jax.Array, old: jax.Array, g: jax.Array) -> jax.Array:
 def _seen(params: Any, grads: Sequence[jax.Array], m: Sequence[jax.Array], acts: list[bool], told: Any) -> jax.Array:
     """What the network reads of each parameter by itself, float32 [17, P]: 15 statistics, layer, dormancy."""
     dormancy = _of_tensors(told() if callable(told) else told, params, "dormancy")
-    tensors = zip(parts.floats(params), grads, m, depth.shares(params, acts), dormancy, strict=True)
+    tensors = zip(trees.floats(params), grads, m, depth.shares(params, acts), dormancy, strict=True)
     return jnp.concatenate([_of_tensor(*tensor) for tensor in tensors], axis=1)
 
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from celo2 import accumulators, checks, lstm
+from celo2 import accumulators, checks, features, lstm, trees
 from celo2.baselines import parts, thetas
 from celo2.checkpoint import ThetaLike, load_weights
 from celo2.update_mlp import Theta
@@ -117,7 +117,7 @@ def scale_by_rnn_mlp(theta: ThetaLike) -> optax.GradientTransformationExtraArgs:
             return updates, state._replace(count=count)
         losses, loss_inputs = _fold_loss(state.losses, loss)
         clipping, grads = _clip(state.clipping, [parts.finite(g) for g in jax.tree.leaves(updates)])
-        values = parts.floats(params)
+        values = trees.floats(params)
         m = [accumulators.ema(DECAYS, x, g) for x, g in zip(jax.tree.leaves(state.m), grads, strict=True)]
         v = [accumulators.ema(DECAYS, x, g * g) for x, g in zip(jax.tree.leaves(state.v), grads, strict=True)]
         tensors = list(zip(values, grads, m, v, strict=True))
@@ -172,7 +172,7 @@ def _tensor_inputs(p: jax.Array, g: jax.Array, m: jax.Array, v: jax.Array, loss_
     (mean_p, var_p), (mean_m, var_m), (mean_v, var_v) = map(parts.spread, (p, m, v))
     norms = (jnp.sqrt(jnp.sum(jnp.square(x))) for x in (g, p))
     sizes = jnp.stack([*norms, mean_m, mean_v, mean_p, var_m, var_v, var_p])
-    log_g, log_p, log_mean_m, log_mean_v, log_mean_p, log_var_m, log_var_v, log_var_p = parts.log_size(sizes)
+    log_g, log_p, log_mean_m, log_mean_v, log_mean_p, log_var_m, log_var_v, log_var_p = features.log_size(sizes)
     is_scalar = jnp.float32(-1.0 if p.ndim else 1.0)
     means = [log_mean_m, jnp.sign(mean_m), log_mean_v, jnp.sign(mean_v), log_mean_p, jnp.sign(mean_p)]
     lengths = [jnp.float32(math.log(length) - 1) for length in _lengths(p.shape)]

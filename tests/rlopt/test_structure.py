@@ -40,6 +40,13 @@ def test_imports_point_one_way(package):
             assert name.split(".")[0] not in others, f"{path} imports {name}"
 
 
+def test_rules_use_nothing_of_the_baselines():
+    """What both need lies in celo2 itself; only what reads, checks or makes theta of any kind knows the baselines'."""
+    know = {"__init__.py", "checkpoint.py", "checks.py", "initial.py"}
+    for path in (ROOT / "celo2").glob("*.py"):
+        assert path.name in know or not any(name.startswith("celo2.baselines") for name in imports(path)), path
+
+
 def test_what_computes_knows_no_command_line():
     for package in set(MAY_IMPORT) - {"rlopt"}:
         for path in (ROOT / package).rglob("*.py"):
