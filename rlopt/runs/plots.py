@@ -13,7 +13,7 @@ from rlopt import escape
 from rlopt.drawing import COLOURS, looks, rate_axis, save
 from rlopt.runs import kept
 from rlopt.runs.results import Run
-from rlopt.statistics import bootstrap, counted_curves, iqm, tolerance_window, without_gaps
+from rlopt.statistics import bootstrap, counted_curves, iqm, lowest, tolerance_window, without_gaps
 
 TRAINING, EVALUATED = "return of training episodes", "return of greedy episodes"
 
@@ -136,10 +136,16 @@ def sensitivity(runs: Sequence[Run], path: Path) -> None:
 
 
 def _curves(run: Run) -> np.ndarray:
-    """Returns [S, T], with what a seed counts as after it was stopped or given up."""
+    """Returns [S, T] with a seed's last known one where none ended, as its final return has it; NaN before its first.
+
+    So a seed whose episodes outlast an interval takes no other seed from the band, and a curve ends where the table
+    does. A seed in which no episode ever ended is at the lowest.
+    """
     returns = counted_curves(run.steps, run.returns, run.stopped)
-    after = (run.given_up[:, None] >= 0) & (run.steps > run.given_up[:, None])
-    return np.where(after, without_gaps(returns), returns)
+    known = np.isfinite(returns)
+    silent = ~np.any(known, axis=1, keepdims=True)
+    began = np.logical_or.accumulate(known, axis=1)
+    return np.where(silent, lowest(returns), np.where(began, without_gaps(returns), np.nan))
 
 
 def _around(i: int, known: np.ndarray) -> slice:

@@ -64,3 +64,24 @@ def test_one_seed_has_no_interval_in_tables_and_files(tmp_path, made_up):
     assert [str(cell) for cell in console.table([run]).columns[4].cells] == ["-"]
     plots.learning_curves([run], tmp_path / "curve.png")
     plots.sensitivity([run], tmp_path / "rates.png")
+
+
+def test_a_plotted_curve_goes_on_to_the_final_returns_of_episodes_that_outlast_an_interval(
+    tmp_path, made_up, monkeypatch
+):
+    """In the second half of training the first seed's episodes end in every third interval only, the second's never."""
+    folder = made_up(tmp_path, [10.0, 20.0, 30.0])
+    arrays = dict(np.load(folder / results.RETURNS))
+    known = len(arrays["steps"]) // 2
+    arrays["returns"][0, known::3] = arrays["returns"][1, known:] = NAN
+    arrays["returns"][2, 0] = NAN  # of an interval in which a seed has not begun nothing is shown
+    np.savez(folder / results.RETURNS, **arrays)
+    run = results.read_run(folder)
+    figures = []
+    monkeypatch.setattr(plots, "save", lambda figure, path: figures.append(figure))
+    plots.learning_curves([run], None)
+    (line,) = figures[0].axes[0].get_lines()
+    steps, shown = line.get_data()
+    np.testing.assert_array_equal(steps, arrays["steps"][1:])
+    whole = statistics.without_gaps(arrays["returns"])
+    np.testing.assert_allclose(shown, [statistics.iqm(column) for column in whole[:, 1:].T])
