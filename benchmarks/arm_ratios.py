@@ -6,8 +6,9 @@ reads finished runs FOLDER/ENVIRONMENT/ARM as `rlopt train --out` leaves them, o
 environment it prints the interquartile mean of the final returns. The ratios are of scores: returns from which the
 mean return of a random policy is taken, over that of the reference arm's interquartile mean. "all" is the
 interquartile mean of the scores of all runs in all environments (those that the first reference was run in) over that
-of the reference; its interval comes from resampling the seeds of both arms within each environment (2,000 times).
-Arms that are not there for every environment have no "all".
+of the reference; "mean" is the mean of the environments' ratios, in which each environment counts alike, however many
+seeds it has. Their intervals come from resampling the seeds of both arms within each environment (2,000 times). Arms that
+are not there for every environment have neither, and "all" wants as many seeds in each.
 
 A lost seed is one that stopped or whose final return is nearer to the random policy's than to the interquartile mean of
 the first reference.
@@ -43,7 +44,7 @@ def main() -> None:
         texts = ["" if x is None else f"{iqm(x):.2f} ({len(x.final)})" for x in found]
         print(f"{arm:32}", *(f"{text:>22}" for text in texts))
     for reference in args.against:
-        print(f"\nratio to {reference}\n{'':32}", *(f"{name:>22}" for name in [*environments, "all"]))
+        print(f"\nratio to {reference}\n{'':32}", *(f"{name:>22}" for name in [*environments, "all", "mean"]))
         for arm in arms:
             print(f"{arm:32}", *(f"{text:>22}" for text in ratios(cells, zeros, environments, arm, reference)))
     scales = {name: protocol.Scale(zeros[name], iqm(cells[name][args.against[0]])) for name in environments}
@@ -63,7 +64,7 @@ def iqm(run: results.Run) -> float:
 
 
 def ratios(cells: Cells, zeros: dict[str, float], environments: list[str], arm: str, reference: str) -> list[str]:
-    """The ratio in every environment and over all, as text; empty where a run is missing."""
+    """The ratio in every environment, over all, and their mean, as text; empty where a run is missing."""
     texts: list[str] = []
     pairs: list[tuple[np.ndarray, np.ndarray]] = []
     for name in environments:
@@ -74,17 +75,31 @@ def ratios(cells: Cells, zeros: dict[str, float], environments: list[str], arm: 
         scale = protocol.Scale(zeros[name], iqm(found[reference]))
         pairs.append((scale(found[arm].final), scale(found[reference].final)))
         texts.append(ratio(pairs[-1:]))
-    complete = len(pairs) == len(environments) and len({scores.shape for scores, _ in pairs}) == 1
-    return [*texts, ratio(pairs) if complete else ""]
+    complete = len(pairs) == len(environments)
+    alike = len({scores.shape for scores, _ in pairs}) == 1
+    return [*texts, ratio(pairs) if complete and alike else "", mean_ratio(pairs) if complete else ""]
 
 
 def ratio(pairs: list[tuple[np.ndarray, np.ndarray]]) -> str:
     """Interquartile mean of the first scores over that of the second, both [S] per environment, with its interval."""
-    interval = statistics.stratified_bootstrap(
-        [np.stack(side, axis=1) for side in zip(*pairs, strict=True)],
-        lambda a, b: statistics.aggregate_iqm(a) / statistics.aggregate_iqm(b),
-    )
+    return shown(statistics.stratified_bootstrap([np.stack(side, axis=1) for side in zip(*pairs, strict=True)], _over))
+
+
+def mean_ratio(pairs: list[tuple[np.ndarray, np.ndarray]]) -> str:
+    """Mean over the environments of the ratio in each, with its interval."""
+
+    def mean(*sides: np.ndarray) -> np.ndarray:
+        return np.mean([_over(*pair) for pair in zip(sides[::2], sides[1::2], strict=True)], axis=0)
+
+    return shown(statistics.stratified_bootstrap([side[:, None] for pair in pairs for side in pair], mean))
+
+
+def shown(interval: statistics.Interval) -> str:
     return f"{interval.estimate:.3f} [{interval.low:.2f}, {interval.high:.2f}]"
+
+
+def _over(scores: np.ndarray, others: np.ndarray) -> np.ndarray:
+    return statistics.aggregate_iqm(scores) / statistics.aggregate_iqm(others)
 
 
 if __name__ == "__main__":
