@@ -32,7 +32,7 @@ class Plan:
     suite: str = "quick"
     """Suite by name; `rlopt suites` lists them."""
     envs: tuple[str, ...] = ()
-    """Environments in place of the suite's."""
+    """Environments in place of the suite's, whose steps stay if it names some; see `--steps`."""
     optimizers: tuple[str, ...] = None  # type: ignore[assignment]  # until __post_init__
     """Optimizers by name; `rlopt optimizers` lists them. With options of its own, and a name for that:
     `"plain=celo2:odd=false,size=unit"`. Adam is the yardstick and trained in any case. Default: the suite's."""
@@ -52,7 +52,7 @@ class Plan:
     learning_rates: tuple[float, ...] = ()
     """Learning rates to try, the same for every optimizer; default: `factors` times each optimizer's own."""
     factors: tuple[float, ...] = None  # type: ignore[assignment]
-    """What each optimizer's own learning rate, that for the suite's first environment, is multiplied by; default: the
+    """What each optimizer's own learning rate, that for the first environment, is multiplied by; default: the
     suite's."""
     steps: int | None = None
     """Environment steps per seed; default: the suite's, or its presets'."""
@@ -87,8 +87,8 @@ class Plan:
 
     def candidates(self, optimizer: str) -> tuple[float, ...]:
         """The learning rates tried of an optimizer, the same on every environment; () for one that takes none."""
-        suite, name = self._suite, self.arms[optimizer].optimizer
-        return candidate_rates(self.agent, suite.envs[0], name, suite.preset, self.learning_rates, self.factors)
+        first, name = self.environments[0], self.arms[optimizer].optimizer
+        return candidate_rates(self.agent, first, name, self._suite.preset, self.learning_rates, self.factors)
 
     def hyper(self, env_id: str) -> presets.Config:
         """The agent's settings on an environment."""

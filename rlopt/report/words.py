@@ -36,7 +36,7 @@ def _tuning(found: Evidence) -> str:
     plan = found.plan
     assert plan is not None
     if not plan.tunes:
-        what = "the same for all" if plan.learning_rates else "each optimizer's own for the suite's first environment"
+        what = "the same for all" if plan.learning_rates else "each optimizer's own for the first environment"
         return f"Learning rates were not tuned: one was trained of each optimizer, {what}, on every environment."
     tried = f"{count(len(plan.learning_rates or plan.factors), 'candidate')} per optimizer"
     if extended := rates.extended(found):

@@ -172,6 +172,10 @@ def test_without_tuning_every_optimizer_is_reported_at_its_one_rate(tmp_path, tr
 
 def test_rates_to_try_are_the_same_on_every_environment_of_a_suite():
     assert Plan(suite="minatar").candidates("adam") == (5e-4, 1.5e-3, 5e-3, 1.5e-2, 5e-2)
+    # Of environments in place of the suite's, the first of them counts.
+    games = ("Asterix-MinAtar", "CartPole-v1")
+    assert Plan(envs=games, factors=(1.0,)).candidates("adam") == (3e-3,)
+    assert Plan(envs=games[::-1], factors=(1.0,)).candidates("adam") == (2.5e-3,)
     assert candidate_rates("ppo", "CartPole-v1", "celo") == ()
     assert candidate_rates("ppo", "CartPole-v1", "optax:adam", rates=(1.0,)) == (1.0,)
 
