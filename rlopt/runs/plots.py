@@ -13,7 +13,7 @@ from rlopt import escape
 from rlopt.drawing import COLOURS, looks, rate_axis, save
 from rlopt.runs import kept
 from rlopt.runs.results import Run
-from rlopt.statistics import bootstrap, counted_curves, iqm, lowest, tolerance_window, without_gaps
+from rlopt.statistics import bootstrap, counted_curves, iqm, tolerance_window, whole_curves
 
 TRAINING, EVALUATED = "return of training episodes", "return of greedy episodes"
 
@@ -141,11 +141,10 @@ def _curves(run: Run) -> np.ndarray:
     So a seed whose episodes outlast an interval takes no other seed from the band, and a curve ends where the table
     does. A seed in which no episode ever ended is at the lowest.
     """
-    returns = counted_curves(run.steps, run.returns, run.stopped)
-    known = np.isfinite(returns)
+    known = np.isfinite(counted_curves(run.steps, run.returns, run.stopped))
     silent = ~np.any(known, axis=1, keepdims=True)
     began = np.logical_or.accumulate(known, axis=1)
-    return np.where(silent, lowest(returns), np.where(began, without_gaps(returns), np.nan))
+    return np.where(began | silent, whole_curves(run.steps, run.returns, run.stopped), np.nan)
 
 
 def _around(i: int, known: np.ndarray) -> slice:
